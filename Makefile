@@ -1,0 +1,71 @@
+# The commands of this project; `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NAME ?= main-job
+FUZZ_SECONDS ?= 600
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+.PHONY: help setup native demo test check bench accept wheel fuzz lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready native ## install what is missing, make .venv, build the native parts (under 3 minutes)
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	@tools/install_ebpf_deps.sh --check >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then tools/install_ebpf_deps.sh; \
+	  else echo "missing: $$(tools/install_ebpf_deps.sh --check | tr '\n' ' ')"; echo "run: sudo tools/install_ebpf_deps.sh"; exit 2; fi; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Loomidi needs Python 3.11 or newer; run: make setup PYTHON=python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+native: | $(VENV)/.ready
+	@$(MAKE) -s -C bpf
+
+demo: setup ## attack a small network of namespaces and watch it being defended (root for real XDP)
+	@$(BIN)/loomidi demo
+
+test: setup ## every test that this machine can run, with the reason of each skip
+	@$(BIN)/python -m pytest
+
+check: setup ## lint, format, types, layers, house figures, C format
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-timing > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
+	@$(BIN)/python -m pytest --no-header tests/guards -m "not slow"
+	@if command -v clang-format >/dev/null; then \
+	  find bpf -name '*.[ch]' ! -path 'bpf/build/*' -print0 | xargs -0 clang-format --dry-run -Werror; \
+	  else echo "check: clang-format is not installed, C format not checked"; fi
+
+bench: setup ## measure beside the peers, write docs/benchmarks.md
+	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@$(BIN)/python bench/report.py --run
+
+accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
+	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@$(BIN)/python tools/accept.py $(NAME)
+
+wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
+	@rm -rf dist
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > .venv/wheel.txt 2>&1 || { cat .venv/wheel.txt; exit 1; }
+	@ls dist/*.whl
+
+fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
+	@$(MAKE) -s -C bpf fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
+
+lock: ## renew the locks from pyproject.toml (needs uv)
+	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench"; do \
+	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-header --no-annotate $${set#*:} pyproject.toml -o $${set%%:*}.lock || exit 1; done
+
+clean: ## remove everything that was built or cached here
+	@test ! -f bpf/Makefile || $(MAKE) -s -C bpf clean
+	@rm -rf $(VENV) build dist .work .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/loomidi/loom/native
+	@find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+#!/bin/sh
+# Install what Loomidi needs from Debian or Ubuntu to build and load its BPF programs. Safe to run again: what is there is left alone.
+#
+#   tools/install_ebpf_deps.sh           install what is missing (root)
+#   tools/install_ebpf_deps.sh --check   print what is missing, one package a line; exit 1 when something required is
+#   tools/install_ebpf_deps.sh --all     install the optional tools too (nmap, hping3: extra attacks for `loomidi demo`; clang-format for `make check`)
+set -eu
+
+# package = what shows that it is there; a path, or a command on PATH
+REQUIRED='
+clang=clang
+llvm=llvm-strip
+make=make
+gcc=cc
+libc6-dev=/usr/include/stdlib.h
+linux-libc-dev=/usr/include/linux/bpf.h
+libbpf-dev=/usr/include/bpf/bpf_helpers.h
+zlib1g-dev=/usr/include/zlib.h
+iproute2=ip
+python3=python3
+'
+# xdp-tools brings xdp-filter, the peer of the benchmarks; bpftool helps to look inside. The release works without both.
+WANTED='
+xdp-tools=xdp-filter
+bpftool=bpftool
+'
+OPTIONAL='
+nmap=nmap
+hping3=hping3
+clang-format=clang-format
+'
+
+present() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
+missing() {
+    for line in $1; do
+        present "${line#*=}" || printf '%s\n' "${line%%=*}"
+    done
+}
+
+missing_required() {
+    missing "$REQUIRED"
+    # The loader opens the run-time library by name; its package is libbpf1 on Debian 12, Ubuntu 22.10 and newer.
+    found=
+    for library in /usr/lib/libbpf.so.1 /usr/lib64/libbpf.so.1 /usr/lib/*/libbpf.so.1; do
+        [ -e "$library" ] && found=yes
+    done
+    [ -n "$found" ] || printf 'libbpf1\n'
+    python3 -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\n'
+}
+
+mode=${1:-}
+case $mode in
+'' | --all) ;;
+--check)
+    lacking=$(missing_required)
+    [ -z "$lacking" ] && exit 0
+    printf '%s\n' "$lacking"
+    exit 1
+    ;;
+*)
+    sed -n '2,6s/^# \{0,1\}//p' "$0"
+    exit 2
+    ;;
+esac
+
+required=$(missing_required)
+wanted=$(missing "$WANTED")
+optional=
+[ "$mode" = --all ] && optional=$(missing "$OPTIONAL")
+if [ -z "$required$wanted$optional" ]; then
+    echo "install_ebpf_deps: nothing is missing"
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install_ebpf_deps: no apt-get here; install by hand what these Debian packages hold: $(echo $required $wanted $optional)" >&2
+    exit 2
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "install_ebpf_deps: needs root; run: sudo $0 $mode" >&2
+    exit 2
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+if [ -n "$required" ]; then
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $required >/dev/null
+fi
+# One by one: a release without one of these (bpftool is linux-tools on Ubuntu) must not stop the others.
+for package in $wanted $optional; do
+    apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 ||
+        echo "install_ebpf_deps: $package is not in this release; going on without it" >&2
+done
+lacking=$(missing_required)
+if [ -n "$lacking" ]; then
+    echo "install_ebpf_deps: still missing: $(echo $lacking)" >&2
+    exit 1
+fi
