@@ -1,0 +1,5 @@
+"""`python -m loomidi` is the `loomidi` command."""
+
+from loomidi.conductor.cli import main
+
+main()

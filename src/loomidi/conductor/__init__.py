@@ -1,0 +1,1 @@
+"""The command line: `loomidi` verbs, one file each, and the `kubermidi` console."""

@@ -1,0 +1,14 @@
+"""The table of verbs.
+
+Read by `conductor.cli`. A verb is one file here, named as the verb, that exposes `command`; it is imported only when called, so that
+`loomidi meter` does not pay for what `loomidi demo` needs. A verb whose file is missing fails a guard test.
+"""
+
+VERBS: dict[str, str] = {
+    "analyze": "Find attacks in captures, explain them, propose reversible folds.",
+    "meter": "Turn packets of captures or interfaces into flow records.",
+    "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
+    "balance": "Account for every packet of an interface; it must add up.",
+    "demo": "Attack a small network of namespaces and watch it being defended.",
+    "doctor": "What works on this machine, what does not, why, and how to mend it.",
+}

@@ -1,0 +1,1 @@
+"""Attestation, key release and the ledger (from the crypt release on)."""

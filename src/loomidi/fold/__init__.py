@@ -1,0 +1,1 @@
+"""The Fold resource and its reconciler (from the operator release on)."""

@@ -1,0 +1,1 @@
+"""Deciding and acting: plans, guards, approvals, drivers."""

@@ -1,0 +1,1 @@
+"""Settings, clock, logging and counters; imports no other house."""

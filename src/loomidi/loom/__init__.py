@@ -1,0 +1,1 @@
+"""Telemetry: capture, flows, and later bus, windows and lake."""

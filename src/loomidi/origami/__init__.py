@@ -1,0 +1,1 @@
+"""Detecting: what is not normal in flows and sources, and which fold fits."""

@@ -1,0 +1,63 @@
+"""Fixtures and rules shared by every suite.
+
+Where data is found, what is skipped and why, and the rule that CI may not skip what it is there to run: with CI=true the run fails when a
+`kernel` or `required` test was skipped although this process is root.
+"""
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+UNPACKED = Path.home() / ".cache" / "loomidi" / "data"
+
+
+def unpacked(archive: str) -> Path:
+    """The folder of `<LOOMIDI_DATA>/<archive>.tar.xz`, unpacked once per user. Skips with one line when the archive is absent."""
+    folder = UNPACKED / archive
+    if folder.is_dir():
+        return folder
+    source = Path(os.environ.get("LOOMIDI_DATA", ROOT.parent / "shared" / "data")) / f"{archive}.tar.xz"
+    if not source.is_file():
+        pytest.skip(f"no capture archive {archive}.tar.xz; set LOOMIDI_DATA to its folder")
+    partial = folder.with_name(f"{archive}.{os.getpid()}")
+    with tarfile.open(source) as archive_file:
+        archive_file.extractall(partial, filter="data")
+    partial.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ndpi() -> Path:
+    """Folder with `pcap/` and `result/` of the nDPI test captures."""
+    return unpacked("ndpi") / "ndpi"
+
+
+@pytest.fixture(scope="session")
+def ddos() -> Path:
+    """Folder with the four DDoS captures."""
+    return unpacked("ddos") / "ddos"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip kernel tests without root, in one place and with one reason."""
+    if item.get_closest_marker("kernel") and os.geteuid() != 0:
+        pytest.skip("needs root: loads BPF programs and makes network namespaces")
+
+
+def _must_run(report: pytest.TestReport) -> bool:
+    return "required" in report.keywords or ("kernel" in report.keywords and os.geteuid() == 0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI a required test that skipped fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    skipped = [report.nodeid for report in reporter.stats.get("skipped", []) if _must_run(report)]
+    if skipped:
+        reporter.write_line(f"CI: {len(skipped)} required tests were skipped, first {skipped[0]}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
