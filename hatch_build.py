@@ -1,8 +1,8 @@
 """Build hook: compile the native parts and tag the wheel for this platform.
 
-Called by hatchling. Runs `make -C bpf` and leaves its outputs (one shared library, the BPF objects) to the `artifacts` of pyproject.toml.
-Python reaches the library by ctypes, so one wheel serves every Python 3: the tag is py3-none-<platform>.
-An editable install skips this: `make setup` builds in place.
+Called by hatchling. Runs `make -C bpf` and leaves its outputs (one shared library, the BPF objects) to the
+`artifacts` of pyproject.toml. Python reaches the library by ctypes, so one wheel serves every Python 3: the tag is
+py3-none-<platform>. An editable install skips this: `make setup` builds in place.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fixtures and rules shared by every suite.
 
-Where data is found, what is skipped and why, and the rule that CI may not skip what it is there to run: with CI=true the run fails when a
-`kernel` or `required` test was skipped although this process is root.
+Where data is found, what is skipped and why, and the rule that CI may not skip what it is there to run: with CI=true
+the run fails when a `required` test was skipped, or a `kernel` test although this process is root.
 """
 
 import os
@@ -15,7 +15,7 @@ UNPACKED = Path.home() / ".cache" / "loomidi" / "data"
 
 
 def unpacked(archive: str) -> Path:
-    """The folder of `<LOOMIDI_DATA>/<archive>.tar.xz`, unpacked once per user. Skips with one line when the archive is absent."""
+    """The folder of `<LOOMIDI_DATA>/<archive>.tar.xz`, unpacked once per user; skips when it is absent."""
     folder = UNPACKED / archive
     if folder.is_dir():
         return folder
@@ -24,7 +24,8 @@ def unpacked(archive: str) -> Path:
         pytest.skip(f"no capture archive {archive}.tar.xz; set LOOMIDI_DATA to its folder")
     partial = folder.with_name(f"{archive}.{os.getpid()}")
     with tarfile.open(source) as archive_file:
-        archive_file.extractall(partial, filter="data")
+        archive_file.extraction_filter = getattr(tarfile, "data_filter", None)  # absent before 3.11.4
+        archive_file.extractall(partial)
     partial.rename(folder)
     return folder
 

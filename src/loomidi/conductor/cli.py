@@ -1,7 +1,7 @@
 """The `loomidi` command: finds a verb, runs it, turns errors into one line and an exit code.
 
-Called by the console script and by `python -m loomidi`. In: arguments. Out: the exit code (0 ok, 1 found or refused, 2 usage or
-environment, 130 interrupted). Leaves the work to `conductor.verbs`, each imported only when it is called.
+Called by the console script and by `python -m loomidi`. In: arguments. Out: the exit code (0 ok, 1 found or refused,
+2 usage or environment, 130 interrupted). Leaves the work to `conductor.verbs`, each imported only when it is called.
 """
 
 import importlib
@@ -15,6 +15,7 @@ import click
 from loomidi import __version__
 from loomidi.conductor.verbs import VERBS
 from loomidi.contracts.errors import LoomidiError
+from loomidi.kit import logging, settings
 
 INTERRUPTED = 130
 
@@ -41,11 +42,14 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="loomidi %(version)s")
-def loomidi() -> None:
+@click.pass_context
+def loomidi(context: click.Context) -> None:
     """From packets to an explained, reversible block.
 
     Exit codes: 0 ok, 1 found or refused, 2 usage or environment.
     """
+    context.obj = settings.read(os.environ)
+    logging.configure(context.obj.logging)
 
 
 def say(message: str) -> None:
@@ -54,7 +58,7 @@ def say(message: str) -> None:
 
 
 def guarded(run: Callable[[], Any]) -> int:
-    """Run and turn every failure into one line on standard error and an exit code; never a traceback unless LOOMIDI_DEBUG is set."""
+    """Run; turn every failure into one line on standard error and an exit code. Tracebacks only with LOOMIDI_DEBUG."""
     try:
         outcome = run()
     except click.exceptions.NoArgsIsHelpError as error:
@@ -66,6 +70,9 @@ def guarded(run: Callable[[], Any]) -> int:
         return 2
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+    except settings.BadSetting as error:
+        say(f"{error}; see docs/settings.md")
+        return 2
     except LoomidiError as error:
         say(str(error))
         return error.exit_code

@@ -138,7 +138,9 @@ class Driver(Protocol):
 class ReceiptStore(Protocol):
     """Where receipts are kept. Adapters: SQLite with fsync, and in memory."""
 
-    def append(self, plan_id: str, step: Step, driver: str, inverse: Mapping[str, Any], detail: Mapping[str, Any]) -> Receipt:
+    def append(
+        self, plan_id: str, step: Step, driver: str, inverse: Mapping[str, Any], detail: Mapping[str, Any]
+    ) -> Receipt:
         """Durable when it returns."""
 
     def of(self, plan_id: str) -> list[Receipt]:

@@ -18,7 +18,13 @@ def _stats(name: str, unit: str = "") -> list[pa.Field]:
 
 
 def _direction(prefix: str) -> list[pa.Field]:
-    counts = ("packet_delta_count", "octet_delta_count", "layer2_octet_delta_count", "payload_octet_count", "header_octet_count")
+    counts = (
+        "packet_delta_count",
+        "octet_delta_count",
+        "layer2_octet_delta_count",
+        "payload_octet_count",
+        "header_octet_count",
+    )
     return [
         *(pa.field(prefix + name, pa.uint64(), nullable=False) for name in counts),
         *(pa.field(f"{prefix}tcp_{flag}_total_count", pa.uint32(), nullable=False) for flag in _FLAGS),
@@ -57,7 +63,8 @@ FLOWS = pa.schema(
         *_stats("idle", "_ns"),
         pa.field("packets_per_second", pa.float64()),  # null when the duration is 0
         pa.field("octets_per_second", pa.float64()),
-        pa.field("splt_direction", pa.list_(pa.field("item", pa.uint8(), nullable=False)), nullable=False),  # 0 initiator, 1 responder
+        # splt_direction: 0 initiator, 1 responder
+        pa.field("splt_direction", pa.list_(pa.field("item", pa.uint8(), nullable=False)), nullable=False),
         pa.field("splt_packet_size", pa.list_(pa.field("item", pa.uint16(), nullable=False)), nullable=False),
         pa.field("splt_inter_arrival_ns", pa.list_(pa.field("item", pa.uint64(), nullable=False)), nullable=False),
     ]

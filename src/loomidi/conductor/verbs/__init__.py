@@ -1,7 +1,8 @@
 """The table of verbs.
 
-Read by `conductor.cli`. A verb is one file here, named as the verb, that exposes `command`; it is imported only when called, so that
-`loomidi meter` does not pay for what `loomidi demo` needs. A verb whose file is missing fails a guard test.
+Read by `conductor.cli`. A verb is one file here, named as the verb, that exposes `command`; it is imported only when
+called, so that `loomidi meter` does not pay for what `loomidi demo` needs. A verb whose file is missing fails a guard
+test.
 """
 
 VERBS: dict[str, str] = {
