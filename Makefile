@@ -46,11 +46,11 @@ check: setup ## lint, format, types, layers, house figures, C format
 
 bench: setup ## measure beside the peers, write docs/benchmarks.md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
-	@$(BIN)/python bench/report.py --run
+	@$(BIN)/python -m bench.report --run
 
 accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
-	@$(BIN)/python tools/accept.py $(NAME)
+	@$(BIN)/python -m tools.accept $(NAME)
 
 wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
 	@rm -rf dist
