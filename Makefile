@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo test check bench accept wheel fuzz lock clean
+.PHONY: help setup native demo test check bench accept docs wheel fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: setup ## measure beside the peers, write docs/benchmarks.md
 accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m tools.accept $(NAME)
+
+docs: setup ## renew docs/cli.md from the commands
+	@$(BIN)/python -m tools.cli_page
 
 wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
 	@rm -rf dist
