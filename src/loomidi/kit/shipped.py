@@ -1,0 +1,18 @@
+"""Where the data folders are that travel with the code: `rules`, `docs/analyze.schema.json` and the like.
+
+Called by whoever reads them. In a wheel they lie inside the package, in a checkout at its root (pyproject.toml has
+the list).
+"""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+CHECKOUT = PACKAGE.parent.parent
+
+
+def shipped(name: str) -> Path:
+    """The path of a shipped file or folder, such as "rules". Raises FileNotFoundError when the installation lacks it."""
+    for root in (PACKAGE, CHECKOUT):
+        if (root / name).exists():
+            return root / name
+    raise FileNotFoundError(2, "this installation lacks it; reinstall loomidi", name)
