@@ -1,0 +1,1 @@
+../../src/loomidi/ionic/decide/guards/base.rego
