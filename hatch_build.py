@@ -16,6 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path("src/loomidi/loom/native")
+SHIPPED = ("rules",)  # data folders at the root that go into the package; read through loomidi.kit.shipped
 EXPECTED = ("libloomidi.so", "shield.bpf.o", "shield_inner.bpf.o", "generate.bpf.o")
 
 
@@ -34,5 +35,6 @@ class NativeBuildHook(BuildHookInterface[Any]):
         if missing:
             message = f"`make -C bpf` left out {', '.join(missing)}; run tools/install_ebpf_deps.sh, then try again"
             raise RuntimeError(message)
+        build_data["force_include"].update({str(root / name): f"loomidi/{name}" for name in SHIPPED})
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"

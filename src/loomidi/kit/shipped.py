@@ -1,4 +1,4 @@
-"""Where the data folders are that travel with the code: `rules`, `docs/analyze.schema.json` and the like.
+"""Where the data folders are that travel with the code: `rules` and the like.
 
 Called by whoever reads them. In a wheel they lie inside the package, in a checkout at its root (pyproject.toml has
 the list).
@@ -11,7 +11,7 @@ CHECKOUT = PACKAGE.parent.parent
 
 
 def shipped(name: str) -> Path:
-    """The path of a shipped file or folder, such as "rules". Raises FileNotFoundError when the installation lacks it."""
+    """The path of a shipped file or folder, such as "rules". Raises FileNotFoundError when it is absent."""
     for root in (PACKAGE, CHECKOUT):
         if (root / name).exists():
             return root / name
