@@ -132,6 +132,19 @@ LM_INLINE void lm_flow_start(struct lm_flow *f, const struct lm_packet *p, int f
 	f->first_flags = p->tcp_flags;
 }
 
+/* Makes f the flow that follows the one it held, which ended for `reason`: zeroed, direction kept when it was cut. */
+LM_INLINE void lm_flow_restart(struct lm_flow *f, const struct lm_packet *p, int from_high, __u8 reason)
+{
+	__u8 high = f->initiator_is_high;
+
+	__builtin_memset(f, 0, sizeof(*f));
+	lm_flow_start(f, p, from_high);
+	if (reason == LM_END_ACTIVE) {
+		f->initiator_is_high = high;
+		f->inherited = 1;
+	}
+}
+
 LM_INLINE void lm_side_add(struct lm_side *side, const struct lm_packet *p)
 {
 	if (side->packets) {
@@ -204,10 +217,7 @@ LM_INLINE void lm_flow_add(struct lm_flow *f, const struct lm_packet *p, int fro
 	int responder = (from_high != 0) != (f->initiator_is_high != 0);
 
 	lm_flow_time(f, p, responder, s);
-	if (responder)
-		lm_side_add(&f->side[1], p);
-	else
-		lm_side_add(&f->side[0], p);
+	lm_side_add(&f->side[responder & 1], p);
 	if (p->protocol != LM_TCP)
 		return;
 	if (p->tcp_flags & LM_FIN)

@@ -87,8 +87,11 @@ LM_INLINE struct lm_addr lm_mapped(const __u8 *p)
 	return a;
 }
 
-/* Returns the EtherType behind up to LM_VLAN_MAX tags, or -reason. */
-LM_INLINE int lm_parse_ethernet(struct lm_cursor *c, struct lm_packet *p)
+/*
+ * Returns the EtherType behind up to LM_VLAN_MAX tags, or -reason. `taken` of them were taken out of the frame and put
+ * into *p by the caller (tc: the kernel keeps the outer tag beside the frame).
+ */
+LM_INLINE int lm_parse_tags(struct lm_cursor *c, struct lm_packet *p, int taken)
 {
 	int type;
 
@@ -98,6 +101,8 @@ LM_INLINE int lm_parse_ethernet(struct lm_cursor *c, struct lm_packet *p)
 	c->at += 14;
 	LM_UNROLL
 	for (int i = 0; i <= LM_VLAN_MAX; i++) {
+		if (i < taken)
+			continue;
 		if (type != LM_ETH_VLAN && type != LM_ETH_QINQ && type != LM_ETH_QINQ_OLD)
 			return type;
 		if (i == LM_VLAN_MAX)
@@ -112,6 +117,12 @@ LM_INLINE int lm_parse_ethernet(struct lm_cursor *c, struct lm_packet *p)
 		c->at += 4;
 	}
 	return -LM_UNPARSED_VLAN;
+}
+
+/* Returns the EtherType behind up to LM_VLAN_MAX tags, or -reason. */
+LM_INLINE int lm_parse_ethernet(struct lm_cursor *c, struct lm_packet *p)
+{
+	return lm_parse_tags(c, p, 0);
 }
 
 /* Behind the bottom label the version nibble tells IPv4 from IPv6 (RFC 4928). */
@@ -348,26 +359,32 @@ LM_INLINE void lm_parse_inner(struct lm_cursor *c, struct lm_packet *p, __u32 ro
 	*p = inner;
 }
 
+/* One Ethernet frame of which `taken` VLAN tags were taken out; p->wire_octets counts them. Returns 0 or -reason. */
+LM_INLINE int lm_parse_tagged(struct lm_cursor *c, struct lm_packet *p, int taken, int inner)
+{
+	const __u8 *from = c->at;
+	int type, status;
+	__u32 used;
+
+	type = lm_parse_tags(c, p, taken);
+	if (type < 0)
+		return type;
+	used = (__u32)(c->at - from) + 4U * taken;
+	status = lm_parse_network(c, p, type, p->wire_octets - used);
+	if (status || !inner)
+		return status;
+	used = (__u32)(c->at - from) + 4U * taken;
+	lm_parse_inner(c, p, p->wire_octets - used);
+	return 0;
+}
+
 /*
  * One Ethernet frame. at_ns and wire_octets of *p are set by the caller, the rest is zero. `inner` asks for the packet
  * inside VXLAN and Geneve. Returns 0 or -reason (enum lm_reason).
  */
 LM_INLINE int lm_parse_frame(struct lm_cursor *c, struct lm_packet *p, int inner)
 {
-	const __u8 *from = c->at;
-	int type, status;
-	__u32 used;
-
-	type = lm_parse_ethernet(c, p);
-	if (type < 0)
-		return type;
-	used = (__u32)(c->at - from);
-	status = lm_parse_network(c, p, type, p->wire_octets - used);
-	if (status || !inner)
-		return status;
-	used = (__u32)(c->at - from);
-	lm_parse_inner(c, p, p->wire_octets - used);
-	return 0;
+	return lm_parse_tagged(c, p, 0, inner);
 }
 
 #endif

@@ -184,7 +184,8 @@ enum lm_reason {
 	LM_UNPARSED_IP = 10,	     /* wrong version, header length or total length */
 	LM_UNPARSED_EXTENSIONS = 11, /* more IPv6 extension headers than the named limit */
 	LM_UNPARSED_LINK = 12,	     /* link type that the meter does not know (captures only) */
-	LM_REASONS = 13,
+	LM_PASSED = 13,		     /* passed while accounting is off */
+	LM_REASONS = 14,
 };
 
 struct lm_count {
@@ -204,11 +205,11 @@ struct lm_verdict {
 	__u64 expires_ns;
 	__u64 generation;
 	__u64 first_hit_ns;
-	__u64 last_hit_ns;
-	__u64 hits;
-	__u64 octets;
-	__u64 dropped;
-	__u64 tokens; /* of the bucket, in 1/2^20 packets */
+	__u64 last_hit_ns; /* coarse clock */
+	__u64 dropped;	   /* packets; matched packets are dropped + passed */
+	__u64 octets;	   /* of the whole frames of all matched packets */
+	__u64 passed;	   /* matched and let through: within the rate, or only counted */
+	__u64 tokens;	   /* of the bucket, in 1/10^9 packets */
 	__u64 refilled_ns;
 	__u32 rule_id;
 	__u32 rate_pps;
@@ -232,7 +233,7 @@ struct lm_prefix {
 	struct lm_addr address;
 } __attribute__((packed));
 
-/* Thresholds per short window; 0 turns one off. */
+/* Thresholds per short window; 0 turns one off. ports and peers are bits set in the bitmap: m (1 - e^(-n / m)) for n. */
 struct lm_limits {
 	__u32 packets;
 	__u32 syns;
@@ -250,15 +251,26 @@ enum lm_enabled {
 	LM_WATCHING = 32, /* source and service counters */
 };
 
-/* The one control record. `generation` is first: writing those 8 octets turns every verdict entry off. */
+/*
+ * The one control record, mapped into user space: a store there is seen by the next packet. `generation` is first:
+ * writing those 8 octets turns every verdict entry off. What every packet reads is in the first cache line.
+ */
 struct lm_control {
 	__u64 generation;
-	__u32 enabled;	 /* enum lm_enabled bits */
-	__u32 table;	 /* which of the two flow tables is being written: 0 or 1 */
+	__u32 enabled; /* enum lm_enabled bits */
+	__u32 table;   /* which of the two sets of flow tables is being written: 0 or 1 */
+	struct lm_settings flow;
 	__u64 window_ns; /* of the short-window counters */
 	struct lm_limits source;
 	struct lm_limits service;
-	struct lm_settings flow;
+};
+
+/* Set before load. */
+struct lm_tunables {
+	__u32 clock_from_meta; /* time and wire length come from struct lm_meta in front of the frame (tests) */
+	__u32 frags;	       /* frames may be in several buffers: ask for the length */
+	__u32 cpus;	       /* possible CPUs: table t of CPU c is in slot t * cpus + c */
+	__u32 pad;
 };
 
 /* Short-window counters of one source address, or of one service (destination, port, protocol). */
@@ -281,7 +293,8 @@ struct lm_watch_state {
 	__u32 packets;
 	__u32 syns;
 	__u32 told; /* enum lm_cause bits already sent in this window */
-	__u32 pad;
+	__u16 ports_set; /* bits set below */
+	__u16 peers_set;
 	__u64 ports[LM_SKETCH_WORDS];
 	__u64 peers[LM_SKETCH_WORDS];
 };
@@ -324,12 +337,14 @@ struct lm_meta {
 
 #define LM_MAP_CONTROL "lm_control"
 #define LM_MAP_COUNTERS "lm_counters"
-#define LM_MAP_FLOWS "lm_flows" /* map of two per-CPU hash maps */
+#define LM_MAP_FLOWS "lm_flows" /* map of hash maps, two for every CPU */
 #define LM_MAP_TUPLES "lm_tuples"
 #define LM_MAP_HOSTS "lm_hosts"
 #define LM_MAP_CIDRS "lm_cidrs"
 #define LM_MAP_PROTECTED "lm_protected"
 #define LM_MAP_WATCH "lm_watch"
-#define LM_MAP_EVENTS "lm_events"
+#define LM_MAP_EVENTS "lm_events"   /* ring: suspects, nothing else, so that no flood of records hides one */
+#define LM_MAP_RECORDS "lm_records" /* ring: flows that were split off or did not fit */
+#define LM_MAP_SCRATCH "lm_scratch" /* one flow event per CPU: too big for the stack */
 
 #endif
