@@ -1,0 +1,1 @@
+"""`loomidi demo`: a small network of namespaces, real traffic, real attacks, and the fast lane defending it."""
