@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path("src/loomidi/loom/native")
-SHIPPED = ("rules",)  # data folders at the root that go into the package; read through loomidi.kit.shipped
+SHIPPED = ("rules",)  # data folders at the root that go into the package
 EXPECTED = ("libloomidi.so", "shield.bpf.o", "shield_inner.bpf.o", "generate.bpf.o")
 
 

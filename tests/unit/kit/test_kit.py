@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loomidi.kit import clock, logging, metrics, settings, shipped
+from loomidi.kit import clock, logging, metrics, settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -57,9 +57,3 @@ def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(settings.BadSetting, match="LOOMIDI_LOGGING_LEVEL"):
         logging.configure(settings.Logging(level="loud"))
-
-
-def test_shipped_data_is_found_and_what_is_absent_is_named() -> None:
-    assert (shipped.shipped("rules") / "detections").is_dir()
-    with pytest.raises(FileNotFoundError, match="reinstall"):
-        shipped.shipped("no-such-folder")
