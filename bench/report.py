@@ -1,0 +1,86 @@
+"""Run the benchmarks one after the other and write docs/benchmarks.md: figures beside their targets, machine and date.
+
+Called by `make bench` as `python -m bench.report --run`; without `--run` it writes the page from the figures of the
+last run. Each script prints a table for people and takes `--json FILE`. The targets are those of
+acceptance/main-job.toml, so that a figure has one target in one place.
+"""
+
+import argparse
+import datetime as dt
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tools.accept import Ran, judge
+from tools.machine import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / ".work" / "bench"
+PAGE = ROOT / "docs" / "benchmarks.md"
+SCRIPTS = ("meter_vs_nfstream", "analyze_speed", "xdp_cost", "lossless", "decision_to_drop")
+HEAD = """# Benchmarks
+
+Written by `make bench` on {date}. Machine: {machine}.
+
+Each script in `bench/` makes its own input, measures beside a peer or a floor in the same run, and can be run alone. A
+figure is worth what its machine is worth: compare the columns of one run, not runs of two machines.
+"""
+
+
+def run(name: str) -> bool:
+    """Run one script, show and keep what it prints. False when it left no figures."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    figures = RESULTS / f"{name}.json"
+    figures.unlink(missing_ok=True)
+    print(f"== {name}", flush=True)
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "118", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "bench" / f"{name}.py"), "--json", str(figures)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, flush=True)
+    (RESULTS / f"{name}.txt").write_text(done.stdout)
+    return figures.is_file()
+
+
+def targets(name: str) -> list[dict[str, Any]]:
+    """The acceptance entries that are judged by this script's figures."""
+    document = tomllib.loads((ROOT / "acceptance" / "main-job.toml").read_text())
+    return [entry for entry in document["entry"] if Path(entry["judge"].get("file", "")).stem == name]
+
+
+def section(name: str) -> list[str]:
+    """One script: what it is, its figures against their targets, its own table."""
+    source = (ROOT / "bench" / f"{name}.py").read_text()
+    lines = ["", f"## {name}", "", source.split('"""')[1].strip().splitlines()[0], ""]
+    figures = RESULTS / f"{name}.json"
+    if not figures.is_file():
+        return [*lines, "Not measured on this machine: the script left no figures."]
+    lines += ["| | what | figure | target |", "|---|---|---|---|"]
+    lines += [target_row(entry) for entry in targets(name)]
+    table = RESULTS / f"{name}.txt"
+    return [*lines, "", "```text", *(line.rstrip() for line in table.read_text().strip().splitlines()), "```"]
+
+
+def target_row(entry: dict[str, Any]) -> str:
+    """One target as met or missed, by the judge of the acceptance run."""
+    result = judge(entry, Ran(0, "", 0.0, 0.0))
+    return f"| {'met' if result.met else '**missed**'} | {entry['claim']} | {result.figure} | {result.target} |"
+
+
+def main() -> int:
+    """Exit code 1 when a script left no figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--run", action="store_true", help="measure first")
+    parser.add_argument("--only", choices=SCRIPTS, action="append", help="measure only this one (may be repeated)")
+    given = parser.parse_args()
+    measured = [run(name) for name in given.only or SCRIPTS] if given.run else []
+    head = HEAD.format(date=f"{dt.datetime.now(dt.UTC):%Y-%m-%d}", machine=machine())
+    PAGE.write_text(head + "\n".join(line for name in SCRIPTS for line in section(name)) + "\n")
+    print(f"written: {PAGE.relative_to(ROOT)}")
+    return 0 if all(measured) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
