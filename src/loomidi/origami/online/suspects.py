@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from loomidi.contracts import Evidence, Finding, Severity, content_id
+from loomidi.garden.graph.names import host_id, service_id
 from loomidi.origami.online.baselines import Baselines, BaselineSettings
 from loomidi.origami.online.rules import Rule, load_rules
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:  # `ports` loads pyarrow for its annotations, which the fast l
     from loomidi.contracts.ports import Suspect
 
 _TCP, _UDP, _ICMP = 6, 17, (1, 58)
-_NAMES = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp6", 132: "sctp"}
 _SHORTEST_S = 0.01  # a burst is not extrapolated from less
 
 
@@ -26,7 +26,7 @@ _SHORTEST_S = 0.01  # a burst is not extrapolated from less
 class SuspectSettings:
     """How the fast lane learns."""
 
-    baseline: BaselineSettings = BaselineSettings()
+    baseline: BaselineSettings = dataclasses.field(default_factory=BaselineSettings)
     few: int = 3  # sources; at most this many are acted on one by one, more are acted on at the service
 
 
@@ -164,22 +164,24 @@ class SuspectDetectors:
         if suspect.kind != "source" or known is None or suspect.ports > 2 or suspect.hosts > 2:
             return None
         talks = suspect.packets >= 3 * suspect.syns  # each conversation has more than its SYN
-        limit, origin = self._limit(suspect, "syns", rule.suspect["syns"])
+        limit, origin = self._limit(suspect, "syns", 0.0)  # conversations per second that are usual
         if suspect.syns < rule.suspect["syns"] or not talks or _rate(suspect, suspect.syns) <= limit:
             return None
-        meaning = f"new {known[0]} conversations in one short window ({origin})"
+        meaning = f"new {known[0]} conversations in one short window (usual rate: {origin})"
         facts = (Evidence("conversations", suspect.syns, int(rule.suspect["syns"]), "", meaning),)
         return self._finding("brute_force", suspect, facts, suspect.syns / rule.suspect["syns"])
 
     def _finding(self, pattern: str, suspect: "Suspect", facts: tuple[Evidence, ...], excess: float) -> Finding:
         rule = self._rules[pattern]
-        attacker = f"host/{suspect.source}"
-        service = _service(suspect)
+        attacker = host_id(suspect.source)
+        service = service_id(suspect.destination, suspect.destination_port, suspect.protocol)
         spread = suspect.kind == "service" and suspect.hosts > self._settings.few
         entities = (service,) if spread else (attacker, service)
         window = Evidence("window", round(_window_s(suspect), 4), None, "s", "time in which this was counted")
         counted = Evidence("packets", suspect.packets, None, "packets", "seen in this window so far")
-        peers = Evidence("sources" if suspect.kind == "service" else "targets", suspect.hosts, None, "", "distinct hosts")
+        peers = Evidence(
+            "sources" if suspect.kind == "service" else "targets", suspect.hosts, None, "", "distinct hosts"
+        )
         facts = facts if any(fact.name == peers.name for fact in facts) else (*facts, peers)
         return Finding(
             id=content_id("finding", (pattern, entities, suspect.first_ns)),
@@ -213,11 +215,3 @@ def _key(suspect: "Suspect") -> str:
     if suspect.kind == "source":
         return f"source/{suspect.source}"
     return f"service/{suspect.destination}:{suspect.destination_port}/{suspect.protocol}"
-
-
-def _service(suspect: "Suspect") -> str:
-    """The entity that was hit: the service when it has a port, else the host."""
-    name = _NAMES.get(suspect.protocol, str(suspect.protocol))
-    if suspect.protocol in (_TCP, _UDP, 132) and suspect.destination_port:
-        return f"service/{suspect.destination}:{suspect.destination_port}/{name}"
-    return f"host/{suspect.destination}"
