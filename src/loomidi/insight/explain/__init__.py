@@ -1,0 +1,10 @@
+"""Explaining one finding: evidence, rule, ATT&CK technique, decision, what was done, how it is undone.
+
+Called by `services.pipeline`, `services.fastlane`, `loomidi demo` and the renderers of `insight.report`. In: frozen
+records. Out: sentences. Every figure in them comes from the records; nothing is guessed.
+"""
+
+from loomidi.insight.explain.phrasing import Phrase, patterns, phrase, technique
+from loomidi.insight.explain.telling import Part, explain, tell
+
+__all__ = ["Part", "Phrase", "explain", "patterns", "phrase", "technique", "tell"]

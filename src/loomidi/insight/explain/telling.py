@@ -1,0 +1,216 @@
+"""Tells one finding as a short story in parts, each part a heading and sentences.
+
+Called through `explain`. In: a finding, what is proposed against it, what guards said, the receipts of what was done.
+Out: parts in a fixed order: seen, rule, technique, why, remedy, effect, guards, done, undo. A part without facts is
+left out; no placeholder is ever left unfilled.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from loomidi.contracts.records import (
+    BlastRadius,
+    Evidence,
+    Finding,
+    FoldKind,
+    FoldSpec,
+    Match,
+    Plan,
+    Receipt,
+    Step,
+    Verdict,
+)
+from loomidi.insight import wording
+from loomidi.insight.explain.phrasing import phrase, technique
+
+_FOLDS_TOLD = 3  # the rest is counted: a finding with many sources has many folds of the same kind
+
+
+class Part(NamedTuple):
+    """One heading with its sentences."""
+
+    heading: str
+    text: str
+
+
+def explain(
+    finding: Finding,
+    folds: Sequence[FoldSpec] = (),
+    receipts: Sequence[Receipt] = (),
+    *,
+    plan: Plan | None = None,
+    verdicts: Sequence[Verdict] = (),
+) -> str:
+    """The whole story as text, one line `heading: sentences` for each part."""
+    parts = tell(finding, folds, receipts, plan=plan, verdicts=verdicts)
+    return "\n".join(f"{part.heading}: {part.text}" for part in parts)
+
+
+def tell(
+    finding: Finding,
+    folds: Sequence[FoldSpec] = (),
+    receipts: Sequence[Receipt] = (),
+    *,
+    plan: Plan | None = None,
+    verdicts: Sequence[Verdict] = (),
+) -> tuple[Part, ...]:
+    """The story in parts. Folds are those proposed for this finding, receipts oldest first."""
+    words = phrase(finding.pattern)
+    intended = not any(receipt.step is Step.APPLIED for receipt in receipts)
+    parts = (
+        Part("What was seen", _seen(finding)),
+        Part("By which rule", f"{_sentence(words.rule)} Detector: {wording.printable(finding.source)}."),
+        Part("ATT&CK", wording.listing([technique(name) for name in finding.techniques], 9)),
+        Part("Why it matters", words.why),
+        Part("What would be done" if intended else "What was decided", _remedies(folds)),
+        Part("Blast radius", _reach(plan.blast_radius) if plan else ""),
+        Part("What the guards said", _guards(verdicts or _approved(receipts))),
+        Part("What was done", " ".join(_step(receipt) for receipt in receipts)),
+        Part("How it is undone", _undo(folds)),
+    )
+    return tuple(part for part in parts if part.text)
+
+
+def _seen(finding: Finding) -> str:
+    """What, with which figures, who, when."""
+    entities = [wording.name(entity) for entity in finding.entities]
+    who = f"{entities[0]}, with {wording.listing(entities[1:])}" if len(entities) > 1 else "".join(entities)
+    told = [
+        f"{phrase(finding.pattern).seen}: {_facts(finding.evidence)}.",
+        f"Involved: {who}." if who else "",
+        f"It began at {wording.moment(finding.first_ns)} and lasted {wording.span(finding.first_ns, finding.last_ns)}.",
+    ]
+    return " ".join(sentence for sentence in told if sentence)
+
+
+def _facts(evidence: Sequence[Evidence]) -> str:
+    return "; ".join(fact(item) for item in evidence) or "no figures were recorded"
+
+
+def fact(item: Evidence) -> str:
+    """`syn rate 5,000 packets/s (limit 200 packets/s)`."""
+    told = f"{wording.printable(item.name).replace('_', ' ')} {wording.value(item.value, item.unit)}"
+    return told if item.threshold is None else f"{told} (limit {wording.value(item.threshold, item.unit)})"
+
+
+def _remedies(folds: Sequence[FoldSpec]) -> str:
+    told = [remedy(fold) for fold in folds[:_FOLDS_TOLD]]
+    if len(folds) > _FOLDS_TOLD:
+        told.append(f"And {wording.count(len(folds) - _FOLDS_TOLD)} more of the same kind.")
+    return " ".join(told)
+
+
+def remedy(fold: FoldSpec) -> str:
+    """One sentence: what this fold does, to what, for how long."""
+    target, ends = wording.name(fold.target), f"for {wording.seconds(fold.ttl_s)}, then it ends by itself"
+    if fold.action == "scale" or fold.kind is FoldKind.SCALE_OUT:
+        added = wording.plural(fold.replicas, "replica") if fold.replicas else "replicas"
+        return f"Add {added} to {target}, {ends}."
+    if fold.action == "rate":
+        return f"Let only {wording.plural(fold.rate_pps, 'packet')}/s of {packets(fold.match)} through, {ends}."
+    if fold.action == "isolate" or fold.kind is FoldKind.ISOLATE_POD:
+        return f"Cut {target} off from the network, dropping {packets(fold.match)}, {ends}."
+    return f"Drop {packets(fold.match)}, {ends}."
+
+
+def packets(match: Match) -> str:
+    """The packets of a match in words: `UDP packets from 192.0.2.1 port 53 to 198.51.100.7`."""
+    protocol = wording.PROTOCOLS.get(match.protocol, f"protocol {match.protocol}") if match.protocol else ""
+    words = [f"{protocol} packets" if protocol else "all packets"]
+    for preposition, address, port in (
+        ("from", match.source, match.source_port),
+        ("to", match.destination, match.destination_port),
+    ):
+        place = " ".join([wording.printable(address)] * bool(address) + [f"port {port}"] * bool(port))
+        words += [f"{preposition} {place}"] if place else []
+    return " ".join(words)
+
+
+def _reach(radius: BlastRadius) -> str:
+    hosts = wording.plural(radius.peers, "peer")
+    cut = f"{wording.plural(radius.flows, 'flow')}, {wording.plural(radius.packets, 'packet')}"
+    told = f"On the traffic seen it would touch {hosts}: {cut}, {wording.octets_exactly(radius.octets)}"
+    told += f", {radius.share_of_octets:.1%} of all octets."
+    if radius.bystanders:
+        told += f" Bystanders: {wording.listing([wording.name(entity) for entity in radius.bystanders])}."
+    else:
+        told += " Nobody else would be touched."
+    if radius.protected:
+        told += f" It would touch the protected set: {wording.listing([wording.name(p) for p in radius.protected])}."
+    return told
+
+
+def _guards(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return ""
+    against = [verdict for verdict in verdicts if verdict.allow is not True]
+    if not against:
+        guards = wording.listing(list(dict.fromkeys(wording.printable(v.guard) for v in verdicts)), 9)
+        return f"Allowed by all {wording.plural(len(verdicts), 'rule')} of {guards}."
+    reasons = "; ".join(f"{wording.printable(v.guard)}/{wording.printable(v.rule)} {_answer(v)}" for v in against)
+    return f"Refused: {reasons}."
+
+
+def _answer(verdict: Verdict) -> str:
+    no = "denied" if verdict.allow is False else "gave no answer, which counts as denial"
+    return f"{no} ({wording.printable(verdict.reason).rstrip('.')})" if verdict.reason else no
+
+
+def _approved(receipts: Sequence[Receipt]) -> tuple[Verdict, ...]:
+    """The verdicts that the intent receipt carries in its approval, if any."""
+    for receipt in receipts:
+        stored = _inside(receipt.detail, "approval", "verdicts")
+        if isinstance(stored, (list, tuple)):
+            return tuple(Verdict(**item) for item in stored if isinstance(item, Mapping))
+    return ()
+
+
+def _inside(mapping: Mapping[str, Any], *path: str) -> Any:
+    found: Any = mapping
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _step(receipt: Receipt) -> str:
+    """One sentence for one receipt."""
+    at, driver = wording.moment(receipt.at_ns), wording.printable(receipt.driver)
+    if receipt.step is Step.INTENT:
+        return f"At {at} the intent and its inverse were recorded for driver {driver} ({receipt.id})."
+    if receipt.step is Step.APPLIED:
+        return f"At {at} {driver} applied it ({receipt.id})."
+    if receipt.step is Step.VERIFIED:
+        return f"At {at} it was verified by measurement{_measured(receipt.detail)} ({receipt.id})."
+    if receipt.step is Step.UNDONE:
+        return f"At {at} {driver} undid it and checked that it is gone ({receipt.id})."
+    if receipt.step is Step.EXPIRED:
+        return f"At {at} it ended by itself ({receipt.id})."
+    what = "it was refused" if receipt.step is Step.REFUSED else f"{driver} failed"
+    reason = receipt.detail.get("reason") or receipt.detail.get("error") or ""
+    return f"At {at} {what}{f': {wording.printable(str(reason))}' if reason else ''} ({receipt.id})."
+
+
+def _measured(detail: Mapping[str, Any]) -> str:
+    figures = [
+        f"{wording.printable(str(key)).replace('_', ' ')} {wording.value(number)}"
+        for key, number in detail.items()
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and not str(key).endswith("_ns")
+    ]
+    return f": {', '.join(figures[:4])}" if figures else ""
+
+
+def _undo(folds: Sequence[FoldSpec]) -> str:
+    told = dict.fromkeys(_sentence(fold.undo or _undo_by_kind(fold)) for fold in folds[:_FOLDS_TOLD])
+    return " ".join(told)
+
+
+def _undo_by_kind(fold: FoldSpec) -> str:
+    if fold.kind is FoldKind.SCALE_OUT:
+        return "scale back to the number of replicas that the receipt recorded"
+    return "remove the entry (or the NetworkPolicy); nothing else was changed, and it ends by itself anyway"
+
+
+def _sentence(text: str) -> str:
+    """First letter large, a full stop at the end, nothing that a terminal would obey."""
+    clean = wording.printable(text).strip()
+    return clean[:1].upper() + clean[1:] + ("" if clean.endswith((".", "!", "?")) else ".") if clean else ""
