@@ -51,8 +51,13 @@ class Step(enum.StrEnum):
     FAILED = "failed"
 
 
+_JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: Any) -> Any:
     """Turn records, enums and tuples into what JSON can hold."""
+    if type(value) in _JSON_SCALARS:  # most values, and the fast lane hashes several records for each act
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

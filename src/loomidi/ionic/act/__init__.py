@@ -1,1 +1,20 @@
-"""Drivers that carry out approved plans: check, apply, verify, undo."""
+"""Carrying approved plans out, with a receipt for every step and a way back."""
+
+from loomidi.ionic.act.chain import ChainCheck
+from loomidi.ionic.act.drivers import DryRunDriver, ShieldDriver
+from loomidi.ionic.act.engine import FAULTS, Acted, Engine
+from loomidi.ionic.act.leases import Lease
+from loomidi.ionic.act.receipts import FILE_NAME, MemoryReceipts, SqliteReceipts
+
+__all__ = [
+    "FAULTS",
+    "FILE_NAME",
+    "Acted",
+    "ChainCheck",
+    "DryRunDriver",
+    "Engine",
+    "Lease",
+    "MemoryReceipts",
+    "ShieldDriver",
+    "SqliteReceipts",
+]

@@ -1,1 +1,23 @@
-"""From a finding to an approved plan, or a refusal with its reason. Never imports `ionic.act`."""
+"""Deciding what to do about a finding, and whether it may be done. Never acts: `act` is not imported from here."""
+
+from loomidi.ionic.approvals import GUARDS, Signer, process_signer
+from loomidi.ionic.decide.deciding import Decider, DeciderSettings, standard_guards
+from loomidi.ionic.decide.guards import BASE_RULES, FloorGuard, RegoGuard
+from loomidi.ionic.decide.limits import Limits
+from loomidi.ionic.decide.proposing import propose
+from loomidi.ionic.errors import PlanRefused
+
+__all__ = [
+    "BASE_RULES",
+    "GUARDS",
+    "Decider",
+    "DeciderSettings",
+    "FloorGuard",
+    "Limits",
+    "PlanRefused",
+    "RegoGuard",
+    "Signer",
+    "process_signer",
+    "propose",
+    "standard_guards",
+]

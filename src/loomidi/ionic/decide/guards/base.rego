@@ -1,0 +1,187 @@
+# The base guardrail: what every plan of this project must satisfy, whoever proposed it.
+#
+# Read by RegoGuard (in process) and by an OPA server, with the same answers (tests/integration/opa).
+# Input: {"plan": the plan without the fold's manifest, "facts": see docs/policy.md}.
+# Output: holds, the names of the rules that hold; reason, what each rule looked at. A rule whose fields are missing is
+# in neither, and the guard takes that as a denial. Types are checked before sizes: Rego engines do not order mixed
+# types alike. Two documents instead of one joined one, because the join would take most of the time.
+package loomidi.guardrails.base
+
+import rego.v1
+
+fold := input.plan.fold
+
+radius := input.plan.blast_radius
+
+limits := input.facts.limits
+
+# mode: the plan is in the mode that is configured, and the mode is one we know.
+reason["mode_known"] := sprintf("plan in mode %v, configured is %v", [input.plan.mode, input.facts.mode])
+
+holds contains "mode_known" if {
+	input.plan.mode == input.facts.mode
+	input.plan.mode in {"shadow", "suggest", "guarded", "autonomous"}
+}
+
+# fresh: judged before it expires, and not made in the future.
+reason["fresh"] := sprintf("made at %v, judged at %v, expires at %v", [
+	input.plan.created_ns,
+	input.facts.now_ns,
+	input.plan.expires_ns,
+])
+
+holds contains "fresh" if {
+	is_number(input.plan.created_ns)
+	is_number(input.facts.now_ns)
+	is_number(input.plan.expires_ns)
+	input.plan.created_ns <= input.facts.now_ns
+	input.facts.now_ns < input.plan.expires_ns
+}
+
+# severity: information never leads to an act.
+reason["severity_acts"] := sprintf("severity %v", [input.plan.finding.severity])
+
+holds contains "severity_acts" if input.plan.finding.severity in {"low", "medium", "high", "critical"}
+
+# confidence: harder acts need a surer finding.
+reason["confidence_enough"] := sprintf("confidence %v, %v needs %v", [
+	input.plan.finding.confidence,
+	fold.action,
+	limits.min_confidence[fold.action],
+])
+
+holds contains "confidence_enough" if {
+	is_number(input.plan.finding.confidence)
+	is_number(limits.min_confidence[fold.action])
+	input.plan.finding.confidence <= 1
+	input.plan.finding.confidence >= limits.min_confidence[fold.action]
+}
+
+# kind and action belong together.
+reason["action_fits_kind"] := sprintf("%v by %v", [fold.kind, fold.action])
+
+actions := {
+	"RECONFIGURE_NETWORK": {"rate", "drop"},
+	"ISOLATE_POD": {"isolate"},
+	"SCALE_OUT": {"scale"},
+}
+
+holds contains "action_fits_kind" if fold.action in actions[fold.kind]
+
+# aimed: the fold names what it touches; a drop names a source.
+reason["aimed"] := sprintf("source %v, destination %v, target %v", [
+	fold.match.source,
+	fold.match.destination,
+	fold.target,
+])
+
+holds contains "aimed" if fold.match.source != ""
+
+holds contains "aimed" if {
+	fold.action == "rate"
+	fold.match.destination != ""
+}
+
+holds contains "aimed" if {
+	fold.action in {"isolate", "scale"}
+	fold.target != ""
+}
+
+# sized: a rate lets something through, scaling adds a bounded number, the others take no number.
+reason["sized"] := sprintf("rate %v, burst %v, replicas %v", [fold.rate_pps, fold.burst, fold.replicas])
+
+holds contains "sized" if {
+	fold.action == "rate"
+	is_number(fold.rate_pps)
+	is_number(fold.burst)
+	fold.rate_pps >= 1
+	fold.burst >= 0
+}
+
+holds contains "sized" if {
+	fold.action == "scale"
+	is_number(fold.replicas)
+	fold.replicas >= 1
+	fold.replicas <= limits.max_replicas
+}
+
+holds contains "sized" if fold.action in {"drop", "isolate"}
+
+# ttl: every act ends by itself.
+reason["ttl_bounded"] := sprintf("ttl %v s, allowed %v to %v s", [fold.ttl_s, limits.min_ttl_s, limits.max_ttl_s])
+
+holds contains "ttl_bounded" if {
+	is_number(fold.ttl_s)
+	fold.ttl_s >= limits.min_ttl_s
+	fold.ttl_s <= limits.max_ttl_s
+}
+
+# undo: what cannot be taken back is not done.
+reason["undo_stated"] := sprintf("undo %v", [fold.undo])
+
+holds contains "undo_stated" if fold.undo != ""
+
+# because: a fold rests on the finding it is planned with.
+reason["because_finding"] := sprintf("because %v, finding %v", [fold.because, input.plan.finding.id])
+
+holds contains "because_finding" if {
+	fold.because == input.plan.finding.id
+	count(input.plan.finding.evidence) > 0
+}
+
+# protected: nothing in the protected set is touched.
+reason["protected_untouched"] := sprintf("touches of the protected set: %v", [radius.protected])
+
+holds contains "protected_untouched" if count(radius.protected) == 0
+
+# peers: a drop or an isolation meets few hosts.
+reason["peers_capped"] := sprintf("%v touches %v peers, most is %v", [fold.action, radius.peers, limits.max_peers])
+
+holds contains "peers_capped" if {
+	is_number(radius.peers)
+	radius.peers <= limits.max_peers
+}
+
+holds contains "peers_capped" if {
+	is_number(radius.peers)
+	fold.action in {"rate", "scale"}
+}
+
+# share: to cut a large share of all octets takes one named source and high confidence.
+reason["share_capped"] := sprintf("cuts %v of all octets, most is %v", [radius.share_of_octets, limits.max_share])
+
+holds contains "share_capped" if {
+	is_number(radius.share_of_octets)
+	radius.share_of_octets <= limits.max_share
+}
+
+holds contains "share_capped" if {
+	is_number(radius.share_of_octets)
+	fold.action in {"rate", "scale"}
+}
+
+holds contains "share_capped" if {
+	is_number(radius.share_of_octets)
+	fold.target in input.plan.finding.entities
+	not contains(fold.match.source, "/")
+	is_number(input.plan.finding.confidence)
+	input.plan.finding.confidence >= limits.sure
+}
+
+# caps: so many acts at once on one target, and in total.
+reason["target_capped"] := sprintf("%v acts on the target, most is %v", [
+	input.facts.active.target,
+	limits.max_active_per_target,
+])
+
+holds contains "target_capped" if {
+	is_number(input.facts.active.target)
+	input.facts.active.target < limits.max_active_per_target
+}
+
+reason["total_capped"] := sprintf("%v acts in total, most is %v", [input.facts.active.total, limits.max_active])
+
+holds contains "total_capped" if {
+	is_number(input.facts.active.total)
+	input.facts.active.total < limits.max_active
+}

@@ -1,0 +1,138 @@
+"""The floor: the guard that needs no engine and no file, and shares no code with the others.
+
+Called by `deciding`. In: a plan, and of the facts only the time and the counts of active plans; what is protected and
+how far to go it was told when it was made. Out: one verdict per check of `CHECKS`. A check that fails to answer
+(missing facts, a value of the wrong type) is a verdict without `allow`, so a denial.
+"""
+
+import ipaddress
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from loomidi.contracts import FoldKind, Mode, Plan, Verdict
+from loomidi.ionic.decide.limits import Limits
+from loomidi.ionic.documents import plan_id
+
+Answer = tuple[bool, str]
+_ACTIONS = {
+    FoldKind.RECONFIGURE_NETWORK: ("rate", "drop"),
+    FoldKind.ISOLATE_POD: ("isolate",),
+    FoldKind.SCALE_OUT: ("scale",),
+}
+
+
+class FloorGuard:
+    """Protected set, aim, TTL, share, caps and mode, in plain Python."""
+
+    name = "floor"
+
+    def __init__(self, protected: Iterable[str] = (), limits: Limits | None = None, mode: Mode = Mode.SHADOW) -> None:
+        """Raises ValueError for a protected entry that is neither an address nor a CIDR."""
+        self._protected = [_widened(ipaddress.ip_network(prefix, strict=False)) for prefix in protected]
+        self._limits = limits or Limits()
+        self._mode = mode
+
+    def judge(self, plan: Plan, facts: Mapping[str, Any]) -> Sequence[Verdict]:
+        """One verdict per check, in the order of `CHECKS`."""
+        return [self._verdict(rule, check, plan, facts) for rule, check in CHECKS.items()]
+
+    def _verdict(self, rule: str, check: "Check", plan: Plan, facts: Mapping[str, Any]) -> Verdict:
+        try:
+            allow, reason = check(self, plan, facts)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the answer is no
+            return Verdict(self.name, rule, None, f"no answer: {type(error).__name__}: {error}")
+        return Verdict(self.name, rule, allow is True, reason)
+
+    def _intact(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        return plan.id == plan_id(plan), "the id is that of the content"
+
+    def _mode_known(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        return plan.mode is self._mode, f"plan in mode {plan.mode.value}, configured is {self._mode.value}"
+
+    def _fresh(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        now = facts["now_ns"]
+        return plan.created_ns <= now < plan.expires_ns, f"judged at {now}, expires at {plan.expires_ns}"
+
+    def _fitting(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        fold = plan.fold
+        return fold.action in _ACTIONS[fold.kind], f"{fold.kind.value} by {fold.action}"
+
+    def _aimed(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        match, action = plan.fold.match, plan.fold.action
+        if action in ("isolate", "scale"):
+            return bool(plan.fold.target), "the target is named"
+        if match.source:
+            return _prefix(match.source).prefixlen > 0, f"source {match.source}"
+        return action == "rate" and bool(match.destination), "a drop names a source, a rate a source or a destination"
+
+    def _ttl(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        low, high = self._limits.min_ttl_s, self._limits.max_ttl_s
+        return low <= plan.fold.ttl_s <= high, f"ttl {plan.fold.ttl_s:g} s, allowed {low:g} to {high:g} s"
+
+    def _untouched(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        """The radius says nothing of the protected set is met, and neither source nor target lies in it."""
+        meant = {plan.fold.match.source, _host_of(plan.fold.target)} - {""}
+        if plan.fold.kind is FoldKind.SCALE_OUT:
+            meant = set()
+        hits = [text for text in meant if any(_shares(_prefix(text), net) for net in self._protected)]
+        return (
+            not hits and not plan.blast_radius.protected,
+            f"protected: {sorted({*hits, *plan.blast_radius.protected})}",
+        )
+
+    def _share(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        share, most = plan.blast_radius.share_of_octets, self._limits.max_share
+        one_named = "/" not in plan.fold.match.source and plan.fold.target in plan.finding.entities
+        sure = one_named and self._limits.sure <= plan.finding.confidence <= 1
+        gentle = plan.fold.action in ("rate", "scale")
+        return math.isfinite(share) and (share <= most or sure or gentle), f"cuts {share:.3g} of octets, most {most:g}"
+
+    def _target_cap(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        active, most = facts["active"]["target"], self._limits.max_active_per_target
+        return 0 <= active < most, f"{active} acts on {plan.fold.target}, most {most}"
+
+    def _total_cap(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        active, most = facts["active"]["total"], self._limits.max_active
+        return 0 <= active < most, f"{active} acts in total, most {most}"
+
+
+Check = Callable[[FloorGuard, Plan, Mapping[str, Any]], Answer]
+
+CHECKS: dict[str, Check] = {
+    "intact": FloorGuard._intact,
+    "mode": FloorGuard._mode_known,
+    "fresh": FloorGuard._fresh,
+    "fitting": FloorGuard._fitting,
+    "aimed": FloorGuard._aimed,
+    "ttl": FloorGuard._ttl,
+    "protected": FloorGuard._untouched,
+    "share": FloorGuard._share,
+    "target_cap": FloorGuard._target_cap,
+    "total_cap": FloorGuard._total_cap,
+}
+
+
+def _prefix(text: str) -> ipaddress.IPv6Network:
+    """An address or CIDR in the v4-mapped space. Raises ValueError when it is neither."""
+    return _widened(ipaddress.ip_network(text, strict=False))
+
+
+def _widened(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> ipaddress.IPv6Network:
+    if isinstance(network, ipaddress.IPv6Network):
+        return network
+    return ipaddress.IPv6Network((f"::ffff:{network.network_address}", 96 + network.prefixlen))
+
+
+def _shares(one: ipaddress.IPv6Network, other: ipaddress.IPv6Network) -> bool:
+    return one.overlaps(other)
+
+
+def _host_of(target: str) -> str:
+    """The address in an entity id, or '' when it names none."""
+    kind, _, rest = target.partition("/")
+    text = rest.rsplit(":", 1)[0].strip("[]") if kind == "service" else rest
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return ""

@@ -1,0 +1,204 @@
+"""The Rego guard: a policy file evaluated in this process, with the answers an OPA server would give.
+
+Called by `deciding`. In: a plan and facts. Out: a verdict for every rule that was expected to answer; undefined,
+missing, malformed, errored or late is a verdict without `allow`, so a denial. The policy is compiled once; a question
+costs well under a millisecond. Whether the two engines agree is held by tests/integration/opa, not assumed here.
+
+A native evaluation cannot be interrupted, so it runs on a thread of its own: when an answer is late the caller goes on
+with a denial, and the guard denies everything until the engine is back.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from loomidi.contracts import Plan, Verdict
+from loomidi.ionic.errors import NoPolicyEngine
+
+PACKAGE = "loomidi/guardrails/base"
+BASE_RULES = (
+    "mode_known",
+    "fresh",
+    "severity_acts",
+    "confidence_enough",
+    "action_fits_kind",
+    "aimed",
+    "sized",
+    "ttl_bounded",
+    "undo_stated",
+    "because_finding",
+    "protected_untouched",
+    "peers_capped",
+    "share_capped",
+    "target_capped",
+    "total_capped",
+)
+TIMEOUT_S = 0.25
+_FOLD = ("kind", "target", "action", "rate_pps", "burst", "replicas", "ttl_s", "because", "undo")
+
+
+def base_policy() -> str:
+    """The text of the base guardrail that ships in the package."""
+    return resources.files("loomidi.ionic.decide.guards").joinpath("base.rego").read_text(encoding="utf-8")
+
+
+def question(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The input document of every policy. Without the manifest, which is rendered from the rest, and without prose."""
+    finding, fold = plan.finding, plan.fold
+    evidence = [{"name": e.name, "value": e.value, "threshold": e.threshold} for e in finding.evidence]
+    return {
+        "plan": {
+            "id": plan.id,
+            "mode": plan.mode.value,
+            "created_ns": plan.created_ns,
+            "expires_ns": plan.expires_ns,
+            "finding": {
+                "id": finding.id,
+                "pattern": finding.pattern,
+                "severity": finding.severity.value,
+                "confidence": finding.confidence,
+                "entities": list(finding.entities),
+                "evidence": evidence,
+            },
+            "fold": {name: getattr(fold, name) for name in _FOLD} | {"match": fold.match.as_dict()},
+            "blast_radius": plan.blast_radius.as_dict(),
+        },
+        "facts": dict(facts),
+    }
+
+
+Question = tuple[Mapping[str, Any], tuple[str, ...]]  # the input document, the rules that must answer
+
+
+class RegoGuard:
+    """Asks one policy which of its rules hold, and takes nothing else for a yes."""
+
+    def __init__(
+        self,
+        policy: str | None = None,
+        *,
+        package: str = PACKAGE,
+        expected: Sequence[str] = BASE_RULES,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        """`policy`: Rego text, default the base guardrail. A policy that does not compile denies with the reason."""
+        self.name = f"rego:{package.rsplit('/', 1)[-1]}"
+        self._expected = tuple(expected)
+        self._timeout_s = timeout_s
+        text = base_policy() if policy is None else policy
+        self._engine = _Worker(lambda: _Engine(text, package))
+
+    @classmethod
+    def of_file(cls, path: Path, *, package: str, expected: Sequence[str], timeout_s: float = TIMEOUT_S) -> "RegoGuard":
+        """A guard from a policy file of the user. Raises NoPolicyEngine when the file cannot be read."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise NoPolicyEngine(f"{path}: cannot read the policy: {error}; name an existing .rego file") from error
+        return cls(text, package=package, expected=expected, timeout_s=timeout_s)
+
+    def judge(self, plan: Plan, facts: Mapping[str, Any]) -> Sequence[Verdict]:
+        """A verdict for each expected rule, and for each rule that answered unasked. Steps, in this order:
+
+        1 ask; no answer denies every rule   2 an answer that is not two documents denies every rule
+        3 a rule allows only when it is named in `holds`
+        """
+        # 1 ask
+        try:
+            holds, reasons = self._engine.ask((question(plan, facts), self._expected), self._timeout_s)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the answer is no
+            return [self._silent(rule, f"no answer: {error}") for rule in self._expected or ("any",)]
+        # 2 two documents
+        if not isinstance(holds, list) or not isinstance(reasons, Mapping):
+            return [self._silent(rule, "no answer: the policy is undefined") for rule in self._expected or ("any",)]
+        # 3 named in `holds`
+        rules = [*self._expected, *sorted(map(str, {*holds, *reasons} - set(self._expected)))]
+        answers = [self._verdict(rule, rule in holds, reasons.get(rule)) for rule in rules]
+        return answers or [self._silent("any", "no answer: no rule is expected")]
+
+    def _verdict(self, rule: str, holds: bool, reason: object) -> Verdict:
+        if holds:
+            return Verdict(self.name, rule, True, str(reason or "holds"))
+        if reason is None:
+            return self._silent(rule, "no answer: the rule is undefined")
+        return Verdict(self.name, rule, False, str(reason))
+
+    def _silent(self, rule: str, reason: str) -> Verdict:
+        return Verdict(self.name, rule, None, reason)
+
+
+class _Engine:
+    """The compiled policy. Used by one thread only."""
+
+    def __init__(self, policy: str, package: str) -> None:
+        try:
+            import regopy
+        except ImportError as error:
+            raise NoPolicyEngine("the Rego engine is missing; install regopy") from error
+        self._holds, self._reason = f"{package}/holds", f"{package}/reason"
+        self._interpreter = regopy.Interpreter()
+        self._interpreter.log_level = regopy.LogLevel.NONE  # it would write to standard output
+        self._interpreter.add_module(package, policy)
+        self._bundle = self._interpreter.build(None, [self._holds, self._reason])
+        if not self._bundle.ok():
+            raise NoPolicyEngine("the policy does not compile; check it with `opa check`")
+
+    def __call__(self, asked: Question) -> tuple[Any, Any]:
+        """(`holds`, `reason`); the reasons are evaluated only when an expected rule does not hold."""
+        document, expected = asked
+        self._interpreter.set_input(document)
+        holds = self._value(self._holds)
+        everything = isinstance(holds, list) and set(expected) <= set(map(str, holds))
+        return holds, {} if everything else self._value(self._reason)
+
+    def _value(self, entry: str) -> Any:
+        """The value at the entry point, or None when it is undefined."""
+        output = self._interpreter.query_bundle_entrypoint(self._bundle, entry)
+        if not output.ok():
+            raise NoPolicyEngine(f"the policy failed: {' '.join(str(output).split())[:200]}")
+        expressions = output.results[0].expressions if output.results else []
+        return expressions[0] if expressions else None
+
+
+class _Worker:
+    """One daemon thread that owns the engine; a question waits for its answer for a limited time."""
+
+    def __init__(self, make: Callable[[], _Engine]) -> None:
+        self._make = make
+        self._questions: queue.SimpleQueue[tuple[Question, queue.SimpleQueue[Any]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._pending: queue.SimpleQueue[Any] | None = None  # of a question whose answer was late
+        self._thread: threading.Thread | None = None
+
+    def ask(self, asked: Question, timeout_s: float) -> Any:
+        """The engine's answer. Raises TimeoutError when it is late, or what the engine raised."""
+        with self._lock:
+            if self._pending is not None and self._pending.empty():
+                raise TimeoutError("the policy engine is still busy with an earlier question")
+            self._pending = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="rego", daemon=True)
+                self._thread.start()
+            answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            self._questions.put((asked, answers))
+            try:
+                answer = answers.get(timeout=timeout_s)
+            except queue.Empty:
+                self._pending = answers
+                raise TimeoutError(f"the policy took longer than {timeout_s:g} s") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _work(self) -> None:
+        engine: Any = None
+        while True:
+            asked, answers = self._questions.get()
+            try:
+                engine = engine or self._make()
+                answers.put(engine(asked))
+            except Exception as error:  # noqa: BLE001 - handed to the one who asked
+                answers.put(error)

@@ -1,0 +1,78 @@
+"""The Kubernetes objects that folds become: plain dicts, valid by the API's conventions, applied by nobody here.
+
+Called by `proposing`. In: names, addresses, a finding's id, a TTL. Out: NetworkPolicy (networking.k8s.io/v1) or Scale
+(autoscaling/v1) as JSON-able dicts. What a NetworkPolicy cannot say (a rate, a deny beside stricter policies) is
+written into its annotations; finding pods and applying is left to the Kubernetes driver.
+"""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from loomidi.ionic.decide.places import NAMES, Place
+
+MANAGER = {"app.kubernetes.io/managed-by": "loomidi"}
+QUARANTINE = "loomidi.io/quarantine"  # label that ISOLATE_POD puts on the pod, and that its policy selects
+EVERYWHERE = ("0.0.0.0/0", "::/0")  # both families: naming one alone would cut the other off
+_POLICY_PORTS = {6: "TCP", 17: "UDP", 132: "SCTP"}
+
+
+def network_policy(name: str, direction: str, blocked: Sequence[str], notes: dict[str, str]) -> dict[str, Any]:
+    """Let everything in (`direction` ingress) or out (egress) but the blocked addresses or CIDRs."""
+    side = {"ingress": "from", "egress": "to"}[direction]
+    spec = {
+        "podSelector": {},
+        "policyTypes": [direction.capitalize()],
+        direction: [{side: [_all_but(family, blocked) for family in EVERYWHERE]}],
+    }
+    return _policy(name, "default", spec, notes)
+
+
+def service_policy(name: str, service: Place, notes: dict[str, str]) -> dict[str, Any]:
+    """Let only the service's own port in: what a distributed flood can be narrowed to without naming sources."""
+    rule: dict[str, Any] = {"from": [{"ipBlock": {"cidr": family}} for family in EVERYWHERE]}
+    if service.port and service.protocol in _POLICY_PORTS:
+        rule["ports"] = [{"protocol": _POLICY_PORTS[service.protocol], "port": service.port}]
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [rule]}
+    return _policy(name, service.namespace, spec, notes)
+
+
+def isolation_policy(name: str, pod: Place, mark: str, notes: dict[str, str]) -> dict[str, Any]:
+    """Nothing in, nothing out for the pod that carries the quarantine label with value `mark`."""
+    spec = {"podSelector": {"matchLabels": {QUARANTINE: mark}}, "policyTypes": ["Ingress", "Egress"]}
+    if pod.address:
+        notes = notes | {"loomidi.io/pod-ip": pod.address}
+    return _policy(name, pod.namespace, spec, notes)
+
+
+def scale(workload: str, namespace: str, added: int, notes: dict[str, str]) -> dict[str, Any]:
+    """A patch of the scale subresource. `replicas` assumes one replica now; the driver adds to what it finds."""
+    metadata = _metadata(workload, namespace, notes | {"loomidi.io/added-replicas": str(added)})
+    return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {"replicas": 1 + added}}
+
+
+def object_name(*parts: str) -> str:
+    """Parts as one DNS-1123 label: lower case letters, digits and dashes, at most 63."""
+    text = re.sub(r"[^a-z0-9]+", "-", "-".join(part for part in parts if part).lower())
+    return text[:63].strip("-") or "unnamed"
+
+
+def protocol_name(number: int) -> str:
+    """`tcp` for 6 and so on; the number where it has no short name here."""
+    return NAMES.get(number, str(number))
+
+
+def _policy(name: str, namespace: str, spec: dict[str, Any], notes: dict[str, str]) -> dict[str, Any]:
+    metadata = _metadata(name, namespace, notes)
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+
+
+def _metadata(name: str, namespace: str, notes: dict[str, str]) -> dict[str, Any]:
+    return {"name": name, "namespace": namespace, "labels": dict(MANAGER), "annotations": notes}
+
+
+def _all_but(family: str, blocked: Sequence[str]) -> dict[str, Any]:
+    version = ipaddress.ip_network(family).version
+    inside = [str(net) for net in map(ipaddress.ip_network, blocked) if net.version == version and net.prefixlen]
+    return {"ipBlock": {"cidr": family} | ({"except": inside} if inside else {})}

@@ -1,0 +1,212 @@
+"""Which folds fit a finding, gentlest first.
+
+Called by `services` (both lanes) with a `Finding`. Out: `FoldSpec`s in the order of escalation, each with the
+Kubernetes object it would become and its undo in words. An `info` finding or an unknown pattern gives none. Whether a
+fold is allowed, and whether any driver can do it, is left to the guards and the drivers.
+
+By convention `finding.entities[0]` is the one to act on: a remote host for what one source does, a service for what
+many sources (or forged ones) do to it, an own host for what leaves it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from loomidi.contracts import Finding, FoldKind, FoldSpec, Match, Severity
+from loomidi.ionic.decide import manifests
+from loomidi.ionic.decide.places import REMOTE_KINDS, Place, place
+
+RATE_TTL_S, DROP_TTL_S, ISOLATE_TTL_S, SCALE_TTL_S = 60.0, 300.0, 900.0, 1800.0
+SOURCE_PPS, SERVICE_PPS = 100, 2000  # let through when the finding has no learned baseline
+MOST_PPS = 1_000_000
+ADDED_REPLICAS = 2
+FEW_SOURCES = 4  # more distinct sources than this: distributed, so no source is blamed
+_RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
+_SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
+
+
+def propose(finding: Finding) -> tuple[FoldSpec, ...]:
+    """Candidate folds for the finding, gentlest first; empty when there is nothing fitting to do."""
+    recipe = RECIPES.get(finding.pattern)
+    if recipe is None or finding.severity is Severity.INFO or not finding.entities:
+        return ()
+    return tuple(recipe(finding))
+
+
+def _flood(finding: Finding) -> list[FoldSpec]:
+    """One source is slowed, then dropped. Many or forged sources: the service is protected, no source is touched."""
+    culprit = place(finding.entities[0])
+    if culprit.kind in REMOTE_KINDS and culprit.address and not _distributed(finding):
+        return _against(finding, culprit, "ingress")
+    service = _service(finding)
+    return [] if service is None else [_limit_service(finding, *service), _scale(finding, *service)]
+
+
+def _one_source(finding: Finding) -> list[FoldSpec]:
+    """Scans and guessing come from one real address: they need the answers."""
+    culprit = place(finding.entities[0])
+    return _against(finding, culprit, "ingress") if culprit.address else []
+
+
+def _leak(finding: Finding) -> list[FoldSpec]:
+    """Something leaves an own host: cut the far end off, then isolate the host itself."""
+    own, *others = finding.entities
+    far = [where for where in map(place, others) if where.address and where.address != place(own).address]
+    folds = _against(finding, far[0], "egress") if far else []
+    return [*folds, _isolate(finding, own)]
+
+
+RECIPES: dict[str, Callable[[Finding], list[FoldSpec]]] = {
+    "syn_flood": _flood,
+    "udp_flood": _flood,
+    "icmp_flood": _flood,
+    "ip_flood": _flood,
+    "tcp_flag_flood": _flood,
+    "amplification": _flood,
+    "vertical_scan": _one_source,
+    "horizontal_scan": _one_source,
+    "brute_force": _one_source,
+    "beaconing": _leak,
+    "exfiltration": _leak,
+}
+
+
+def _against(finding: Finding, remote: Place, direction: str) -> list[FoldSpec]:
+    """Rate-limit the remote end; then drop it. A whole network is only ever slowed."""
+    target = f"{'host' if remote.kind == 'service' else remote.kind}/{remote.address}"
+    slow = FoldSpec(
+        FoldKind.RECONFIGURE_NETWORK,
+        target,
+        "rate",
+        Match(source=remote.address),
+        rate_pps=(rate := _rate(finding, SOURCE_PPS)),
+        burst=2 * rate,
+        ttl_s=RATE_TTL_S,
+        because=finding.id,
+    )
+    drop = dataclasses.replace(slow, action="drop", rate_pps=0, burst=0, ttl_s=DROP_TTL_S)
+    folds = [slow] if "/" in remote.address else [slow, drop]
+    return [_with_policy(finding, fold, direction) for fold in folds]
+
+
+def _with_policy(finding: Finding, fold: FoldSpec, direction: str) -> FoldSpec:
+    name = manifests.object_name("loomidi", fold.action, finding.id)
+    notes = _notes(fold)
+    if fold.action == "rate":
+        notes["loomidi.io/rate-pps"] = str(fold.rate_pps)
+        notes["loomidi.io/note"] = "NetworkPolicy has no rate: applied as it is, this blocks what the shield only slows"
+    remote = fold.match.source
+    undo = (
+        f"The entry for {remote} ends by itself after {fold.ttl_s:g} s. Sooner: remove {remote} from the shield; "
+        f"in a cluster: kubectl delete networkpolicy {name} -n default."
+    )
+    manifest = manifests.network_policy(name, direction, [remote], notes)
+    return dataclasses.replace(fold, manifest=manifest, undo=undo)
+
+
+def _limit_service(finding: Finding, entity: str, service: Place) -> FoldSpec:
+    """Cap what reaches the service as a whole; the sources may be forged, so none is named."""
+    rate = _rate(finding, SERVICE_PPS)
+    fold = FoldSpec(
+        FoldKind.RECONFIGURE_NETWORK,
+        entity,
+        "rate",
+        Match(
+            destination=service.address,
+            source_port=_reflected_port(finding),
+            destination_port=service.port,
+            protocol=service.protocol,
+        ),
+        rate_pps=rate,
+        burst=2 * rate,
+        ttl_s=RATE_TTL_S,
+        because=finding.id,
+    )
+    name = manifests.object_name("loomidi", "service", finding.id)
+    notes = _notes(fold) | {
+        "loomidi.io/rate-pps": str(rate),
+        "loomidi.io/note": "NetworkPolicy has no rate: applied as it is, this lets in the service's own port only",
+    }
+    undo = (
+        f"The limit on {entity} ends by itself after {fold.ttl_s:g} s. Sooner: remove the limit; "
+        f"in a cluster: kubectl delete networkpolicy {name} -n {service.namespace}."
+    )
+    return dataclasses.replace(fold, manifest=manifests.service_policy(name, service, notes), undo=undo)
+
+
+def _scale(finding: Finding, entity: str, service: Place) -> FoldSpec:
+    """More replicas behind a service that many sources press on."""
+    fold = FoldSpec(FoldKind.SCALE_OUT, entity, "scale", replicas=ADDED_REPLICAS, ttl_s=SCALE_TTL_S, because=finding.id)
+    workload = manifests.object_name(service.name)
+    manifest = manifests.scale(workload, service.namespace, ADDED_REPLICAS, _notes(fold))
+    undo = (
+        f"After {fold.ttl_s:g} s the workload behind {entity} goes back to the number of replicas noted before. "
+        f"Sooner: kubectl scale deployment {workload} -n {service.namespace} --replicas=<the number before>."
+    )
+    return dataclasses.replace(fold, manifest=manifest, undo=undo)
+
+
+def _isolate(finding: Finding, entity: str) -> FoldSpec:
+    """Nothing in or out of the own host or pod until somebody has looked, or the time is up."""
+    pod = place(entity)
+    fold = FoldSpec(
+        FoldKind.ISOLATE_POD,
+        entity,
+        "isolate",
+        Match(source=pod.address),
+        ttl_s=ISOLATE_TTL_S,
+        because=finding.id,
+    )
+    name = manifests.object_name("loomidi", "isolate", finding.id)
+    mark = manifests.object_name(finding.id)
+    undo = (
+        f"After {fold.ttl_s:g} s the label and the policy go. Sooner: kubectl delete networkpolicy {name} "
+        f"-n {pod.namespace}, then kubectl label pod <the pod> -n {pod.namespace} {manifests.QUARANTINE}-."
+    )
+    return dataclasses.replace(fold, manifest=manifests.isolation_policy(name, pod, mark, _notes(fold)), undo=undo)
+
+
+def _notes(fold: FoldSpec) -> dict[str, str]:
+    return {
+        "loomidi.io/finding": fold.because,
+        "loomidi.io/action": fold.action,
+        "loomidi.io/ttl-seconds": f"{fold.ttl_s:g}",
+    }
+
+
+def _service(finding: Finding) -> tuple[str, Place] | None:
+    """The first service, workload or pod that the finding names; else the entity to act on, all its ports."""
+    found = [(entity, place(entity)) for entity in finding.entities]
+    named = [pair for pair in found if pair[1].kind in ("service", "workload", "pod")]
+    return next(iter(named or [pair for pair in found[:1] if pair[1].address]), None)
+
+
+def _distributed(finding: Finding) -> bool:
+    """Whether the evidence counts more than a few distinct sources, or the detector says that they are forged."""
+    for evidence in finding.evidence:
+        if (
+            evidence.name in _SOURCE_COUNTS
+            and isinstance(evidence.value, (int, float))
+            and evidence.value > FEW_SOURCES
+        ):
+            return True
+        if evidence.name in ("spoofed", "distributed") and evidence.value not in (0, "", "no", "false"):
+            return True
+    return False
+
+
+def _reflected_port(finding: Finding) -> int:
+    """The source port that amplified answers come from; 0 for anything else."""
+    if finding.pattern != "amplification":
+        return 0
+    ports = [e.value for e in finding.evidence if e.name == "source_port" and isinstance(e.value, int)]
+    return ports[0] if ports else 0
+
+
+def _rate(finding: Finding, default: int) -> int:
+    """Packets per second that stay allowed: the learned baseline that was broken, else the default."""
+    for evidence in finding.evidence:
+        known = isinstance(evidence.threshold, (int, float)) and math.isfinite(evidence.threshold)
+        if known and evidence.unit in _RATE_UNITS:
+            return min(MOST_PPS, max(1, math.ceil(float(evidence.threshold or 0))))
+    return default

@@ -1,0 +1,96 @@
+"""Blast radius: what a fold would cut, counted on the live graph before anything is decided.
+
+Called by `deciding`. In: a match, a finding, the graph (anything with `touching(match)`, such as
+`garden.graph.EntityGraph`) and the protected set as CIDRs. Out: `BlastRadius`. Without a graph the answer is the worst
+case: the whole of the traffic, and as many peers as the match has addresses. Judging the numbers is left to the guards.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Match
+from loomidi.ionic.decide.places import place
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+MOST_NAMED = 64  # bystanders listed by id; `peers` counts all of them
+
+
+class Touched(Protocol):
+    """What the graph says about a match, over its window."""
+
+    @property
+    def peers(self) -> tuple[str, ...]: ...
+    @property
+    def peer_count(self) -> int: ...
+    @property
+    def flows(self) -> int: ...
+    @property
+    def packets(self) -> int: ...
+    @property
+    def octets(self) -> int: ...
+    @property
+    def total_octets(self) -> int: ...
+    @property
+    def entities(self) -> tuple[str, ...]: ...
+
+
+class Graph(Protocol):
+    """The one question that deciding asks of the live graph."""
+
+    def touching(self, match: Match) -> Touched:
+        """Who and how much the match meets in the window."""
+
+
+def measure(fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Sequence[Network]) -> BlastRadius:
+    """What the fold would cut. Scaling out cuts nothing; everything else is asked of the graph."""
+    if fold.kind is FoldKind.SCALE_OUT:
+        return BlastRadius(0, 0, 0, 0, 0.0)
+    if graph is None:
+        return BlastRadius(_addresses(fold.match), 0, 0, 0, 1.0, protected=_protected_hits(fold, (), protected))
+    touched = graph.touching(fold.match)
+    named = {*finding.entities, fold.target}
+    bystanders = [entity for entity in touched.entities if entity not in named]
+    return BlastRadius(
+        peers=touched.peer_count,
+        flows=touched.flows,
+        packets=touched.packets,
+        octets=touched.octets,
+        share_of_octets=touched.octets / touched.total_octets if touched.total_octets else 0.0,
+        bystanders=tuple(bystanders[:MOST_NAMED]),
+        protected=_protected_hits(fold, touched.peers, protected),
+    )
+
+
+def networks(prefixes: Iterable[str]) -> tuple[Network, ...]:
+    """Addresses and CIDRs as networks. Raises ValueError naming the first that is neither."""
+    return tuple(ipaddress.ip_network(prefix, strict=False) for prefix in prefixes)
+
+
+def _protected_hits(fold: FoldSpec, peers: Iterable[str], protected: Sequence[Network]) -> tuple[str, ...]:
+    """What of the protected set the fold meets: its target, its source, or (when no source is named) its peers."""
+    touched = {place(fold.target).address, fold.match.source}
+    if not fold.match.source:
+        touched |= {place(peer).address or peer for peer in peers}
+    hits = {text for text in touched if text and overlaps(text, protected)}
+    return tuple(sorted(f"{'network' if '/' in hit else 'host'}/{hit}" for hit in hits))
+
+
+def overlaps(text: str, protected: Sequence[Network]) -> bool:
+    """Whether an address or CIDR shares an address with the protected set. What cannot be read counts as protected."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return True
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:
+        network = ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return any(network.version == other.version and network.overlaps(other) for other in protected)
+
+
+def _addresses(match: Match) -> int:
+    """How many remote addresses a match can meet; without a source, all of IPv4."""
+    try:
+        return int(ipaddress.ip_network(match.source or "0.0.0.0/0", strict=False).num_addresses)
+    except ValueError:
+        return 2**32

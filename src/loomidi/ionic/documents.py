@@ -1,0 +1,115 @@
+"""A plan as a document: its canonical JSON, its content-bound id, its hash, and the way back from JSON.
+
+Called by `decide` (which makes plans), `act` (which stores them in the first receipt and reads them back after a
+crash) and `loomidi policy`. In and out: plain JSON values. Reading is strict: an unknown, missing or mistyped field is
+a BadPlan that names it; whether the plan is allowed is left to the guards.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from loomidi.contracts import Plan, content_id
+from loomidi.ionic.errors import BadPlan
+
+
+def canonical(value: Mapping[str, Any]) -> bytes:
+    """Sorted keys, no spaces, UTF-8. Raises BadPlan for NaN and infinities, which JSON does not have."""
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BadPlan(f"the plan holds a value that JSON cannot carry: {error}") from error
+    return text.encode()
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 hex of the plan's canonical JSON, the manifest included."""
+    return hashlib.sha256(canonical(plan.as_dict())).hexdigest()
+
+
+def plan_id(plan: Plan) -> str:
+    """The id that the plan's content gives; a plan that was changed has another."""
+    content = plan.as_dict()
+    del content["id"]
+    return content_id("plan", content)
+
+
+def rule_id(plan: str) -> int:
+    """The 32-bit number, never 0, by which a data-plane entry names the plan (given by its id) it belongs to."""
+    return int.from_bytes(hashlib.sha256(plan.encode()).digest()[:4], "big") or 1
+
+
+def read_plan(document: Any) -> Plan:
+    """The plan in a parsed JSON document. Raises BadPlan naming the first field that is wrong."""
+    plan: Plan = _read(Plan, document, "plan")
+    return plan
+
+
+@functools.cache
+def _hints(record: type) -> dict[str, Any]:
+    return typing.get_type_hints(record)
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type `kind`, or BadPlan."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _record(kind, value, where)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _either(arguments, value, where)
+    if origin is tuple:
+        _expect(isinstance(value, list), where, "a list", value)
+        return tuple(_read(arguments[0], item, f"{where}[{at}]") for at, item in enumerate(value))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        _expect(isinstance(value, Mapping), where, "an object", value)
+        return dict(value)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        names = [member.value for member in kind]
+        _expect(value in names, where, f"one of {', '.join(names)}", value)
+        return kind(value)
+    return _scalar(kind, value, where)
+
+
+def _record(kind: type, value: Any, where: str) -> Any:
+    _expect(isinstance(value, Mapping), where, "an object", value)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - set(fields))
+    if unknown:
+        raise BadPlan(f"{where}.{unknown[0]}: no such field; fields are {', '.join(fields)}")
+    nothing = dataclasses.MISSING
+    needed = [n for n, f in fields.items() if f.default is nothing and f.default_factory is nothing and n not in value]
+    if needed:
+        raise BadPlan(f"{where}.{needed[0]}: missing")
+    return kind(**{name: _read(_hints(kind)[name], value[name], f"{where}.{name}") for name in fields if name in value})
+
+
+def _either(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The one scalar kind of a union that fits exactly (a bool is no int, an int is no float)."""
+    for kind in kinds:
+        if type(value) is kind:
+            return value
+    raise _wrong(where, " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds), value)
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is float:
+        _expect(type(value) in (int, float), where, "a number", value)
+        return value
+    _expect(type(value) is kind, where, {"int": "a whole number", "str": "text"}.get(kind.__name__, str(kind)), value)
+    return value
+
+
+def _expect(holds: bool, where: str, wanted: str, value: Any) -> None:
+    if not holds:
+        raise _wrong(where, wanted, value)
+
+
+def _wrong(where: str, wanted: str, value: Any) -> BadPlan:
+    found = json.dumps(value, default=str)
+    return BadPlan(f"{where}: expected {wanted}, found {found if len(found) <= 40 else found[:37] + '...'}")
