@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* See meter.h. Packets are taken in small batches, so that the cache misses of their flows overlap. */
+#include "meter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "capture.h"
+#include "linktype.h"
+#include "table.h"
+
+#define LM_GROUP 16U		 /* packets whose flows are fetched together */
+#define LM_BREATHE (32ULL << 20) /* octets read before an empty batch lets the caller look up */
+#define LM_WAIT_MS 200		 /* the same for interfaces */
+#define LM_EXPIRE_STEPS 4U	 /* flows looked at per list and packet */
+#define LM_MINIMUM_FLOWS 16U
+
+struct lm_source {
+	char *path;
+	struct lm_ring *ring; /* set: an interface */
+	uint64_t duration_ns;
+};
+
+struct lm_problem {
+	uint32_t source;
+	char text[320];
+};
+
+struct lm_meter {
+	struct lm_meter_settings settings;
+	struct lm_table table;
+	struct lm_source *sources;
+	uint32_t source_count;
+	uint32_t source_at;
+	struct lm_capture *capture; /* of sources[source_at] when it is being read */
+	uint64_t capture_before;    /* octets of the captures before it */
+	uint64_t deadline_ns;	    /* CLOCK_MONOTONIC, of the interface being read */
+	struct lm_problem *problems;
+	struct lm_meter_state state;
+	atomic_int stop;
+	int flushed;
+	char error[64];
+};
+
+/* One packet of a group. */
+struct lm_ready {
+	struct lm_packet packet;
+	struct lm_key key;
+	uint32_t hash;
+	int from_high;
+};
+
+struct lm_meter *lm_meter_open(const struct lm_meter_settings *settings)
+{
+	struct lm_meter *m = calloc(1, sizeof(*m));
+	uint64_t seed = settings->seed;
+
+	if (!m)
+		return NULL;
+	m->settings = *settings;
+	if (m->settings.max_flows < LM_MINIMUM_FLOWS)
+		m->settings.max_flows = LM_MINIMUM_FLOWS;
+	if (!m->settings.batch_rows)
+		m->settings.batch_rows = 1;
+	if (!seed && getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+		seed = (uint64_t)(uintptr_t)m;
+	if (lm_table_init(&m->table, seed)) {
+		free(m);
+		return NULL;
+	}
+	return m;
+}
+
+static void lm_leave_source(struct lm_meter *m)
+{
+	struct lm_source *source = &m->sources[m->source_at];
+
+	if (m->capture) {
+		m->capture_before += lm_capture_position(m->capture);
+		lm_capture_close(m->capture);
+		m->capture = NULL;
+	}
+	if (source->ring) {
+		m->state.lost += lm_ring_lost(source->ring);
+		lm_ring_close(source->ring);
+		source->ring = NULL;
+	}
+	m->deadline_ns = 0;
+	m->source_at++;
+}
+
+void lm_meter_close(struct lm_meter *m)
+{
+	if (!m)
+		return;
+	while (m->source_at < m->source_count)
+		lm_leave_source(m);
+	for (uint32_t i = 0; i < m->source_count; i++)
+		free(m->sources[i].path);
+	free(m->sources);
+	free(m->problems);
+	lm_table_free(&m->table);
+	free(m);
+}
+
+static struct lm_source *lm_add_source(struct lm_meter *m, const char *path)
+{
+	struct lm_source *sources = realloc(m->sources, (m->source_count + 1) * sizeof(*sources));
+
+	if (!sources)
+		return NULL;
+	m->sources = sources;
+	sources[m->source_count] = (struct lm_source){.path = strdup(path)};
+	return sources[m->source_count].path ? &sources[m->source_count++] : NULL;
+}
+
+int lm_meter_add_capture(struct lm_meter *m, const char *path)
+{
+	return lm_add_source(m, path) ? 0 : -ENOMEM;
+}
+
+int lm_meter_add_interface(struct lm_meter *m, const char *name, uint64_t duration_ns)
+{
+	struct lm_source *source;
+	struct lm_ring *ring;
+	int status = lm_ring_open(name, &ring);
+
+	if (status)
+		return status;
+	source = lm_add_source(m, name);
+	if (!source) {
+		lm_ring_close(ring);
+		return -ENOMEM;
+	}
+	source->ring = ring;
+	source->duration_ns = duration_ns;
+	return 0;
+}
+
+void lm_meter_stop(struct lm_meter *m)
+{
+	atomic_store(&m->stop, 1);
+}
+
+static void lm_add_problem(struct lm_meter *m, const char *text)
+{
+	struct lm_problem *problems = realloc(m->problems, (m->state.problems + 1) * sizeof(*problems));
+
+	if (!problems)
+		return;
+	m->problems = problems;
+	problems[m->state.problems].source = m->source_at;
+	snprintf(problems[m->state.problems].text, sizeof(problems->text), "%s", text);
+	m->state.problems++;
+}
+
+/* ---- packets to flows ---- */
+
+static void lm_count(struct lm_meter *m, int reason, uint64_t octets)
+{
+	m->state.reasons[reason].packets++;
+	m->state.reasons[reason].octets += octets;
+}
+
+static uint64_t lm_lifetime(const struct lm_meter *m, int list)
+{
+	uint64_t idle = m->settings.flow.idle_ns, linger = m->settings.flow.linger_ns;
+
+	return list == LM_LIST_CLOSING && linger < idle ? linger : idle;
+}
+
+/*
+ * Ends flows whose time is over. A list is in order of last sight, so its oldest end tells. A flow seen "later than
+ * now" (a clock that jumped back) must not hold up those behind it: it is put behind them.
+ */
+static void lm_expire(struct lm_meter *m, uint64_t now_ns, uint32_t steps)
+{
+	struct lm_table *t = &m->table;
+
+	for (int list = 0; list < LM_LISTS; list++) {
+		uint64_t lifetime = lm_lifetime(m, list);
+
+		for (uint32_t step = 0; step < steps; step++) {
+			uint32_t i = t->oldest[list];
+			uint64_t seen;
+
+			if (i == LM_NO_ENTRY)
+				break;
+			seen = t->links[i].seen_ns;
+			if (seen > now_ns && seen - now_ns > lifetime && t->newest[list] != i)
+				lm_table_touch(t, i, seen, (enum lm_list)list);
+			else if (now_ns > seen && now_ns - seen > lifetime)
+				lm_table_end(t, i,
+					     list == LM_LIST_CLOSING ? lm_flow_close_reason(&lm_entry_at(t, i)->flow)
+								     : LM_END_IDLE);
+			else
+				break;
+		}
+	}
+}
+
+/* Makes room for one more: the flow seen least recently goes, a closing one by its own reason. */
+static void lm_evict(struct lm_meter *m)
+{
+	struct lm_table *t = &m->table;
+	uint32_t open = t->oldest[LM_LIST_OPEN], closing = t->oldest[LM_LIST_CLOSING];
+
+	if (closing != LM_NO_ENTRY && (open == LM_NO_ENTRY || t->links[closing].seen_ns <= t->links[open].seen_ns)) {
+		lm_table_end(t, closing, lm_flow_close_reason(&lm_entry_at(t, closing)->flow));
+		return;
+	}
+	if (open == LM_NO_ENTRY)
+		return;
+	lm_table_end(t, open, LM_END_EVICTED);
+	m->state.evicted++;
+}
+
+static uint32_t lm_add_flow(struct lm_meter *m, const struct lm_key *key, uint32_t hash, uint64_t at_ns)
+{
+	uint32_t i;
+
+	if (m->table.live >= m->settings.max_flows)
+		lm_evict(m);
+	i = lm_table_add(&m->table, key, hash, at_ns);
+	return i;
+}
+
+static enum lm_list lm_list_of(const struct lm_flow *f)
+{
+	return lm_flow_closed(f) ? LM_LIST_CLOSING : LM_LIST_OPEN;
+}
+
+static void lm_account(struct lm_meter *m, const struct lm_ready *r)
+{
+	struct lm_table *t = &m->table;
+	const struct lm_packet *p = &r->packet;
+	uint32_t i;
+	struct lm_flow *f;
+	int direction = -1;
+
+	lm_expire(m, p->at_ns, LM_EXPIRE_STEPS);
+	i = lm_table_find(t, &r->key, r->hash);
+	if (i != LM_NO_ENTRY) {
+		__u8 reason;
+
+		f = &lm_entry_at(t, i)->flow;
+		reason = lm_flow_split(f, p->at_ns, p->tcp_flags, &m->settings.flow);
+		if (reason) {
+			if (reason == LM_END_ACTIVE)
+				direction = f->initiator_is_high;
+			lm_table_end(t, i, reason);
+			i = LM_NO_ENTRY;
+		}
+	}
+	if (i == LM_NO_ENTRY) {
+		i = lm_add_flow(m, &r->key, r->hash, p->at_ns);
+		if (i == LM_NO_ENTRY) {
+			lm_count(m, LM_OVERFLOW_LOST, p->wire_octets);
+			return;
+		}
+		f = &lm_entry_at(t, i)->flow;
+		lm_flow_start(f, p, r->from_high);
+		if (direction >= 0) {
+			f->initiator_is_high = (__u8)direction;
+			f->inherited = 1;
+		}
+	}
+	lm_flow_add(f, p, r->from_high, &m->settings.flow);
+	lm_table_touch(t, i, f->last_ns, lm_list_of(f));
+	lm_count(m, LM_ACCOUNTED, p->wire_octets);
+}
+
+static void lm_prefetch_slot(const struct lm_table *t, uint32_t hash)
+{
+	__builtin_prefetch(&t->slots[hash & t->mask]);
+	__builtin_prefetch(&t->hashes[hash & t->mask]);
+}
+
+/* The first slot's entry, if its hash fits: nearly always the one. */
+static void lm_prefetch_entry(const struct lm_table *t, uint32_t hash)
+{
+	uint32_t at = hash & t->mask, entry = t->slots[at];
+	const char *line;
+
+	if (!entry || t->hashes[at] != hash)
+		return;
+	__builtin_prefetch(&t->links[entry - 1], 1);
+	line = (const char *)lm_entry_at(t, entry - 1);
+	for (size_t i = 0; i < sizeof(struct lm_entry); i += 64)
+		__builtin_prefetch(line + i, 1);
+}
+
+/* Parses a frame into the next place of a group. 0, or -reason when it was counted here already. */
+static int lm_prepare(struct lm_meter *m, const struct lm_frame *f, struct lm_ready *r)
+{
+	struct lm_cursor c = {.at = f->at, .end = f->at + f->captured, .from = f->at};
+	int status;
+
+	memset(&r->packet, 0, sizeof(r->packet));
+	r->packet.at_ns = f->at_ns;
+	r->packet.wire_octets = f->wire;
+	if (!m->state.first_ns || f->at_ns < m->state.first_ns)
+		m->state.first_ns = f->at_ns;
+	if (f->at_ns > m->state.last_ns)
+		m->state.last_ns = f->at_ns;
+	status = lm_parse_link(&c, &r->packet, f->link, m->settings.inner != 0);
+	if (status < 0) {
+		lm_count(m, -status, f->wire);
+		return status;
+	}
+	r->from_high = lm_key_of(&r->packet, &r->key);
+	r->hash = (uint32_t)lm_hash_key(&r->key, m->table.seed);
+	lm_prefetch_slot(&m->table, r->hash);
+	return 0;
+}
+
+static void lm_account_group(struct lm_meter *m, const struct lm_ready *group, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		lm_prefetch_entry(&m->table, group[i].hash);
+	for (uint32_t i = 0; i < n; i++)
+		lm_account(m, &group[i]);
+}
+
+int lm_meter_frame(struct lm_meter *m, const uint8_t *frame, uint32_t captured, uint32_t wire, uint64_t at_ns,
+		   uint32_t link)
+{
+	struct lm_frame f = {frame, captured, wire > captured ? wire : captured, link, at_ns};
+	struct lm_ready r;
+	int status = lm_prepare(m, &f, &r);
+
+	if (!status)
+		lm_account(m, &r);
+	return -status;
+}
+
+/* ---- drains of the kernel ---- */
+
+static void lm_shift(struct lm_flow *f, int64_t by)
+{
+	f->first_ns += (uint64_t)by;
+	f->last_ns += (uint64_t)by;
+	f->active_from_ns += (uint64_t)by;
+	for (int i = 0; i < 2; i++) {
+		if (!f->side[i].packets)
+			continue;
+		f->side[i].first_ns += (uint64_t)by;
+		f->side[i].last_ns += (uint64_t)by;
+	}
+}
+
+/* Merges one partial state, already in our time. */
+static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t hash, const struct lm_flow *part)
+{
+	struct lm_table *t = &m->table;
+	uint32_t i = lm_table_find(t, key, hash);
+	struct lm_flow *f;
+
+	if (i != LM_NO_ENTRY) {
+		__u8 reason;
+
+		f = &lm_entry_at(t, i)->flow;
+		reason = lm_flow_split(f, part->first_ns, part->first_flags, &m->settings.flow);
+		if (reason && part->first_ns > f->last_ns) {
+			lm_table_end(t, i, reason);
+			i = LM_NO_ENTRY;
+		}
+	}
+	if (i == LM_NO_ENTRY) {
+		i = lm_add_flow(m, key, hash, part->last_ns);
+		if (i == LM_NO_ENTRY)
+			return -ENOMEM;
+		f = &lm_entry_at(t, i)->flow;
+		*f = *part;
+		f->end = LM_END_NONE;
+	} else {
+		lm_flow_merge(f, part, &m->settings.flow);
+	}
+	if (part->end)
+		lm_table_end(t, i, part->end);
+	else
+		lm_table_touch(t, i, f->last_ns, lm_list_of(f));
+	return 0;
+}
+
+int lm_meter_absorb(struct lm_meter *m, const struct lm_key *keys, const void *values, uint32_t n, uint32_t cpus,
+		    size_t stride, int64_t offset_ns)
+{
+	const char *at = values;
+	int status = 0;
+
+	for (uint32_t k = 0; k < n; k++, at += cpus * stride) {
+		uint32_t hash = (uint32_t)lm_hash_key(&keys[k], m->table.seed);
+		uint64_t done_ns = 0;
+		uint32_t done = 0;
+
+		/* The parts in order of their start; equal starts in order of the CPU. Few CPUs saw one flow. */
+		for (uint32_t round = 0; round < cpus; round++) {
+			struct lm_flow part;
+			const char *next = NULL;
+			uint64_t next_ns = 0;
+			uint32_t next_cpu = 0;
+
+			for (uint32_t cpu = 0; cpu < cpus; cpu++) {
+				memcpy(&part, at + cpu * stride, sizeof(part));
+				if (!part.side[0].packets && !part.side[1].packets)
+					continue;
+				if (round && (part.first_ns < done_ns || (part.first_ns == done_ns && cpu <= done)))
+					continue;
+				if (next && part.first_ns >= next_ns)
+					continue;
+				next = at + cpu * stride;
+				next_ns = part.first_ns;
+				next_cpu = cpu;
+			}
+			if (!next)
+				break;
+			memcpy(&part, next, sizeof(part));
+			done_ns = next_ns;
+			done = next_cpu;
+			lm_shift(&part, offset_ns);
+			if (lm_absorb_one(m, &keys[k], hash, &part))
+				status = -ENOMEM;
+		}
+	}
+	return status;
+}
+
+void lm_meter_tick(struct lm_meter *m, uint64_t now_ns)
+{
+	lm_expire(m, now_ns, m->table.live + 1);
+}
+
+void lm_meter_flush(struct lm_meter *m)
+{
+	struct lm_table *t = &m->table;
+
+	for (;;) {
+		uint32_t open = t->oldest[LM_LIST_OPEN], closing = t->oldest[LM_LIST_CLOSING];
+
+		if (closing != LM_NO_ENTRY &&
+		    (open == LM_NO_ENTRY || t->links[closing].seen_ns <= t->links[open].seen_ns))
+			lm_table_end(t, closing, lm_flow_close_reason(&lm_entry_at(t, closing)->flow));
+		else if (open != LM_NO_ENTRY)
+			lm_table_end(t, open, LM_END_FORCED);
+		else
+			return;
+	}
+}
+
+/* ---- sources ---- */
+
+static uint64_t lm_monotonic(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t lm_wall(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+/* Opens sources[source_at]. 0, or -1 when it was left with a problem. */
+static int lm_open_source(struct lm_meter *m)
+{
+	const struct lm_source *source = &m->sources[m->source_at];
+	int fd = strcmp(source->path, "-") ? open(source->path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
+
+	if (fd < 0) {
+		lm_add_problem(m, strerror(errno));
+		lm_leave_source(m);
+		return -1;
+	}
+	m->capture = lm_capture_open(fd);
+	if (m->capture)
+		return 0;
+	lm_add_problem(m, "no memory to read it");
+	lm_leave_source(m);
+	return -1;
+}
+
+/* Reads on in a capture until a batch is full, the capture ends or it is time to breathe. */
+static void lm_read_capture(struct lm_meter *m)
+{
+	struct lm_ready group[LM_GROUP];
+	uint64_t until = lm_capture_position(m->capture) + LM_BREATHE;
+	int status = 1;
+
+	while (status > 0 && m->table.ended_count < m->settings.batch_rows && !atomic_load(&m->stop)) {
+		struct lm_frame frame;
+		uint32_t n = 0;
+
+		for (uint32_t i = 0; i < LM_GROUP; i++) {
+			status = lm_capture_next(m->capture, &frame);
+			if (status <= 0)
+				break;
+			n += !lm_prepare(m, &frame, &group[n]);
+		}
+		lm_account_group(m, group, n);
+		if (lm_capture_position(m->capture) > until)
+			break;
+	}
+	if (status < 0)
+		lm_add_problem(m, lm_capture_problem(m->capture));
+	m->state.bytes_read = m->capture_before + lm_capture_position(m->capture);
+	if (status <= 0)
+		lm_leave_source(m);
+}
+
+/* The same for an interface; here the wall clock ends flows too. */
+static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
+{
+	uint64_t from = lm_monotonic();
+	int status = 0;
+
+	if (!m->deadline_ns)
+		m->deadline_ns = source->duration_ns ? from + source->duration_ns : UINT64_MAX;
+	while (m->table.ended_count < m->settings.batch_rows && !atomic_load(&m->stop)) {
+		struct lm_frame frame;
+		struct lm_ready r;
+		uint64_t now = lm_monotonic();
+
+		if (now >= m->deadline_ns || now - from > LM_WAIT_MS * 1000000ULL)
+			break;
+		status = lm_ring_next(source->ring, &frame, LM_WAIT_MS / 2);
+		if (status < 0)
+			break;
+		for (uint32_t i = 0; status > 0 && i < 4096; i++) {
+			if (!lm_prepare(m, &frame, &r))
+				lm_account(m, &r);
+			status = lm_ring_next(source->ring, &frame, 0);
+		}
+		if (status < 0)
+			break;
+		lm_meter_tick(m, lm_wall());
+	}
+	m->state.lost += lm_ring_lost(source->ring);
+	if (status < 0)
+		lm_add_problem(m, strerror(-status));
+	if (status < 0 || lm_monotonic() >= m->deadline_ns)
+		lm_leave_source(m);
+}
+
+/* Reads on; whatever it was, the next call goes on from there. At the end of all sources the table is flushed. */
+static void lm_read_on(struct lm_meter *m)
+{
+	struct lm_source *source;
+
+	if (atomic_load(&m->stop))
+		while (m->source_at < m->source_count)
+			lm_leave_source(m);
+	if (m->source_at == m->source_count) {
+		lm_meter_flush(m);
+		m->flushed = 1;
+		return;
+	}
+	source = &m->sources[m->source_at];
+	if (source->ring)
+		lm_read_interface(m, source);
+	else if (m->capture || !lm_open_source(m))
+		lm_read_capture(m);
+}
+
+/* ---- export ---- */
+
+struct lm_stream {
+	struct lm_meter *meter;
+	int all;
+	char error[96];
+};
+
+static int lm_stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
+{
+	(void)stream;
+	return lm_columns_schema(out);
+}
+
+static int lm_stream_next(struct ArrowArrayStream *stream, struct ArrowArray *out)
+{
+	struct lm_stream *s = stream->private_data;
+	struct lm_meter *m = s->meter;
+	uint32_t rows;
+	int status;
+
+	if (s->all && !m->flushed && m->table.ended_count < m->settings.batch_rows)
+		lm_read_on(m);
+	rows = m->table.ended_count < m->settings.batch_rows ? m->table.ended_count : m->settings.batch_rows;
+	if (!rows && (!s->all || m->flushed)) {
+		memset(out, 0, sizeof(*out));
+		return 0;
+	}
+	if (s->all && m->capture && rows < m->settings.batch_rows)
+		rows = 0; /* not yet a full batch: an empty one lets the caller breathe */
+	status = lm_columns_batch(&m->table, rows, out);
+	if (status) {
+		snprintf(s->error, sizeof(s->error), "no memory for a batch of %u flows", rows);
+		return status;
+	}
+	lm_table_drop_ended(&m->table, rows);
+	m->state.flows += rows;
+	return 0;
+}
+
+static const char *lm_stream_error(struct ArrowArrayStream *stream)
+{
+	struct lm_stream *s = stream->private_data;
+
+	return s->error[0] ? s->error : NULL;
+}
+
+static void lm_stream_release(struct ArrowArrayStream *stream)
+{
+	free(stream->private_data);
+	stream->release = NULL;
+}
+
+int lm_meter_stream(struct lm_meter *m, int all, struct ArrowArrayStream *out)
+{
+	struct lm_stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->meter = m;
+	s->all = all;
+	*out = (struct ArrowArrayStream){lm_stream_schema, lm_stream_next, lm_stream_error, lm_stream_release, s};
+	return 0;
+}
+
+void lm_meter_state(const struct lm_meter *m, struct lm_meter_state *out)
+{
+	*out = m->state;
+	out->live = m->table.live;
+	out->ended = m->table.ended_count;
+	out->source = m->source_at;
+}
+
+const char *lm_meter_problem(const struct lm_meter *m, uint32_t n, uint32_t *source)
+{
+	if (n >= m->state.problems)
+		return NULL;
+	*source = m->problems[n].source;
+	return m->problems[n].text;
+}
+
+void lm_meter_sizes(uint32_t out[4])
+{
+	out[0] = sizeof(struct lm_key);
+	out[1] = sizeof(struct lm_flow);
+	out[2] = sizeof(struct lm_meter_settings);
+	out[3] = sizeof(struct lm_meter_state);
+}
