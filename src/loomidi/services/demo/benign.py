@@ -1,7 +1,7 @@
 """The people of the demo: two services and clients that must not notice the attacks.
 
-Run as `python -m loomidi.services.demo.benign serve|ask ...` inside a room of the testbed. `serve` answers HTTP on port
-80 and a line protocol on port 22 (a login that refuses everybody, for the brute force to fail at, and answers `hello`).
+Run as `python -m loomidi.services.demo.benign serve|ask ...` inside a room of the testbed. `serve` answers HTTP on
+port 80 and has a login on port 22 that refuses everybody, for the brute force to fail at.
 `ask` sends requests at an even pace from several addresses over new connections, checks every answer, and prints one
 JSON line each half second with `sent`, `answered`, `lost` and the slowest answer. It ends when its standard input does.
 """
@@ -22,7 +22,7 @@ PATIENCE_S = 10.0  # an answer later than this is a lost request
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802 - named by http.server
+    def do_GET(self) -> None:
         """The page."""
         self.send_response(200)
         self.send_header("Content-Length", str(len(PAGE)))
@@ -36,8 +36,8 @@ class _Page(http.server.BaseHTTPRequestHandler):
 class _Login(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """One line in, one line out."""
-        said = self.rfile.readline(256)
-        self.wfile.write(b"hello\n" if said == b"hello\n" else b"denied\n")
+        self.rfile.readline(256)
+        self.wfile.write(b"denied\n")
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -75,22 +75,11 @@ def fetch(target: str, source: str, patience_s: float = PATIENCE_S) -> bool:
         return False
 
 
-def greet(target: str, source: str, said: bytes = b"hello\n") -> bool:
-    """One exchange with the login service over a new connection; True when it was answered as expected."""
-    expected = b"hello\n" if said == b"hello\n" else b"denied\n"
-    try:
-        with socket.create_connection((target, LOGIN_PORT), PATIENCE_S, (source, 0)) as there:
-            there.sendall(said)
-            return there.recv(64) == expected
-    except OSError:
-        return False
-
-
 class Asking:
     """Clients that ask at an even pace and keep count."""
 
-    def __init__(self, pairs: list[tuple[str, str, str]], per_second: float) -> None:
-        """`pairs`: (what, source, target), what being `web` or `login`. `per_second`: requests of each pair."""
+    def __init__(self, pairs: list[tuple[str, str]], per_second: float) -> None:
+        """`pairs`: (source, target) of web requests. `per_second`: requests of each pair."""
         self._pairs, self._gap = pairs, 1 / per_second
         self._lock, self._stop = threading.Lock(), threading.Event()
         self.sent = self.answered = self.lost = 0
@@ -114,27 +103,32 @@ class Asking:
             figures = {"sent": self.sent, "answered": self.answered, "lost": self.lost}
             return {**figures, "slowest_ms": round(self.slowest_ms, 1)}
 
-    def _ask(self, what: str, source: str, target: str) -> None:
+    def _ask(self, source: str, target: str) -> None:
         while not self._stop.wait(self._gap):
             started = time.monotonic()
             with self._lock:
                 self.sent += 1
-            good = fetch(target, source) if what == "web" else greet(target, source)
+            good = fetch(target, source)
             with self._lock:
                 self.answered += good
                 self.lost += not good
                 self.slowest_ms = max(self.slowest_ms, (time.monotonic() - started) * 1000)
 
 
-def ask(per_second: float, pairs: list[tuple[str, str, str]]) -> None:
+def ask(per_second: float, pairs: list[tuple[str, str]]) -> None:
     """Ask until standard input ends; figures as JSON lines, the last one when every answer is in or given up."""
     asking, ended = Asking(pairs, per_second), threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    threading.Thread(target=_until_input_ends, args=(ended,), daemon=True).start()
     asking.start()
     while not ended.wait(0.5):
         _say(asking.count())
     asking.finish()
     _say({**asking.count(), "done": True})
+
+
+def _until_input_ends(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
 
 
 def _say(figures: dict[str, Any]) -> None:
@@ -146,4 +140,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve()
     else:
-        ask(float(sys.argv[2]), [(what, source, target) for what, source, target in json.loads(sys.argv[3])])
+        ask(float(sys.argv[2]), [(source, target) for source, target in json.loads(sys.argv[3])])

@@ -1,7 +1,7 @@
 """Frames, octet for octet: what the demo's generators send and what the twin is fed.
 
-Called by `traffic` and `capture`. In: addresses as text, ports, flags. Out: Ethernet frames with valid checksums, so that the
-attacked service really has to deal with what gets through. Pure; leaves sending and pacing to others.
+Called by `traffic` and `replay`. In: addresses as text, ports, flags. Out: Ethernet frames with valid checksums, so
+that the attacked service really has to deal with what gets through. Pure; leaves sending and pacing to others.
 """
 
 import ipaddress
@@ -46,7 +46,7 @@ def _checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 

@@ -34,7 +34,7 @@ SHIELD_MAC, ATTACKER_MAC, CLIENT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:66",
 GRACE_S = 2.0  # what a child gets between being asked and being killed
 
 _NETNS = Path("/run/netns")
-_NAME = re.compile(r"loomidi-(\d+)-\d+-(?:%s)" % "|".join(ROOMS))
+_NAME = re.compile(rf"loomidi-(\d+)-\d+-(?:{'|'.join(ROOMS)})")
 _runs = itertools.count()
 
 

@@ -1,8 +1,8 @@
 """The attacker of the demo: sends prepared frames as fast as one core can, or real failing logins.
 
-Run as `python -m loomidi.services.demo.traffic INTERFACE` inside the attacker's room; also called in process by tests. In:
-one JSON order a line on standard input. Out: one JSON line for each, with the frames that the kernel took (`sent`), refused
-(`failed`) and the CLOCK_MONOTONIC time just before the first. Leaves what a frame looks like to `frames`.
+Run as `python -m loomidi.services.demo.traffic INTERFACE` inside the attacker's room. In: one JSON order a line on
+standard input. Out: one JSON line for each, with the frames that the kernel took (`sent`), refused (`failed`) and the
+CLOCK_MONOTONIC time just before the first. Leaves what a frame looks like to `frames`.
 
 Orders: {"do": "flood", "kind": NAME, "source": IP, "target": IP, "port": N, "seconds": S, "pps": N or 0}
         {"do": "trials", "sources": [IP...], "target": IP, "port": N, "seconds": S, "rest": S}
@@ -102,13 +102,12 @@ def _trials(sender: Sender, order: Order) -> Order:
     return {"trials": done}
 
 
-def _logins(sender: Sender, order: Order) -> Order:
+def _logins(_: Sender, order: Order) -> Order:
     """Real connections that fail to log in, at an even pace."""
-    pairs = [("login", order["source"], order["target"])]
     end, tried, answered = time.monotonic() + float(order["seconds"]), 0, 0
     while time.monotonic() < end:
         tried += 1
-        answered += _denied(pairs[0][1], pairs[0][2])
+        answered += _denied(order["source"], order["target"])
         time.sleep(1 / float(order["per_second"]))
     return {"sent": tried, "answered": answered}
 
@@ -121,7 +120,7 @@ def _denied(source: str, target: str) -> bool:
     return False
 
 
-def _fetch(sender: Sender, order: Order) -> Order:
+def _fetch(_: Sender, order: Order) -> Order:
     return {"answered": benign.fetch(order["target"], order["source"], float(order.get("patience", 1.0)))}
 
 
