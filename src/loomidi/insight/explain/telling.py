@@ -107,16 +107,16 @@ def remedy(fold: FoldSpec) -> str:
         added = wording.plural(fold.replicas, "replica") if fold.replicas else "replicas"
         return f"Add {added} to {target}, {ends}."
     if fold.action == "rate":
-        return f"Let only {wording.plural(fold.rate_pps, 'packet')}/s of {packets(fold.match)} through, {ends}."
+        return f"Let through only {wording.count(fold.rate_pps)} per second of {packets(fold.match)}, {ends}."
     if fold.action == "isolate" or fold.kind is FoldKind.ISOLATE_POD:
         return f"Cut {target} off from the network, dropping {packets(fold.match)}, {ends}."
     return f"Drop {packets(fold.match)}, {ends}."
 
 
 def packets(match: Match) -> str:
-    """The packets of a match in words: `UDP packets from 192.0.2.1 port 53 to 198.51.100.7`."""
+    """The packets of a match in words: `the UDP packets from 192.0.2.1 port 53 to 198.51.100.7`."""
     protocol = wording.PROTOCOLS.get(match.protocol, f"protocol {match.protocol}") if match.protocol else ""
-    words = [f"{protocol} packets" if protocol else "all packets"]
+    words = [f"the {protocol} packets" if protocol else "the packets"]
     for preposition, address, port in (
         ("from", match.source, match.source_port),
         ("to", match.destination, match.destination_port),

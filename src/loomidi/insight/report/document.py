@@ -97,6 +97,7 @@ def _balance(balance: Balance, report: Report) -> dict[str, Any]:
         "received": balance.received,
         "reasons": {name: {"packets": p, "octets": o} for name, (p, o) in balance.reasons.items()},
         "adds_up": balance.adds_up,
+        "evicted_flows": balance.evicted_flows,
         "problems": [
             {"capture": _text(read.path), "problem": _text(line)} for read in report.captures for line in read.problems
         ],

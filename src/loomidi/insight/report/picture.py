@@ -123,8 +123,7 @@ def _arcs(links: Sequence[Link], where: dict[str, Node]) -> tuple[Arc, ...]:
     arcs = []
     for (source, target), (octets, flows, services) in sums.items():
         label = labels[source, target] if services <= 2 else wording.plural(services, "service")
-        roles = {nodes[source].role, nodes[target].role}
-        role = "first" if "first" in roles and len(roles & {"first", "involved"}) + (source == target) else "other"
+        role = "first" if "first" in (nodes[source].role, nodes[target].role) else "other"
         arcs.append(Arc(nodes[source], nodes[target], octets, flows, label, role))
     return tuple(sorted(arcs, key=lambda arc: (arc.role == "first", arc.octets)))  # what matters is drawn last
 

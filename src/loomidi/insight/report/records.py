@@ -89,6 +89,7 @@ class Balance:
     reasons: Mapping[str, tuple[int, int]]  # reason -> packets, octets
     received: int  # packets read
     adds_up: bool  # every packet is in exactly one reason, and the accounted ones are in the flow records
+    evicted_flows: int = 0  # ended early because the flow table was full
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

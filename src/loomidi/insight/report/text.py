@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from loomidi.contracts.records import Finding, Severity
+from loomidi.contracts.records import BlastRadius, Finding, Severity
 from loomidi.insight import wording
 from loomidi.insight.explain import phrase, tell
 from loomidi.insight.explain.telling import remedy
@@ -193,14 +193,24 @@ def _folds(report: Report, manifests: bool) -> RenderableType:
 
 
 def _fold(number: int, proposed: ProposedFold) -> RenderableType:
-    fold, radius = proposed.fold, proposed.plan.blast_radius
     answer = Text("guards allow", "green") if proposed.allowed else Text("guards refuse", "red")
-    head = Text.assemble(f"{number:>2}  ", (fold.kind.value, "bold"), "  ", _text(remedy(fold)))
-    touches = f"touches {wording.plural(radius.peers, 'peer')}, {wording.plural(radius.flows, 'flow')}, "
-    touches += f"{wording.octets(radius.octets)} ({radius.share_of_octets:.1%} of all)"
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(justify="right", width=3, style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row(str(number), Text.assemble((proposed.fold.kind.value, "bold"), "  ", _text(remedy(proposed.fold))))
+    grid.add_row("", Text.assemble(answer, ("; " + reach(proposed.plan.blast_radius), "dim")))
+    return grid
+
+
+def reach(radius: BlastRadius) -> str:
+    """The blast radius in one line."""
+    if not radius.peers:
+        return "cuts no traffic"
+    told = f"touches {wording.plural(radius.peers, 'peer')}, {wording.plural(radius.flows, 'flow')}, "
+    told += f"{wording.octets(radius.octets)} ({radius.share_of_octets:.1%} of all)"
     if radius.bystanders:
-        touches += f"; bystanders: {wording.listing([wording.name(entity) for entity in radius.bystanders])}"
-    return Group(head, Padding(Text.assemble(answer, (f"; {touches}", "dim")), (0, 0, 0, 4)))
+        told += f"; bystanders: {wording.listing([wording.name(entity) for entity in radius.bystanders])}"
+    return told
 
 
 def yaml(proposed: ProposedFold) -> str:
@@ -218,7 +228,14 @@ def _balance(report: Report) -> RenderableType:
     told = f"{wording.plural(balance.received, 'packet')} read = {' + '.join(terms) or '0'}"
     end = Text("adds up", "green") if balance.adds_up else Text("does NOT add up, please report it", "bold red")
     lines: list[RenderableType] = [Text(), Rule(style="dim"), Text.assemble("balance   ", told, "  ", end)]
-    lines += [Text.assemble(("not read  ", "bold yellow"), _text(problem)) for problem in report.problems]
+    if balance.evicted_flows:
+        lines.append(
+            Text(f"          {wording.plural(balance.evicted_flows, 'flow')} cut: the flow table was full", "dim")
+        )
+    unread = sum(bool(read.problems) for read in report.captures)
+    if unread:
+        told = f"{wording.plural(unread, 'capture')} could not be read to the end; what was readable is above"
+        lines.append(Text(f"          {told}", "bold yellow"))
     return Group(*lines)
 
 
