@@ -1,0 +1,139 @@
+"""One finding for one actor and pattern, however many windows it lasts.
+
+Called by the flow detectors. In: `Hit`, what one window showed. Out: `Finding`, once, when it has been quiet for a
+while or at the end. The evidence told is that of the strongest window, the time and the totals are those of all.
+"""
+
+import dataclasses
+
+from loomidi.contracts import Evidence, Finding, Severity, content_id
+from loomidi.origami.online.rules import Rule
+
+_MOST_ENTITIES = 12
+_MOST_EPISODES = 10_000  # open at once; beyond it the weakest is told early
+_STEPS = (Severity.INFO, Severity.LOW, Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hit:
+    """What a detector saw in one window."""
+
+    pattern: str
+    actor: str  # entity id that the finding is about; with the pattern it names the episode
+    entities: tuple[str, ...]  # the one to act on first
+    first_ns: int
+    last_ns: int
+    evidence: tuple[Evidence, ...]
+    excess: float  # value by threshold, at least 1
+    base: float = 0.8  # confidence at the threshold
+    severity: Severity | None = None  # when it is not the rule's
+    packets: int = 0  # of this window alone; windows that overlap give 0
+    octets: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class _Episode:
+    peak: Hit
+    first_ns: int
+    last_ns: int
+    packets: int
+    octets: int
+    entities: dict[str, None]
+
+
+class Episodes:
+    """Open episodes by (pattern, actor)."""
+
+    def __init__(self, quiet_ns: int) -> None:
+        self._quiet_ns = quiet_ns
+        self._open: dict[tuple[str, str], list[_Episode]] = {}
+
+    def add(self, hit: Hit) -> None:
+        """Extend the episode that the hit belongs to, or start one."""
+        episodes = self._open.setdefault((hit.pattern, hit.actor), [])
+        entities = dict.fromkeys(hit.entities)
+        merged = _Episode(hit, hit.first_ns, hit.last_ns, hit.packets, hit.octets, entities)
+        apart = []
+        for episode in episodes:
+            near = hit.first_ns - self._quiet_ns <= episode.last_ns and episode.first_ns <= hit.last_ns + self._quiet_ns
+            if near:
+                _absorb(merged, episode)
+            else:
+                apart.append(episode)
+        self._open[hit.pattern, hit.actor] = [*apart, merged]
+
+    def ended(self, now_ns: int, lateness_ns: int, rules: dict[str, Rule]) -> list[Finding]:
+        """Take out the findings that nothing can extend any more: time has moved away from them."""
+        away = self._quiet_ns + lateness_ns
+        crowded = sum(map(len, self._open.values())) > _MOST_EPISODES
+        findings = []
+        for key, episodes in list(self._open.items()):
+            gone = [e for e in episodes if crowded or now_ns - e.last_ns > away or e.first_ns - now_ns > away]
+            findings += [_finding(episode, rules) for episode in gone]
+            left = [episode for episode in episodes if episode not in gone]
+            if left:
+                self._open[key] = left
+            else:
+                del self._open[key]
+        return _in_order(findings)
+
+    def rest(self, rules: dict[str, Rule]) -> list[Finding]:
+        """Take out all findings, in order of time."""
+        episodes = [episode for kept in self._open.values() for episode in kept]
+        self._open.clear()
+        return _in_order([_finding(episode, rules) for episode in episodes])
+
+
+def _absorb(into: _Episode, other: _Episode) -> None:
+    strongest = max((into.peak, other.peak), key=lambda hit: (hit.excess, -hit.first_ns))
+    into.peak = strongest
+    into.first_ns, into.last_ns = min(into.first_ns, other.first_ns), max(into.last_ns, other.last_ns)
+    into.packets += other.packets
+    into.octets += other.octets
+    names = [*strongest.entities, *sorted({*into.entities, *other.entities} - set(strongest.entities))]
+    into.entities = dict.fromkeys(names[:_MOST_ENTITIES])
+
+
+def _finding(episode: _Episode, rules: dict[str, Rule]) -> Finding:
+    hit = episode.peak
+    rule = rules[hit.pattern]
+    totals = []
+    if episode.packets:
+        totals.append(Evidence("packets", episode.packets, None, "packets", "in all"))
+    if episode.octets:
+        totals.append(Evidence("octets", episode.octets, None, "octets", "in all"))
+    seconds = round((episode.last_ns - episode.first_ns) / 1e9, 3)
+    totals.append(Evidence("duration", seconds, None, "s", "from the first packet to the last"))
+    return Finding(
+        id=content_id("finding", (hit.pattern, hit.actor, episode.first_ns)),
+        pattern=hit.pattern,
+        techniques=rule.techniques,
+        severity=hit.severity or _severity(rule.severity, hit.excess),
+        confidence=_confidence(hit),
+        entities=tuple(episode.entities),
+        first_ns=episode.first_ns,
+        last_ns=episode.last_ns,
+        evidence=(*hit.evidence, *totals),
+        source="origami.online.flows",
+        explanation="",
+    )
+
+
+def _confidence(hit: Hit) -> float:
+    """`base` at the threshold; half of the doubt is gone at three times it."""
+    doubt = (1 - hit.base) / (1 + max(hit.excess - 1, 0) / 2)
+    return round(min(0.99, 1 - doubt), 3)
+
+
+def _severity(usual: Severity, excess: float) -> Severity:
+    """One step below the rule's near the threshold, one above far beyond it."""
+    step = _STEPS.index(usual)
+    if excess >= 50 and usual is Severity.HIGH:
+        step += 1
+    elif excess < 1.5 and step > 1:
+        step -= 1
+    return _STEPS[step]
+
+
+def _in_order(findings: list[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.first_ns, finding.pattern, finding.entities))
