@@ -138,6 +138,7 @@ class FastLane:
         self._decider = self._deciding()
         self._writer = Writer()
         self._standing: dict[str, _Standing] = {}
+        self._counts: dict[str, int] = {}  # target -> plans standing against it
         self._ending: set[str] = set()  # targets that the writer is taking back
         self._pardons: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._rests: OrderedDict[str, int] = OrderedDict()  # target -> not before, epoch ns
@@ -280,6 +281,7 @@ class FastLane:
         hardest = plan.fold.action == "drop"
         new = _Standing(rule_id(plan.id), plan.fold, plan.finding, until_ns, plans, hardest=hardest)
         self._standing[target] = new
+        self._counts[target] = len(plans)
         _remember(self._stages, target, plan.fold.action, self.settings.remembered)
 
     def _refused(self, plan: Plan, refusal: PlanRefused, draft: Decision) -> Decision:
@@ -363,6 +365,7 @@ class FastLane:
     def _ended(self, target: str, standing: _Standing) -> None:
         """The time of an entry is over: receipt it and take the dead entry out; until then suspects of it wait."""
         del self._standing[target]
+        self._counts.pop(target, None)
         self._ending.add(target)
         self._writer.put(self._engine.expire_due)
         self._writer.put(self._ending.discard, target)
@@ -376,6 +379,7 @@ class FastLane:
             self._tell(Decision("noted", target, because="nothing stands against it"))
             return
         self._rest(target)
+        self._counts.pop(target, None)
         self._stages.pop(target, None)
         for plan_id in reversed(standing.plans):
             self._writer.put(self._engine.undo, plan_id, why)
@@ -423,7 +427,7 @@ class FastLane:
 
     def _active(self) -> Mapping[str, int]:
         """Target -> plans at work on it, for the guards' caps; without the engine's lock, which may wait for a disk."""
-        return {target: len(standing.plans) for target, standing in self._standing.items()}
+        return self._counts
 
     def _restart(self) -> None:
         """Settle what an earlier process left: its open plans, and entries in the kernel that have no receipt."""
@@ -439,6 +443,7 @@ class FastLane:
             self._standing[target] = _Standing(
                 state.deny.rule_id, None, None, state.expires_ns, (plan_id,), hardest=True
             )
+            self._counts[target] = 1
             self._tell(Decision("adopted", target, state.deny.action, plan_id=plan_id, because="found after a restart"))
 
     def _now(self) -> int:
