@@ -1,228 +1,50 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Frames of an interface through a TPACKET_V3 ring of AF_PACKET (packet(7), Documentation/networking/packet_mmap.rst).
- * Called by meter.c. The kernel takes VLAN tags off; they are put back, so that the parser sees what was on the wire.
+ * Reads a BPF ring buffer that is mapped into this process. Called by src/loomidi/loom/capture/xdp/rings.py. In: the
+ * three mapped parts. Out: copies of the records, packed one after the other. One reader at a time.
  */
-#include <errno.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
-#include <net/if_arp.h>
-#include <poll.h>
-#include <stdlib.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
-#include <arpa/inet.h>
 
-#include "capture.h"
-#include "linktype.h"
-#include "meter.h"
+#define LM_API __attribute__((visibility("default")))
+#define LM_RING_BUSY (1U << 31)
+#define LM_RING_DISCARD (1U << 30)
+#define LM_RING_HEADER 8U
 
-#define LM_BLOCK (1U << 20)
-#define LM_BLOCKS 32U
-#define LM_RETIRE_MS 50U /* a block that is not full is handed over after this */
-#define LM_RING_FRAME 2048U
-#define LM_TAGGED 192U /* octets of a frame kept when a tag has to be put back: all headers fit */
+LM_API int64_t lm_ring_read(uint64_t *consumer, const uint64_t *producer, const uint8_t *data, uint64_t size,
+			    uint32_t record, uint8_t *out, uint32_t room);
+LM_API void lm_set_bits(uint32_t *word, uint32_t bits);
 
-struct lm_ring {
-	int fd;
-	uint32_t link;
-	uint8_t *map;
-	uint32_t block; /* the one being read */
-	uint32_t left;	/* packets of it not yet handed out */
-	const struct tpacket3_hdr *packet;
-	uint8_t tagged[LM_TAGGED + 4];
-};
-
-/* The link type of a device, by its ARPHRD; tun and most tunnels are raw IP. */
-static int lm_ring_link(int fd, const char *name, uint32_t *link)
+/*
+ * Copies up to `room` records of `record` octets each to out and frees them in the ring. Returns how many; records of
+ * another length are freed and left out.
+ */
+int64_t lm_ring_read(uint64_t *consumer, const uint64_t *producer, const uint8_t *data, uint64_t size, uint32_t record,
+		     uint8_t *out, uint32_t room)
 {
-	struct ifreq request;
+	uint64_t at = __atomic_load_n(consumer, __ATOMIC_ACQUIRE);
+	int64_t count = 0;
 
-	memset(&request, 0, sizeof(request));
-	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-	if (ioctl(fd, SIOCGIFHWADDR, &request))
-		return -errno;
-	switch (request.ifr_hwaddr.sa_family) {
-	case ARPHRD_ETHER:
-	case ARPHRD_LOOPBACK:
-		*link = LM_LINK_ETHERNET;
-		return 0;
-	case ARPHRD_NONE:
-	case ARPHRD_PPP:
-	case ARPHRD_TUNNEL:
-	case ARPHRD_TUNNEL6:
-	case ARPHRD_SIT:
-	case ARPHRD_RAWIP:
-		*link = LM_LINK_RAW;
-		return 0;
-	default:
-		return -EPROTONOSUPPORT;
-	}
-}
+	while (count < room && at < __atomic_load_n(producer, __ATOMIC_ACQUIRE)) {
+		const uint8_t *header = data + (at & (size - 1));
+		uint32_t length = __atomic_load_n((const uint32_t *)(const void *)header, __ATOMIC_ACQUIRE);
 
-static int lm_ring_map(struct lm_ring *r)
-{
-	struct tpacket_req3 request = {
-		.tp_block_size = LM_BLOCK,
-		.tp_block_nr = LM_BLOCKS,
-		.tp_frame_size = LM_RING_FRAME,
-		.tp_frame_nr = LM_BLOCK / LM_RING_FRAME * LM_BLOCKS,
-		.tp_retire_blk_tov = LM_RETIRE_MS,
-	};
-	int version = TPACKET_V3;
-
-	if (setsockopt(r->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) ||
-	    setsockopt(r->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)))
-		return -errno;
-	r->map = mmap(NULL, (size_t)LM_BLOCK * LM_BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
-	if (r->map == MAP_FAILED) {
-		r->map = NULL;
-		return -errno;
-	}
-	return 0;
-}
-
-static int lm_ring_bind(struct lm_ring *r, unsigned int index)
-{
-	struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-	struct packet_mreq everything = {.mr_ifindex = (int)index, .mr_type = PACKET_MR_PROMISC};
-
-	address.sll_ifindex = (int)index;
-	if (bind(r->fd, (struct sockaddr *)&address, sizeof(address)))
-		return -errno;
-	/* Best effort: some devices have no promiscuous mode and are metered all the same. */
-	(void)setsockopt(r->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &everything, sizeof(everything));
-	return 0;
-}
-
-int lm_ring_open(const char *name, struct lm_ring **out)
-{
-	unsigned int index = if_nametoindex(name);
-	struct lm_ring *r;
-	int status;
-
-	if (!index)
-		return -ENODEV;
-	r = calloc(1, sizeof(*r));
-	if (!r)
-		return -ENOMEM;
-	r->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* protocol 0: nothing arrives before the bind */
-	status = r->fd < 0 ? -errno : lm_ring_link(r->fd, name, &r->link);
-	if (!status)
-		status = lm_ring_map(r);
-	if (!status)
-		status = lm_ring_bind(r, index);
-	if (status) {
-		lm_ring_close(r);
-		return status;
-	}
-	*out = r;
-	return 0;
-}
-
-void lm_ring_close(struct lm_ring *r)
-{
-	if (r->map)
-		munmap(r->map, (size_t)LM_BLOCK * LM_BLOCKS);
-	if (r->fd >= 0)
-		close(r->fd);
-	free(r);
-}
-
-static struct tpacket_block_desc *lm_block_at(const struct lm_ring *r)
-{
-	return (struct tpacket_block_desc *)(r->map + (size_t)r->block * LM_BLOCK);
-}
-
-/* 1: the block is ours to read. 0: nothing within wait_ms. */
-static int lm_ring_wait(struct lm_ring *r, int wait_ms)
-{
-	struct tpacket_block_desc *block = lm_block_at(r);
-	struct pollfd wait = {.fd = r->fd, .events = POLLIN | POLLERR};
-
-	for (int round = 0; round < 2; round++) {
-		int error = 0, got;
-		socklen_t octets = sizeof(error);
-
-		if (__atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER)
-			return 1;
-		if (round || !wait_ms)
-			return 0;
-		got = poll(&wait, 1, wait_ms);
-		if (got < 0)
-			return errno == EINTR ? 0 : -errno;
-		if (got && wait.revents & POLLERR && !getsockopt(r->fd, SOL_SOCKET, SO_ERROR, &error, &octets) && error)
-			return -error;
-	}
-	return 0;
-}
-
-/* The frame with its tag put back behind the addresses. Headers are all that is kept of it. */
-static void lm_ring_retag(struct lm_ring *r, const struct tpacket3_hdr *p, struct lm_frame *f)
-{
-	uint16_t type = p->tp_status & TP_STATUS_VLAN_TPID_VALID ? p->hv1.tp_vlan_tpid : ETH_P_8021Q;
-	uint32_t octets = f->captured < LM_TAGGED ? f->captured : LM_TAGGED;
-
-	if (octets < 12)
-		return;
-	memcpy(r->tagged, f->at, 12);
-	r->tagged[12] = (uint8_t)(type >> 8);
-	r->tagged[13] = (uint8_t)type;
-	r->tagged[14] = (uint8_t)(p->hv1.tp_vlan_tci >> 8);
-	r->tagged[15] = (uint8_t)p->hv1.tp_vlan_tci;
-	memcpy(r->tagged + 16, f->at + 12, octets - 12);
-	f->at = r->tagged;
-	f->captured = octets + 4;
-	f->wire += 4;
-}
-
-int lm_ring_next(struct lm_ring *r, struct lm_frame *f, int wait_ms)
-{
-	const struct tpacket3_hdr *p = r->packet;
-
-	if (!r->left) {
-		struct tpacket_block_desc *block = lm_block_at(r);
-		int status;
-
-		if (p) { /* read to its end: back to the kernel */
-			__atomic_store_n(&block->hdr.bh1.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-			r->block = (r->block + 1) % LM_BLOCKS;
-			r->packet = p = NULL;
-			block = lm_block_at(r);
+		if (length & LM_RING_BUSY)
+			break;
+		if (!(length & LM_RING_DISCARD) && length == record) {
+			memcpy(out + (size_t)count * record, header + LM_RING_HEADER, record);
+			count++;
 		}
-		status = lm_ring_wait(r, wait_ms);
-		if (status <= 0)
-			return status;
-		r->left = block->hdr.bh1.num_pkts;
-		p = (const struct tpacket3_hdr *)((uint8_t *)block + block->hdr.bh1.offset_to_first_pkt);
-		r->packet = p;
-		if (!r->left)
-			return 0;
-	} else {
-		p = (const struct tpacket3_hdr *)((const uint8_t *)p + p->tp_next_offset);
-		r->packet = p;
+		length &= ~LM_RING_DISCARD;
+		at += (length + LM_RING_HEADER + 7U) & ~7ULL;
+		__atomic_store_n(consumer, at, __ATOMIC_RELEASE);
 	}
-	r->left--;
-	f->at = (const uint8_t *)p + p->tp_mac;
-	f->captured = p->tp_snaplen;
-	f->wire = p->tp_len;
-	f->link = r->link;
-	f->at_ns = (uint64_t)p->tp_sec * 1000000000ULL + p->tp_nsec;
-	if (p->tp_status & TP_STATUS_VLAN_VALID && r->link == LM_LINK_ETHERNET)
-		lm_ring_retag(r, p, f);
-	return 1;
+	return count;
 }
 
-uint64_t lm_ring_lost(struct lm_ring *r)
+/* The enabled bits of the control record are set by several processes. */
+void lm_set_bits(uint32_t *word, uint32_t bits)
 {
-	struct tpacket_stats_v3 stats;
-	socklen_t octets = sizeof(stats);
-
-	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &octets))
-		return 0;
-	return stats.tp_drops;
+	__atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
 }

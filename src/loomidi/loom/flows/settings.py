@@ -19,9 +19,9 @@ class MeterSettings:
     active_s: float = 120.0
     # A flow longer than this is cut and goes on as a new record with the same direction: findings need not wait longer.
     idle_s: float = 60.0
-    # Silence longer than this ends a flow. Longer than TCP's usual retransmission back-off, shorter than most beacons.
+    # Silence longer than this ends a flow. Most TCP retransmissions come sooner.
     linger_s: float = 5.0
-    # After FIN in both directions or RST, packets this long after still belong to the flow (last ACKs, retransmissions).
+    # After FIN in both directions or RST, packets this long after still belong to the flow (last ACKs).
     activity_s: float = 5.0
     # Silence longer than this ends an activity period within a flow (columns active_* and idle_*).
     max_flows: int = 131072

@@ -74,7 +74,7 @@ def _check_capture(name: str) -> None:
     if not name or "\0" in name:
         raise InputError(f"{name!r} is no name of a file; name a capture (pcap or pcapng) or an interface")
     try:
-        mode = os.stat(name).st_mode
+        mode = Path(name).stat().st_mode
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file or interface; check the name, `ip link` lists interfaces") from error
     except OSError as error:
@@ -213,7 +213,7 @@ class FlowStream(Iterator[pa.RecordBatch]):
 
 def _size(name: str) -> int:
     try:
-        found = os.stat(name)
+        found = Path(name).stat()
     except OSError:
         return 0
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
