@@ -92,10 +92,10 @@ def _library(name: str, purpose: str) -> Check:
 
 def _meter() -> Check:
     """The compiled flow meter: loaded, not only found."""
-    from loomidi.loom import flows
+    from loomidi.loom.capture.native import library
 
     try:
-        flows.library()
+        library()
     except Exception as error:  # noqa: BLE001 - any reason why it does not load is the answer
         mend = "make -C bpf   (from a checkout; a wheel brings it: python3 -m pip install --force-reinstall loomidi)"
         return Check("main job", "flow meter", False, True, str(error), mend)
@@ -153,9 +153,9 @@ def _lockdown() -> Check:
 
 def _data_plane(interface: str | None) -> Iterator[Check]:
     """The rungs from native XDP down to plain capture files, as the capability probe sees them."""
-    from loomidi.loom import capture
+    from loomidi.loom.capture import probe
 
-    for rung in capture.probe(interface).rungs:
+    for rung in probe(interface).rungs:
         yield Check("data plane", rung.name, rung.ok, False, rung.why, "" if rung.ok else rung.mend)
 
 
