@@ -6,6 +6,7 @@ Batches of packets, flows or metrics are never records: they are Arrow (see `sch
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -54,12 +55,17 @@ class Step(enum.StrEnum):
 _JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
+@functools.cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
+
+
 def _plain(value: Any) -> Any:
     """Turn records, enums and tuples into what JSON can hold."""
     if type(value) in _JSON_SCALARS:  # most values, and the fast lane hashes several records for each act
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if names := _field_names(type(value)):
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list, frozenset, set)):
