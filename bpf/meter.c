@@ -24,7 +24,7 @@
 
 struct lm_source {
 	char *path;
-	struct lm_ring *ring; /* set: an interface */
+	struct lm_tap *tap; /* set: an interface */
 	uint64_t duration_ns;
 };
 
@@ -87,10 +87,10 @@ static void lm_leave_source(struct lm_meter *m)
 		lm_capture_close(m->capture);
 		m->capture = NULL;
 	}
-	if (source->ring) {
-		m->state.lost += lm_ring_lost(source->ring);
-		lm_ring_close(source->ring);
-		source->ring = NULL;
+	if (source->tap) {
+		m->state.lost += lm_tap_lost(source->tap);
+		lm_tap_close(source->tap);
+		source->tap = NULL;
 	}
 	m->deadline_ns = 0;
 	m->source_at++;
@@ -129,17 +129,17 @@ int lm_meter_add_capture(struct lm_meter *m, const char *path)
 int lm_meter_add_interface(struct lm_meter *m, const char *name, uint64_t duration_ns)
 {
 	struct lm_source *source;
-	struct lm_ring *ring;
-	int status = lm_ring_open(name, &ring);
+	struct lm_tap *tap;
+	int status = lm_tap_open(name, &tap);
 
 	if (status)
 		return status;
 	source = lm_add_source(m, name);
 	if (!source) {
-		lm_ring_close(ring);
+		lm_tap_close(tap);
 		return -ENOMEM;
 	}
-	source->ring = ring;
+	source->tap = tap;
 	source->duration_ns = duration_ns;
 	return 0;
 }
@@ -535,19 +535,19 @@ static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 
 		if (now >= m->deadline_ns || now - from > LM_WAIT_MS * 1000000ULL)
 			break;
-		status = lm_ring_next(source->ring, &frame, LM_WAIT_MS / 2);
+		status = lm_tap_next(source->tap, &frame, LM_WAIT_MS / 2);
 		if (status < 0)
 			break;
 		for (uint32_t i = 0; status > 0 && i < 4096; i++) {
 			if (!lm_prepare(m, &frame, &r))
 				lm_account(m, &r);
-			status = lm_ring_next(source->ring, &frame, 0);
+			status = lm_tap_next(source->tap, &frame, 0);
 		}
 		if (status < 0)
 			break;
 		lm_meter_tick(m, lm_wall());
 	}
-	m->state.lost += lm_ring_lost(source->ring);
+	m->state.lost += lm_tap_lost(source->tap);
 	if (status < 0)
 		lm_add_problem(m, strerror(-status));
 	if (status < 0 || lm_monotonic() >= m->deadline_ns)
@@ -568,7 +568,7 @@ static void lm_read_on(struct lm_meter *m)
 		return;
 	}
 	source = &m->sources[m->source_at];
-	if (source->ring)
+	if (source->tap)
 		lm_read_interface(m, source);
 	else if (m->capture || !lm_open_source(m))
 		lm_read_capture(m);

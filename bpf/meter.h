@@ -90,14 +90,14 @@ struct lm_table;
 int lm_columns_schema(struct ArrowSchema *out);
 int lm_columns_batch(const struct lm_table *t, uint32_t rows, struct ArrowArray *out);
 
-/* ring.c: frames of an interface. */
-struct lm_ring;
+/* interface.c: frames of an interface. */
+struct lm_tap;
 struct lm_frame;
-int lm_ring_open(const char *name, struct lm_ring **out);
-void lm_ring_close(struct lm_ring *r);
+int lm_tap_open(const char *name, struct lm_tap **out);
+void lm_tap_close(struct lm_tap *r);
 /* 1: a frame, 0: none within `wait_ms`, -errno. The frame is valid until the next call. */
-int lm_ring_next(struct lm_ring *r, struct lm_frame *frame, int wait_ms);
+int lm_tap_next(struct lm_tap *r, struct lm_frame *frame, int wait_ms);
 /* Packets lost since the last call. */
-uint64_t lm_ring_lost(struct lm_ring *r);
+uint64_t lm_tap_lost(struct lm_tap *r);
 
 #endif
