@@ -56,17 +56,18 @@ _JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 @functools.cache
-def _field_names(kind: type) -> tuple[str, ...]:
+def _field_names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 def _plain(value: Any) -> Any:
     """Turn records, enums and tuples into what JSON can hold."""
-    if type(value) in _JSON_SCALARS:  # most values, and the fast lane hashes several records for each act
+    kind: Any = type(value)
+    if kind in _JSON_SCALARS:  # most values, and the fast lane hashes several records for each act
         return value
-    if names := _field_names(type(value)):
+    if names := _field_names(kind):
         return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # a dict is known at once, any other Mapping is asked
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list, frozenset, set)):
         items = [_plain(v) for v in value]
