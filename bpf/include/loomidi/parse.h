@@ -59,7 +59,32 @@ enum lm_port {
 struct lm_cursor {
 	const __u8 *at;
 	const __u8 *end;
+	const __u8 *from; /* start of the frame; only the kernel's lm_settle reads it */
 };
+
+/*
+ * Tells the verifier to forget by which way the cursor came here, so that the paths meet again instead of multiplying.
+ * 0 when the cursor is further than any header may be (never on a frame that fits a page).
+ */
+#ifdef __bpf__
+#define LM_HEADERS_MAX 4095
+LM_INLINE int lm_settle(struct lm_cursor *c)
+{
+	__u64 offset = (__u64)(c->at - c->from);
+
+	asm volatile("" : "+r"(offset));
+	if (offset > LM_HEADERS_MAX)
+		return 0;
+	c->at = c->from + offset;
+	return 1;
+}
+#else
+LM_INLINE int lm_settle(struct lm_cursor *c)
+{
+	(void)c;
+	return 1;
+}
+#endif
 
 LM_INLINE __u16 lm_be16(const __u8 *p)
 {
@@ -164,6 +189,7 @@ LM_INLINE int lm_parse_ipv4(struct lm_cursor *c, struct lm_packet *p, __u32 room
 	__u32 header, total;
 	__u16 offset;
 	const __u8 *ip = c->at;
+	int protocol;
 
 	if (!lm_has(c, 20))
 		return -LM_UNPARSED_SHORT;
@@ -183,11 +209,12 @@ LM_INLINE int lm_parse_ipv4(struct lm_cursor *c, struct lm_packet *p, __u32 room
 		p->fragment = LM_FRAGMENT_LATER;
 	else if (offset & 0x2000)
 		p->fragment = LM_FRAGMENT_FIRST;
-	if (!lm_has(c, header))
-		c->at = c->end; /* options cut off: addresses are known, ports are not */
-	else
+	protocol = ip[9];
+	if (lm_has(c, header))
 		c->at += header;
-	return ip[9];
+	else
+		p->cut = 1; /* in the options: addresses are known, ports are not */
+	return protocol;
 }
 
 LM_INLINE int lm_is_extension(int next)
@@ -237,6 +264,8 @@ LM_INLINE int lm_parse_ipv6(struct lm_cursor *c, struct lm_packet *p, __u32 room
 		if (!lm_has(c, octets))
 			return -LM_UNPARSED_SHORT;
 		c->at += octets;
+		if (!lm_settle(c))
+			return -LM_UNPARSED_EXTENSIONS;
 	}
 	return lm_is_extension(next) ? -LM_UNPARSED_EXTENSIONS : next;
 }
@@ -253,7 +282,7 @@ LM_INLINE void lm_parse_tcp(struct lm_cursor *c, struct lm_packet *p)
 /* Fills ports (or ICMP type and code), flags, header octets. What is cut off stays 0: the packet still counts. */
 LM_INLINE void lm_parse_transport(struct lm_cursor *c, struct lm_packet *p)
 {
-	if (p->fragment == LM_FRAGMENT_LATER)
+	if (p->fragment == LM_FRAGMENT_LATER || p->cut)
 		return;
 	switch (p->protocol) {
 	case LM_ICMP:
@@ -295,6 +324,8 @@ LM_INLINE int lm_parse_network(struct lm_cursor *c, struct lm_packet *p, int typ
 		type = lm_parse_pppoe(c);
 	if (type < 0)
 		return type;
+	if (!lm_settle(c))
+		return -LM_UNPARSED_SHORT;
 	room -= (__u32)(c->at - from);
 	if (type == LM_ETH_IPV4)
 		protocol = lm_parse_ipv4(c, p, room);
@@ -304,6 +335,8 @@ LM_INLINE int lm_parse_network(struct lm_cursor *c, struct lm_packet *p, int typ
 		return -LM_UNPARSED_NOT_IP;
 	if (protocol < 0)
 		return protocol;
+	if (!lm_settle(c))
+		return -LM_UNPARSED_SHORT;
 	p->protocol = (__u8)protocol;
 	lm_parse_transport(c, p);
 	p->payload_octets = p->ip_octets > p->header_octets ? p->ip_octets - p->header_octets : 0;

@@ -77,7 +77,8 @@ struct lm_packet {
 	__u8 icmp_code;
 	__u8 tunnel;
 	__u8 fragment; /* enum lm_fragment */
-	__u8 pad[3];
+	__u8 cut;      /* ends within the IP options: no ports */
+	__u8 pad[2];
 };
 
 enum lm_tcp_flag {
@@ -215,7 +216,8 @@ struct lm_verdict {
 	__u32 rate_pps;
 	__u32 burst;
 	__u8 action; /* enum lm_action */
-	__u8 pad[3];
+	__u8 prefix; /* bits, of 128, of a CIDR's key; else 0 */
+	__u8 pad[2];
 };
 
 /* Exact 5-tuple as the packet has it (directional). */
@@ -278,11 +280,11 @@ struct lm_watch_key {
 	struct lm_addr address;
 	__u16 port;    /* 0 for a source */
 	__u8 protocol; /* 0 for a source */
-	__u8 kind;     /* enum lm_watch */
+	__u8 kind;     /* enum lm_watch_kind */
 	__u32 pad;
 };
 
-enum lm_watch {
+enum lm_watch_kind {
 	LM_WATCH_SOURCE = 1,
 	LM_WATCH_SERVICE = 2,
 };
@@ -297,6 +299,15 @@ struct lm_watch_state {
 	__u16 peers_set;
 	__u64 ports[LM_SKETCH_WORDS];
 	__u64 peers[LM_SKETCH_WORDS];
+};
+
+/* What one packet, or the last few of its flow, adds to short-window counters. Never leaves the program. */
+struct lm_charge {
+	__u64 at_ns;
+	__u64 octets;
+	__u32 packets;
+	__u32 syns;
+	struct lm_tuple tuple;
 };
 
 enum lm_cause {
@@ -317,7 +328,8 @@ struct lm_suspect {
 	__u32 causes; /* enum lm_cause bits */
 	__u64 at_ns;
 	struct lm_tuple tuple; /* of the crossing packet */
-	__u32 kind;	       /* enum lm_watch */
+	__u32 kind;	       /* enum lm_watch_kind */
+	__u32 pad;
 	struct lm_watch_state seen;
 };
 

@@ -1,0 +1,52 @@
+"""Where packets are met: the kernel shield, its user-space twin, the probe of what this machine can do.
+
+Called by `services` and the verbs. In: an interface and settings. Out: a `contracts.ports.Shield`, or a `Probe`. Leaves flow
+records to `loom.flows`. Names are bound on first use, so that reading a capture loads no BPF code.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loomidi.loom.capture.opening import attach as attach
+    from loomidi.loom.capture.opening import detach as detach
+    from loomidi.loom.capture.opening import open_shield as open_shield
+    from loomidi.loom.capture.opening import reopen as reopen
+    from loomidi.loom.capture.probe import Probe as Probe
+    from loomidi.loom.capture.probe import probe as probe
+    from loomidi.loom.capture.twin import TwinShield as TwinShield
+    from loomidi.loom.capture.verdicts import Limits as Limits
+    from loomidi.loom.capture.verdicts import Watch as Watch
+    from loomidi.loom.capture.xdp.loading import ShieldSettings as ShieldSettings
+
+_HOMES = {
+    "attach": "opening",
+    "detach": "opening",
+    "open_shield": "opening",
+    "reopen": "opening",
+    "Probe": "probe",
+    "probe": "probe",
+    "TwinShield": "twin",
+    "Limits": "verdicts",
+    "Watch": "verdicts",
+    "ShieldSettings": "xdp.loading",
+}
+__all__ = [
+    "Limits",
+    "Probe",
+    "ShieldSettings",
+    "TwinShield",
+    "Watch",
+    "attach",
+    "detach",
+    "open_shield",
+    "probe",
+    "reopen",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the home of a public name. Raises AttributeError for others."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
