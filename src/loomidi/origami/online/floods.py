@@ -271,9 +271,12 @@ class FloodDetector:
         cell = _together(cell, cells[Kind.REFLECTED]) if _tiny(cells, self._rules) else cell
         share = cell.packets / max(cell.packets + cells.get(Kind.UDP_TALK, Cell()).packets, 1)
         many = cell.sources >= rule["sources"] or cell.ports >= rule["spray_ports"]
-        packets, floor = (rule["packets"], rule["rate"]) if many else (rule["few_packets"], rule["few_rate"])
+        sprayed = not many and cell.source_ports >= rule["spray_ports"]  # one sender, ever new source ports
+        packets = rule["packets"] if many or sprayed else rule["few_packets"]
+        floor = rule["rate"] if many else rule["spray_rate"] if sprayed else rule["few_rate"]
         limit, origin = self._limit(target, Kind.UDP_TALK, cell.rate, floor)
-        probe = cell.sources <= _FEW and cell.packets <= 3 * cell.ports and cell.mean < 100
+        probe = cell.sources <= _FEW and cell.packets <= 3 * cell.ports and cell.mean < 28 + rule["probe_octets"]
+        probe &= cell.rate < rule["few_rate"]
         if cell.packets < packets or cell.rate < limit or share < rule["one_way_share"] or probe:
             return None
         if self._unlisted(target, cells) is not None:

@@ -53,7 +53,7 @@ class PairDetector:
 
     def observe(self, rows: Rows) -> None:
         """Count one batch."""
-        probes = _probes(rows, self._reflectors)
+        probes = _probes(rows, self._reflectors, self._rules["udp_flood"].thresholds["probe_octets"])
         data = rows.payload > 0
         answered = rows.back_packets > 0
         heard = (rows.back_payload > 0) | ((rows.back_packets == 0) & (rows.flags["ack"] > 1))
@@ -115,7 +115,9 @@ class PairDetector:
             return []
         floor = np.where(groups["protocol"] == _TCP, rule["ports"], rule["udp_ports"])
         many = (groups["probed"] >= floor) & (groups["probed"] >= rule["probe_share"] * groups["rows"])
-        return [self._vertical_hit(table, groups, index, float(floor[index])) for index in np.flatnonzero(many).tolist()]
+        return [
+            self._vertical_hit(table, groups, index, float(floor[index])) for index in np.flatnonzero(many).tolist()
+        ]
 
     def _vertical_hit(self, table: Table, groups: Table, index: int, floor: float) -> Hit:
         source, destination, protocol = _ends(groups, index)
@@ -149,7 +151,9 @@ class PairDetector:
         floor = np.where(groups["protocol"] == _TCP, rule["hosts"], np.where(groups["protocol"] == _UDP, udp, 1e9))
         floor = np.where(np.isin(groups["protocol"], (1, 58)), rule["icmp_hosts"], floor)
         many = (groups["probed"] >= floor) & (groups["probed"] >= rule["probe_share"] * groups["rows"])
-        hits = [self._horizontal_hit(table, groups, index, float(floor[index])) for index in np.flatnonzero(many).tolist()]
+        hits = [
+            self._horizontal_hit(table, groups, index, float(floor[index])) for index in np.flatnonzero(many).tolist()
+        ]
         return [hit for hit in hits if hit is not None]
 
     def _horizontal_hit(self, table: Table, groups: Table, index: int, floor: float) -> Hit | None:
@@ -258,8 +262,10 @@ class PairDetector:
             taken(table, (table["protocol"] == _UDP) & (table["port"] == 53)), ("source_hash", "destination_hash")
         )
         if names:
-            long = names["sent"] >= rule["dns_mean_octets"] * names["packets"]
-            long &= (names["packets"] >= rule["dns_queries"]) & (names["sent"] >= rule["dns_octets"])
+            socket = names["packets"] >= rule["dns_queries_per_flow"] * names["flows"]
+            mean = np.where(socket, rule["dns_socket_octets"], rule["dns_mean_octets"])
+            long = (names["sent"] >= mean * names["packets"]) & (names["sent"] >= rule["dns_octets"])
+            long &= names["packets"] >= rule["dns_queries"]
             hits += [self._tunnel_hit(names, index) for index in np.flatnonzero(long).tolist()]
         return [hit for hit in hits if hit is not None]
 
@@ -295,14 +301,16 @@ class PairDetector:
         source, destination, _ = _ends(groups, index)
         queries, sent = int(groups["packets"][index]), int(groups["sent"][index])
         mean = sent / queries
+        socket = queries >= rule["dns_queries_per_flow"] * int(groups["flows"][index])
+        limit = rule["dns_socket_octets" if socket else "dns_mean_octets"]
         evidence = (
-            Evidence("query_octets", round(mean, 1), rule["dns_mean_octets"], "octets", "mean DNS query payload"),
+            Evidence("query_octets", round(mean, 1), limit, "octets", "mean DNS query payload"),
             Evidence("queries", queries, int(rule["dns_queries"]), "", "DNS queries to one server"),
             Evidence("sent_octets", sent, int(rule["dns_octets"]), "octets", "carried in the queried names"),
         )
         entities = (host_id(source), service_id(destination, 53, _UDP))
         return Hit("exfiltration", "|".join((*entities, "dns")), entities, *_times(groups, index), evidence,
-                   mean / rule["dns_mean_octets"], base=0.8)  # fmt: skip
+                   mean / limit, base=0.8)  # fmt: skip
 
     def _learn(self, table: Table) -> None:
         """What is usual, after it was judged: hosts tried and octets sent by a source, conversations of a service."""
@@ -337,7 +345,7 @@ def _is_group(address: str) -> bool:
     return parsed.is_multicast or address.endswith(".255")
 
 
-def _probes(rows: Rows, reflectors: Column) -> Mask:
+def _probes(rows: Rows, reflectors: Column, most_octets: float) -> Mask:
     """Flows that try and get nowhere."""
     flags, quiet = rows.flags, rows.payload + rows.back_payload == 0
     attempts = (rows.protocol == _TCP) & (flags["syn"] > 0) & quiet & (rows.packets <= _PROBE_PACKETS[_TCP])
@@ -346,6 +354,7 @@ def _probes(rows: Rows, reflectors: Column) -> Mask:
     bounced &= flags["back_rst"] > 0
     client = (rows.source_port >= 1024) & ~np.isin(rows.source_port, reflectors) & (rows.source_port != rows.port)
     datagrams = (rows.protocol == _UDP) & (rows.back_packets == 0) & (rows.packets <= _PROBE_PACKETS[_UDP]) & client
+    datagrams &= rows.payload <= most_octets * rows.packets
     echoes = np.where(rows.protocol == 1, rows.icmp_type == 8, (rows.protocol == 58) & (rows.icmp_type == 128))
     mask: Mask = attempts | odd | bounced | datagrams | (echoes & (rows.back_packets == 0))
     return mask
