@@ -124,9 +124,8 @@ def _report(
     outcome: tuple[Sequence[Finding], int, Sequence[ProposedFold]],
 ) -> Report:
     findings, left_out, folds = outcome
-    edges, held = graph.edges(), graph.entities()
-    named = [finding for finding in findings if finding.severity is not Severity.INFO] or findings
-    links = choosing.links(edges, named)
+    alarms = [finding for finding in findings if finding.severity is not Severity.INFO]
+    seen = choosing.survey(graph.edges(), alarms or findings)
     return Report(
         captures=_captures(names, flows),
         flows=tally.totals(),
@@ -134,10 +133,11 @@ def _report(
         findings=tuple(findings),
         findings_left_out=left_out,
         folds=tuple(folds),
-        entities=choosing.entities(held, findings, links),
-        entity_count=len(held),
-        links=links,
-        talkers=choosing.talkers(edges),
+        entities=seen.entities,
+        entity_count=seen.entity_count,
+        links=seen.links,
+        hosts_not_shown=seen.hosts_not_shown,
+        talkers=seen.talkers,
         protocols=tally.protocols(),
         balance=_balance(flows, tally),
         version=__version__,

@@ -43,6 +43,7 @@ FINDING = Finding(
         Evidence("octets_sent", 60_000, None, "octets"),
     ),
     source="origami.online.flows",
+    explanation="What was seen: a scan.",
 )
 FOLD = FoldSpec(
     FoldKind.RECONFIGURE_NETWORK,
@@ -51,7 +52,12 @@ FOLD = FoldSpec(
     Match(source="192.0.2.7"),
     ttl_s=300.0,
     because=FINDING.id,
-    manifest={"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "loomidi-drop"}},
+    manifest={
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "loomidi-drop"},
+        "spec": {"podSelector": {}},
+    },
     undo="Remove 192.0.2.7 from the shield.",
 )
 RADIUS = BlastRadius(1, 1000, 2000, 60_000, 0.25)
@@ -93,6 +99,7 @@ def report(
         entities=tuple(Entity(name, name.partition("/")[0], name.partition("/")[2]) for name in names),
         entity_count=60,
         links=tuple(links),
+        hosts_not_shown=(0, 0, 0),
         talkers=tuple(Talker(f"host/10.0.0.{at}", 20, 400, 9000 * at, 20, 1) for at in range(11, 0, -1)),
         protocols={"tcp": totals},
         balance=Balance(

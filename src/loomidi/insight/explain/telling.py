@@ -180,7 +180,8 @@ def _step(receipt: Receipt) -> str:
     if receipt.step is Step.APPLIED:
         return f"At {at} {driver} applied it ({receipt.id})."
     if receipt.step is Step.VERIFIED:
-        return f"At {at} it was verified by measurement{_measured(receipt.detail)} ({receipt.id})."
+        told = "measured and does not hold" if receipt.detail.get("holds") is False else "verified by measurement"
+        return f"At {at} it was {told}{_measured(receipt.detail)} ({receipt.id})."
     if receipt.step is Step.UNDONE:
         return f"At {at} {driver} undid it and checked that it is gone ({receipt.id})."
     if receipt.step is Step.EXPIRED:

@@ -70,6 +70,7 @@ def _summary(report: Report) -> dict[str, Any]:
         "findings_left_out": report.findings_left_out,
         "folds_allowed": sum(proposed.allowed for proposed in report.folds),
         "entities": report.entity_count,
+        "hosts_not_shown": sum(report.hosts_not_shown),
         "mode": "shadow",
         "exit_code": report.exit_code,
     }

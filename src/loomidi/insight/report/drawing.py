@@ -143,7 +143,8 @@ def _arc(arc: Arc, most: int) -> str:
     else:
         middle = (a.x + b.x) / 2
         path = f"M{a.x:.1f} {a.y:.1f}C{middle:.1f} {a.y:.1f} {middle:.1f} {b.y:.1f} {b.x:.1f} {b.y:.1f}"
-    told = f"{a.label} to {b.label}: {arc.label}, {wording.plural(arc.flows, 'flow')}, {wording.octets(arc.octets)}"
+    least = "at least " if "heap" in (a.role, b.role) else ""  # of a heap only the busiest links are known here
+    told = f"{a.label} to {b.label}: {arc.label}, {least}{wording.plural(arc.flows, 'flow')}, {wording.octets(arc.octets)}"
     title = html.escape(told)
     return f'<path class="arc {arc.role}" d="{path}" stroke-width="{width:.1f}"><title>{title}</title></path>'
 
@@ -153,7 +154,7 @@ def _node(node: Node) -> str:
     dx = (-node.radius - 6, 0, node.radius + 6)[node.column]
     dy = -node.radius - 4 if node.column == 1 else 4
     label, role = html.escape(node.label), html.escape(node.role)
-    title = html.escape(f"{node.label}: {wording.octets_exactly(node.octets)}")
+    title = label if node.role == "heap" else html.escape(f"{node.label}: {wording.octets_exactly(node.octets)}")
     return (
         f'<g class="node {role}"><circle cx="{node.x:.1f}" cy="{node.y:.1f}" r="{node.radius:.1f}"/>'
         f'<text x="{node.x + dx:.1f}" y="{node.y + dy:.1f}" text-anchor="{anchor}">{label}</text>'

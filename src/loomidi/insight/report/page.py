@@ -152,7 +152,7 @@ def _story(finding: Finding, proposed: Sequence[ProposedFold], is_open: bool) ->
 def _graph(report: Report) -> str:
     if not report.links:
         return "<p>No host was seen.</p>"
-    drawn = drawing.graph(picture(report.links, report.alarms))
+    drawn = drawing.graph(picture(report.links, report.alarms, report.hosts_not_shown))
     legend = (
         '<p class="legend"><span class="key first">to act on first</span><span class="key involved">involved</span>'
         '<span class="key host">other host</span><span class="key heap">many hosts as one</span>'

@@ -15,6 +15,7 @@ from loomidi.insight.report.choosing import host
 from loomidi.insight.report.records import Link
 
 NODES = 57  # shown one by one; with the three collapsed ones 60
+_ROWS = 24  # shown one by one in a column; a flood has thousands of equal senders
 _COLUMNS = (0.22, 0.5, 0.78)  # of the width: only initiators, both, only responders
 _ROW, _MARGIN, _WIDTH = 24, 30, 1000
 _SWEEPS = 6  # of ordering; more changes nothing at this size
@@ -60,14 +61,15 @@ class Picture:
     height: int
 
 
-def picture(links: Sequence[Link], findings: Sequence[Finding]) -> Picture:
-    """Choose nodes, collapse the rest, order rows, set coordinates."""
+def picture(links: Sequence[Link], findings: Sequence[Finding], not_shown: Sequence[int] = (0, 0, 0)) -> Picture:
+    """Choose nodes, collapse the rest, order rows, set coordinates. `not_shown`: further hosts per column."""
     first, involved = _roles(findings)
     columns = _columns(links)
     weights = _weights(links)
     order = sorted(columns, key=lambda name: (name not in first, name not in involved, -weights[name], name))
-    shown = {name: _node(name, columns[name], weights[name], (first, involved)) for name in order[:NODES]}
-    heaps = _heaps(order[NODES:], columns, weights)
+    chosen = _chosen(order, columns)
+    shown = {name: _node(name, columns[name], weights[name], (first, involved)) for name in chosen}
+    heaps = _heaps([name for name in order if name not in shown], columns, weights, not_shown)
     where = {name: shown.get(name) or heaps[columns[name]] for name in columns}
     arcs = _arcs(links, where)
     nodes = [*shown.values(), *heaps.values()]
@@ -86,6 +88,17 @@ def _columns(links: Sequence[Link]) -> dict[str, int]:
     return {name: 1 if name in starts and name in answers else 0 if name in starts else 2 for name in names}
 
 
+def _chosen(order: Sequence[str], columns: dict[str, int]) -> list[str]:
+    """The first of the order, in each column at most `_ROWS`."""
+    rows = [0, 0, 0]
+    chosen = []
+    for name in order:
+        rows[columns[name]] += 1
+        if rows[columns[name]] <= _ROWS:
+            chosen.append(name)
+    return chosen[:NODES]
+
+
 def _weights(links: Sequence[Link]) -> dict[str, int]:
     weights: dict[str, int] = {}
     for link in links:
@@ -100,12 +113,14 @@ def _node(name: str, column: int, octets: int, roles: tuple[set[str], set[str]])
     return Node(name, wording.name(name), column, octets, role)
 
 
-def _heaps(rest: Sequence[str], columns: dict[str, int], weights: dict[str, int]) -> dict[int, Node]:
+def _heaps(
+    rest: Sequence[str], columns: dict[str, int], weights: dict[str, int], not_shown: Sequence[int]
+) -> dict[int, Node]:
     """One node for the hosts of each column that are not shown one by one."""
     heaps: dict[int, Node] = {}
     for column in sorted({columns[name] for name in rest}):
         names = [name for name in rest if columns[name] == column]
-        label = wording.plural(len(names), "other host")
+        label = wording.plural(len(names) + not_shown[column], "other host")
         heaps[column] = Node(f"heap/{column}", label, column, sum(weights[name] for name in names), "heap")
     return heaps
 

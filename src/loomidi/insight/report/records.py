@@ -105,6 +105,7 @@ class Report:
     entities: tuple[Entity, ...]  # those that findings name, then the busiest
     entity_count: int  # all that the graph holds
     links: tuple[Link, ...]
+    hosts_not_shown: tuple[int, int, int]  # without a link above: only initiators, both, only responders
     talkers: tuple[Talker, ...]
     protocols: Mapping[str, FlowTotals]
     balance: Balance
