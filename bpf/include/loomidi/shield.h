@@ -128,16 +128,20 @@ LM_INLINE int lm_judge(struct lm_env *env, const struct lm_packet *p, const stru
 	return reason;
 }
 
-/* Every new flow, every SYN, else each LM_CHARGE_EVERY-th packet of the flow, with what came since. */
+/*
+ * Every new flow, every SYN, FIN and RST, else each LM_CHARGE_EVERY-th packet of the flow, with what came since: short
+ * conversations that complete are not mistaken for connection attempts that nothing follows.
+ */
 LM_INLINE void lm_watch_flow(struct lm_env *env, struct lm_flow *f, const struct lm_packet *p, int fresh,
 			const struct lm_control *control)
 {
 	struct lm_charge c;
 	int syn = p->protocol == LM_TCP && (p->tcp_flags & (LM_SYN | LM_ACK)) == LM_SYN;
+	int ends = p->protocol == LM_TCP && p->tcp_flags & (LM_FIN | LM_RST);
 
 	f->uncharged++;
 	f->uncharged_octets += p->ip_octets;
-	if (!fresh && !syn && f->uncharged < LM_CHARGE_EVERY)
+	if (!fresh && !syn && !ends && f->uncharged < LM_CHARGE_EVERY)
 		return;
 	c.at_ns = p->at_ns;
 	c.packets = f->uncharged;
