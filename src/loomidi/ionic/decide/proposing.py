@@ -20,7 +20,7 @@ RATE_TTL_S, DROP_TTL_S, ISOLATE_TTL_S, SCALE_TTL_S = 60.0, 300.0, 900.0, 1800.0
 SOURCE_PPS, SERVICE_PPS = 100, 2000  # let through when the finding has no learned baseline
 MOST_PPS = 1_000_000
 ADDED_REPLICAS = 2
-FEW_SOURCES = 4  # more distinct sources than this: distributed, so no source is blamed
+FEW_SOURCES = 3  # more distinct sources than this: distributed, so no source is blamed
 _RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
 _SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
 
@@ -36,7 +36,7 @@ def propose(finding: Finding) -> tuple[FoldSpec, ...]:
 def _flood(finding: Finding) -> list[FoldSpec]:
     """One source is slowed, then dropped. Many or forged sources: the service is protected, no source is touched."""
     culprit = place(finding.entities[0])
-    if culprit.kind in REMOTE_KINDS and culprit.address and not _distributed(finding):
+    if culprit.kind in REMOTE_KINDS and culprit.address and not (_distributed(finding) or _is_victim(finding, culprit)):
         return _against(finding, culprit, "ingress")
     service = _service(finding)
     return [] if service is None else [_limit_service(finding, *service), _scale(finding, *service)]
@@ -53,6 +53,8 @@ def _leak(finding: Finding) -> list[FoldSpec]:
     own, *others = finding.entities
     far = [where for where in map(place, others) if where.address and where.address != place(own).address]
     folds = _against(finding, far[0], "egress") if far else []
+    if finding.pattern == "beaconing":
+        folds = [fold for fold in folds if fold.action != "rate"]  # a beat of one call a minute has no rate to cut
     return [*folds, _isolate(finding, own)]
 
 
@@ -179,6 +181,13 @@ def _service(finding: Finding) -> tuple[str, Place] | None:
     found = [(entity, place(entity)) for entity in finding.entities]
     named = [pair for pair in found if pair[1].kind in ("service", "workload", "pod")]
     return next(iter(named or [pair for pair in found[:1] if pair[1].address]), None)
+
+
+def _is_victim(finding: Finding, suspect: Place) -> bool:
+    """Whether the host named first is the one that is pressed on: it is a service's host, or hit by reflectors."""
+    serving = [where.address for where in map(place, finding.entities) if where.kind == "service"]
+    reflected = finding.pattern == "amplification" and not serving
+    return reflected or suspect.address in serving
 
 
 def _distributed(finding: Finding) -> bool:

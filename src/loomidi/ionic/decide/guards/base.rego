@@ -15,6 +15,24 @@ radius := input.plan.blast_radius
 
 limits := input.facts.limits
 
+# Engines do not order mixed types alike (OPA: null < 1 < "a", others not), so only numbers are ever compared.
+at_most(value, limit) if {
+	is_number(value)
+	is_number(limit)
+	value <= limit
+}
+
+below(value, limit) if {
+	is_number(value)
+	is_number(limit)
+	value < limit
+}
+
+named(text) if {
+	is_string(text)
+	text != ""
+}
+
 # mode: the plan is in the mode that is configured, and the mode is one we know.
 reason["mode_known"] := sprintf("plan in mode %v, configured is %v", [input.plan.mode, input.facts.mode])
 
@@ -31,11 +49,8 @@ reason["fresh"] := sprintf("made at %v, judged at %v, expires at %v", [
 ])
 
 holds contains "fresh" if {
-	is_number(input.plan.created_ns)
-	is_number(input.facts.now_ns)
-	is_number(input.plan.expires_ns)
-	input.plan.created_ns <= input.facts.now_ns
-	input.facts.now_ns < input.plan.expires_ns
+	at_most(input.plan.created_ns, input.facts.now_ns)
+	below(input.facts.now_ns, input.plan.expires_ns)
 }
 
 # severity: information never leads to an act.
@@ -51,10 +66,8 @@ reason["confidence_enough"] := sprintf("confidence %v, %v needs %v", [
 ])
 
 holds contains "confidence_enough" if {
-	is_number(input.plan.finding.confidence)
-	is_number(limits.min_confidence[fold.action])
-	input.plan.finding.confidence <= 1
-	input.plan.finding.confidence >= limits.min_confidence[fold.action]
+	at_most(input.plan.finding.confidence, 1)
+	at_most(limits.min_confidence[fold.action], input.plan.finding.confidence)
 }
 
 # kind and action belong together.
@@ -75,16 +88,16 @@ reason["aimed"] := sprintf("source %v, destination %v, target %v", [
 	fold.target,
 ])
 
-holds contains "aimed" if fold.match.source != ""
+holds contains "aimed" if named(fold.match.source)
 
 holds contains "aimed" if {
 	fold.action == "rate"
-	fold.match.destination != ""
+	named(fold.match.destination)
 }
 
 holds contains "aimed" if {
 	fold.action in {"isolate", "scale"}
-	fold.target != ""
+	named(fold.target)
 }
 
 # sized: a rate lets something through, scaling adds a bounded number, the others take no number.
@@ -92,17 +105,14 @@ reason["sized"] := sprintf("rate %v, burst %v, replicas %v", [fold.rate_pps, fol
 
 holds contains "sized" if {
 	fold.action == "rate"
-	is_number(fold.rate_pps)
-	is_number(fold.burst)
-	fold.rate_pps >= 1
-	fold.burst >= 0
+	at_most(1, fold.rate_pps)
+	at_most(0, fold.burst)
 }
 
 holds contains "sized" if {
 	fold.action == "scale"
-	is_number(fold.replicas)
-	fold.replicas >= 1
-	fold.replicas <= limits.max_replicas
+	at_most(1, fold.replicas)
+	at_most(fold.replicas, limits.max_replicas)
 }
 
 holds contains "sized" if fold.action in {"drop", "isolate"}
@@ -111,15 +121,14 @@ holds contains "sized" if fold.action in {"drop", "isolate"}
 reason["ttl_bounded"] := sprintf("ttl %v s, allowed %v to %v s", [fold.ttl_s, limits.min_ttl_s, limits.max_ttl_s])
 
 holds contains "ttl_bounded" if {
-	is_number(fold.ttl_s)
-	fold.ttl_s >= limits.min_ttl_s
-	fold.ttl_s <= limits.max_ttl_s
+	at_most(limits.min_ttl_s, fold.ttl_s)
+	at_most(fold.ttl_s, limits.max_ttl_s)
 }
 
 # undo: what cannot be taken back is not done.
 reason["undo_stated"] := sprintf("undo %v", [fold.undo])
 
-holds contains "undo_stated" if fold.undo != ""
+holds contains "undo_stated" if named(fold.undo)
 
 # because: a fold rests on the finding it is planned with.
 reason["because_finding"] := sprintf("because %v, finding %v", [fold.because, input.plan.finding.id])
@@ -137,10 +146,7 @@ holds contains "protected_untouched" if count(radius.protected) == 0
 # peers: a drop or an isolation meets few hosts.
 reason["peers_capped"] := sprintf("%v touches %v peers, most is %v", [fold.action, radius.peers, limits.max_peers])
 
-holds contains "peers_capped" if {
-	is_number(radius.peers)
-	radius.peers <= limits.max_peers
-}
+holds contains "peers_capped" if at_most(radius.peers, limits.max_peers)
 
 holds contains "peers_capped" if {
 	is_number(radius.peers)
@@ -150,10 +156,7 @@ holds contains "peers_capped" if {
 # share: to cut a large share of all octets takes one named source and high confidence.
 reason["share_capped"] := sprintf("cuts %v of all octets, most is %v", [radius.share_of_octets, limits.max_share])
 
-holds contains "share_capped" if {
-	is_number(radius.share_of_octets)
-	radius.share_of_octets <= limits.max_share
-}
+holds contains "share_capped" if at_most(radius.share_of_octets, limits.max_share)
 
 holds contains "share_capped" if {
 	is_number(radius.share_of_octets)
@@ -163,9 +166,10 @@ holds contains "share_capped" if {
 holds contains "share_capped" if {
 	is_number(radius.share_of_octets)
 	fold.target in input.plan.finding.entities
+	is_string(fold.match.source) # before the negation: one of an undefined value would hold in some engines
 	not contains(fold.match.source, "/")
-	is_number(input.plan.finding.confidence)
-	input.plan.finding.confidence >= limits.sure
+	at_most(limits.sure, input.plan.finding.confidence)
+	at_most(input.plan.finding.confidence, 1)
 }
 
 # caps: so many acts at once on one target, and in total.
@@ -174,14 +178,8 @@ reason["target_capped"] := sprintf("%v acts on the target, most is %v", [
 	limits.max_active_per_target,
 ])
 
-holds contains "target_capped" if {
-	is_number(input.facts.active.target)
-	input.facts.active.target < limits.max_active_per_target
-}
+holds contains "target_capped" if below(input.facts.active.target, limits.max_active_per_target)
 
 reason["total_capped"] := sprintf("%v acts in total, most is %v", [input.facts.active.total, limits.max_active])
 
-holds contains "total_capped" if {
-	is_number(input.facts.active.total)
-	input.facts.active.total < limits.max_active
-}
+holds contains "total_capped" if below(input.facts.active.total, limits.max_active)

@@ -8,6 +8,7 @@ A native evaluation cannot be interrupted, so it runs on a thread of its own: wh
 with a denial, and the guard denies everything until the engine is back.
 """
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ def question(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-Question = tuple[Mapping[str, Any], tuple[str, ...]]  # the input document, the rules that must answer
+Question = tuple[Mapping[str, Any], frozenset[str] | None]  # the input, and the rules whose holding is enough
 
 
 class RegoGuard:
@@ -89,6 +90,9 @@ class RegoGuard:
         self._expected = tuple(expected)
         self._timeout_s = timeout_s
         text = base_policy() if policy is None else policy
+        # The reasons cost as much as the rules. Of the base policy a test pins that no rule is beside the expected
+        # ones, so when all of those hold nobody has to ask; of any other policy nothing is known.
+        self._enough = frozenset(self._expected) if policy is None and self._expected == BASE_RULES else None
         self._engine = _Worker(lambda: _Engine(text, package))
 
     @classmethod
@@ -101,21 +105,25 @@ class RegoGuard:
         return cls(text, package=package, expected=expected, timeout_s=timeout_s)
 
     def judge(self, plan: Plan, facts: Mapping[str, Any]) -> Sequence[Verdict]:
-        """A verdict for each expected rule, and for each rule that answered unasked. Steps, in this order:
+        """A verdict for each expected rule, and for each rule that answered unasked."""
+        return self.evaluate(question(plan, facts))
+
+    def evaluate(self, document: Mapping[str, Any]) -> Sequence[Verdict]:
+        """The same for any input document, also one that no plan would make. Steps, in this order:
 
         1 ask; no answer denies every rule   2 an answer that is not two documents denies every rule
         3 a rule allows only when it is named in `holds`
         """
         # 1 ask
         try:
-            holds, reasons = self._engine.ask((question(plan, facts), self._expected), self._timeout_s)
+            holds, reasons = self._engine.ask((document, self._enough), self._timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the answer is no
             return [self._silent(rule, f"no answer: {error}") for rule in self._expected or ("any",)]
         # 2 two documents
         if not isinstance(holds, list) or not isinstance(reasons, Mapping):
             return [self._silent(rule, "no answer: the policy is undefined") for rule in self._expected or ("any",)]
         # 3 named in `holds`
-        rules = [*self._expected, *sorted(map(str, {*holds, *reasons} - set(self._expected)))]
+        rules = [*self._expected, *sorted({*map(str, holds), *reasons} - set(self._expected))]
         answers = [self._verdict(rule, rule in holds, reasons.get(rule)) for rule in rules]
         return answers or [self._silent("any", "no answer: no rule is expected")]
 
@@ -147,12 +155,14 @@ class _Engine:
             raise NoPolicyEngine("the policy does not compile; check it with `opa check`")
 
     def __call__(self, asked: Question) -> tuple[Any, Any]:
-        """(`holds`, `reason`); the reasons are evaluated only when an expected rule does not hold."""
-        document, expected = asked
+        """(`holds`, `reason`); no reasons when enough rules hold."""
+        document, enough = asked
+        if not _fits(document):
+            raise ValueError("the input holds a number beyond 64 bits, which the engine would change")
         self._interpreter.set_input(document)
         holds = self._value(self._holds)
-        everything = isinstance(holds, list) and set(expected) <= set(map(str, holds))
-        return holds, {} if everything else self._value(self._reason)
+        satisfied = enough is not None and isinstance(holds, list) and enough <= set(map(str, holds))
+        return holds, {} if satisfied else self._value(self._reason)
 
     def _value(self, entry: str) -> Any:
         """The value at the entry point, or None when it is undefined."""
@@ -161,6 +171,17 @@ class _Engine:
             raise NoPolicyEngine(f"the policy failed: {' '.join(str(output).split())[:200]}")
         expressions = output.results[0].expressions if output.results else []
         return expressions[0] if expressions else None
+
+
+def _fits(value: object) -> bool:
+    """Whether every number arrives as it is: the engine's integers wrap around, and JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return all(map(_fits, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_fits, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 class _Worker:

@@ -1,0 +1,82 @@
+"""An OPA server for these tests: built once by Go into the user's cache, started on a free loopback port.
+
+Skips with the reason when it is neither cached nor can be built.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VERSION = "1.22.2"
+CACHE = Path.home() / ".cache" / "loomidi" / "opa" / VERSION
+BUILD_S, START_S = 600, 20
+
+
+@pytest.fixture(scope="session")
+def opa() -> Path:
+    """The OPA program of the pinned version."""
+    program = CACHE / "opa"
+    if program.is_file():
+        return program
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip(f"no Go to build OPA {VERSION} with; install Go, or put the program at {program}")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    build = subprocess.run(
+        [go, "install", f"github.com/open-policy-agent/opa@v{VERSION}"],
+        env=os.environ | {"GOBIN": str(CACHE)}, capture_output=True, text=True, timeout=BUILD_S, check=False,
+    )  # fmt: skip
+    if build.returncode:
+        pytest.skip(f"OPA {VERSION} could not be built: {build.stderr.strip().splitlines()[-1:]}")
+    return program
+
+
+@pytest.fixture(scope="session")
+def ask_opa(opa: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], dict[str, Any]]]:
+    """Ask a running OPA server for the base guardrail's document on one input."""
+    from loomidi.ionic.decide.guards.rego import PACKAGE, base_policy
+
+    policy = tmp_path_factory.mktemp("opa") / "base.rego"
+    policy.write_text(base_policy(), encoding="utf-8")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (policy.parent / "opa.log").open("w")
+    arguments = [str(opa), "run", "--server", "--disable-telemetry", "--addr", f"127.0.0.1:{port}", str(policy)]
+    server = subprocess.Popen(arguments, stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", server)
+        yield lambda document: _post(f"http://127.0.0.1:{port}/v1/data/{PACKAGE}", {"input": document})
+    finally:
+        server.terminate()
+        server.wait(10)
+        log.close()
+
+
+def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, "the OPA server ended"
+            assert time.monotonic() < deadline, f"the OPA server did not answer within {START_S} s"
+            time.sleep(0.05)
+
+
+def _post(address: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        result: dict[str, Any] = json.load(answer).get("result", {})
+    return result
