@@ -10,9 +10,11 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define LM_WINDOW (512U << 10)	   /* octets kept in memory; fits a second-level cache */
-#define LM_RAW (64U << 10)	   /* compressed octets read at once */
-#define LM_LOOK (256U << 10)	   /* of a frame or block at most this much is looked at, the rest is skipped */
+#ifndef LM_WINDOW
+#define LM_WINDOW (512U << 10) /* octets kept in memory; fits a second-level cache */
+#define LM_LOOK (256U << 10)   /* of a frame or block at most this much is looked at, the rest is skipped */
+#define LM_RAW (64U << 10)     /* compressed octets read at once */
+#endif
 #define LM_INTERFACES (1U << 16)   /* of one pcapng section */
 #define LM_INCREDIBLE (256U << 20) /* no frame or block is larger: the length field is damaged */
 #define LM_NS 1000000000ULL

@@ -10,9 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def test_the_library_exports_flows_in_order_and_type() -> None:
     """Names, types, nullability and order, of the stream and of each batch."""
-    with FlowTable() as table:
-        with table._meter.reader(everything=False) as reader:
-            assert reader.schema.equals(FLOWS, check_metadata=True)
+    with FlowTable() as table, table._meter.reader(everything=False) as reader:
+        assert reader.schema.equals(FLOWS, check_metadata=True)
 
 
 def test_every_column_is_described() -> None:

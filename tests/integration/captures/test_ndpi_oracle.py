@@ -24,7 +24,7 @@ def compared(ndpi: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def test_every_flow_has_ndpis_packets_and_octets(compared: dict[str, tuple[bool, str, oracle.Flows]]) -> None:
-    """Exact, or of the one class that differs by design: nDPI reports what is inside tunnels (docs/flow-features.md)."""
+    """Exact, or of the one class that differs by design: nDPI reports what is inside tunnels."""
     wrong = {name: text for name, (sums_up, text, _) in compared.items() if sums_up and text not in ("", "tunnel")}
     assert not wrong
 
