@@ -9,7 +9,8 @@ An entry has `id`, `section`, `claim`, `command` and `judge`; commands that are 
   {kind = "regex", pattern, [target]}                   its output matches; the first group is the figure
   {kind = "json", file, path, equals}                   a value in the JSON that the command wrote
   {kind = "max" | "min", file, path, limit, unit}       a number there, at most or at least the limit
-`limit_path` in place of `limit` takes the limit from the same file: a peer measured in the same run. `path` is dotted;
+`limit_path` in place of `limit` takes the limit from the same file: a peer measured in the same run. `path` is dotted; in
+a list it takes a row by number or by the start of its `name`;
 `reason` names why a target is known to be missed.
 """
 
@@ -102,10 +103,16 @@ def value_at(ran: Ran, file: str, path: str) -> Any:
     value = json.loads(where.read_text())
     for name in path.split("."):
         try:
-            value = value[int(name)] if isinstance(value, list) else value[name]
-        except (KeyError, IndexError, ValueError, TypeError):
+            value = named(value, name) if isinstance(value, list) else value[name]
+        except (KeyError, IndexError, TypeError):
             raise CannotJudge(f"{file} has no {path}") from None
     return value
+
+
+def named(rows: list[Any], name: str) -> Any:
+    """The row of that number, or the first whose `name` starts so. Raises IndexError."""
+    fitting = [row for row in rows if isinstance(row, dict) and str(row.get("name", "")).startswith(name)]
+    return rows[int(name)] if name.isdigit() else fitting[0]
 
 
 def by_exit(ran: Ran, _judge: dict[str, Any]) -> tuple[bool, str, str]:

@@ -18,7 +18,7 @@ def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of figures as a benchmark writes it."""
     monkeypatch.setattr(accept, "ROOT", tmp_path)
     (tmp_path / "f.json").write_text(
-        json.dumps({"ours": 10, "peer": {"cost": 12.5}, "met": True, "rows": [{"p99": 4}]})
+        json.dumps({"ours": 10, "peer": {"cost": 12.5}, "met": True, "rows": [{"name": "deny hit, host", "p99": 4}]})
     )
     return tmp_path
 
@@ -51,6 +51,8 @@ def test_a_pattern_gives_the_figure() -> None:
         ({"kind": "max", "path": "ours", "limit_path": "peer.cost"}, True),
         ({"kind": "min", "path": "rows.0.p99", "limit": 4}, True),
         ({"kind": "min", "path": "rows.0.p99", "limit": 5}, False),
+        ({"kind": "min", "path": "rows.deny hit.p99", "limit": 4}, True),
+        ({"kind": "min", "path": "rows.known.p99", "limit": 4}, False),
         ({"kind": "max", "path": "peer", "limit": 5}, False),
         ({"kind": "max", "path": "rows.7.p99", "limit": 5}, False),
     ],
