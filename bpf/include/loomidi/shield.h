@@ -19,6 +19,7 @@
 #include <loomidi/wire.h>
 
 #define LM_CIDR_NESTED 3
+#define LM_CHARGE_TALK 3 /* packets after the SYN: acknowledged, said something, ended */
 #define LM_TOKEN 1000000000ULL /* one packet, in the bucket's unit: rate_pps * ns */
 
 LM_INLINE void lm_tuple_of(const struct lm_packet *p, struct lm_tuple *t)
@@ -129,8 +130,8 @@ LM_INLINE int lm_judge(struct lm_env *env, const struct lm_packet *p, const stru
 }
 
 /*
- * Every new flow, every SYN, FIN and RST, else each LM_CHARGE_EVERY-th packet of the flow, with what came since: short
- * conversations that complete are not mistaken for connection attempts that nothing follows.
+ * Every new flow, every SYN, the end of a conversation that held data, else each LM_CHARGE_EVERY-th packet of the flow,
+ * with what came since. Short conversations that complete are thus no SYN flood; a SYN taken back by RST still is.
  */
 LM_INLINE void lm_watch_flow(struct lm_env *env, struct lm_flow *f, const struct lm_packet *p, int fresh,
 			const struct lm_control *control)
@@ -140,6 +141,7 @@ LM_INLINE void lm_watch_flow(struct lm_env *env, struct lm_flow *f, const struct
 	int ends = p->protocol == LM_TCP && p->tcp_flags & (LM_FIN | LM_RST);
 
 	f->uncharged++;
+	ends = ends && f->uncharged >= LM_CHARGE_TALK;
 	f->uncharged_octets += p->ip_octets;
 	if (!fresh && !syn && !ends && f->uncharged < LM_CHARGE_EVERY)
 		return;
