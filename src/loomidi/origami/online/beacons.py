@@ -1,7 +1,7 @@
 """Beaconing: the same outside service called again and again at a steady beat.
 
 Called by `flows`. In: `Rows`. Out: `Hit`s. The start of every answered conversation is kept by (source, destination,
-port, protocol) and window of four hours; a window is judged together with the one before it. The beat is measured by
+port, protocol) and window of a day; a window is judged together with the one before it. The beat is measured by
 quantiles, so that a missed or a doubled call does not hide it.
 """
 
@@ -18,7 +18,7 @@ from loomidi.origami.online.reading import Mask, Rows
 from loomidi.origami.online.rules import Rule
 from loomidi.origami.online.windows import Windows
 
-WIDTH_NS = 4 * 3600 * 1_000_000_000
+WIDTH_NS = 24 * 3600 * 1_000_000_000
 _MOST_CALLS = 100_000
 _SHAPE = Shape(
     keys=("window", "pair", "source", "destination", "port", "protocol", "start", "sent", "got"),
@@ -95,19 +95,26 @@ class BeaconDetector:
         beats = np.maximum(np.round(gaps / period), 1.0)
         kept = float(np.mean(np.abs(gaps - beats * period) <= 0.4 * period))
         size = float(np.std(calls["sent"]) / max(float(np.mean(calls["sent"])), 1.0))
-        if jitter > rule["jitter"] or kept < rule["kept_share"] or size > rule["size_jitter"]:
+        loose = jitter > rule["jitter"] and (jitter > rule["loose_jitter"] or len(begun) < rule["loose_calls"])
+        if loose or kept < rule["kept_share"] or size > rule["size_jitter"]:
             return None
         evidence = (
             Evidence("calls", len(begun), int(rule["calls"]), "", "conversations"),
             Evidence("period", round(period, 3), None, "s", "median time between two calls"),
-            Evidence("jitter", round(jitter, 3), rule["jitter"], "", "spread of the gaps by their median"),
+            Evidence(
+                "jitter",
+                round(jitter, 3),
+                rule["loose_jitter" if jitter > rule["jitter"] else "jitter"],
+                "",
+                "spread of the gaps by their median",
+            ),
             Evidence("kept_share", round(kept, 3), rule["kept_share"], "", "of the calls come on the beat"),
             Evidence("call_octets", round(float(np.mean(calls["sent"]))), None, "octets", "payload sent per call"),
         )
         source, destination = calls["source"][0].decode(), calls["destination"][0].decode()
         service = service_id(destination, int(calls["port"][0]), int(calls["protocol"][0]))
         local = inside(destination) or not inside(source)
-        excess = min(len(begun) / rule["calls"], rule["jitter"] / max(jitter, 0.01))
+        excess = min(len(begun) / rule["calls"], rule["loose_jitter"] / max(jitter, 0.01))
         return Hit(
             "beaconing",
             f"{host_id(source)}|{service}",
@@ -118,6 +125,7 @@ class BeaconDetector:
             max(excess, 1.0),
             base=0.55,
             severity=Severity.INFO if local else None,
+            quiet_ns=2 * WIDTH_NS,
         )
 
 

@@ -29,6 +29,7 @@ class Hit:
     severity: Severity | None = None  # when it is not the rule's
     packets: int = 0  # of this window alone; windows that overlap give 0
     octets: int = 0
+    quiet_ns: int = 0  # silence that ends the episode, when it must be longer than the setting: the detector's window
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,10 +53,11 @@ class Episodes:
         """Extend the episode that the hit belongs to, or start one."""
         episodes = self._open.setdefault((hit.pattern, hit.actor), [])
         entities = dict.fromkeys(hit.entities)
+        quiet = max(self._quiet_ns, hit.quiet_ns)
         merged = _Episode(hit, hit.first_ns, hit.last_ns, hit.packets, hit.octets, entities)
         apart = []
         for episode in episodes:
-            near = hit.first_ns - self._quiet_ns <= episode.last_ns and episode.first_ns <= hit.last_ns + self._quiet_ns
+            near = hit.first_ns - quiet <= episode.last_ns and episode.first_ns <= hit.last_ns + quiet
             if near:
                 _absorb(merged, episode)
             else:
@@ -64,11 +66,10 @@ class Episodes:
 
     def ended(self, now_ns: int, lateness_ns: int, rules: dict[str, Rule]) -> list[Finding]:
         """Take out the findings that nothing can extend any more: time has moved away from them."""
-        away = self._quiet_ns + lateness_ns
         crowded = sum(map(len, self._open.values())) > _MOST_EPISODES
         findings = []
         for key, episodes in list(self._open.items()):
-            gone = [e for e in episodes if crowded or now_ns - e.last_ns > away or e.first_ns - now_ns > away]
+            gone = [e for e in episodes if crowded or self._is_over(e, now_ns, lateness_ns)]
             findings += [_finding(episode, rules) for episode in gone]
             left = [episode for episode in episodes if episode not in gone]
             if left:
@@ -76,6 +77,10 @@ class Episodes:
             else:
                 del self._open[key]
         return _in_order(findings)
+
+    def _is_over(self, episode: _Episode, now_ns: int, lateness_ns: int) -> bool:
+        away = max(self._quiet_ns, episode.peak.quiet_ns) + lateness_ns
+        return now_ns - episode.last_ns > away or episode.first_ns - now_ns > away
 
     def rest(self, rules: dict[str, Rule]) -> list[Finding]:
         """Take out all findings, in order of time."""

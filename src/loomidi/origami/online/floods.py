@@ -15,7 +15,7 @@ from loomidi.garden.graph.columns import I64, Shape, Table, joined, mixed
 from loomidi.garden.graph.names import host_id, protocol_name, service_id
 from loomidi.origami.online.baselines import Baselines
 from loomidi.origami.online.episodes import Hit
-from loomidi.origami.online.reading import Kind, Rows
+from loomidi.origami.online.reading import Kind, Mask, Rows
 from loomidi.origami.online.rules import Rule
 from loomidi.origami.online.windows import Distinct, Windows, largest, spread
 
@@ -87,7 +87,7 @@ class FloodDetector:
 
     def observe(self, rows: Rows) -> None:
         """Count one batch."""
-        turned = rows.kind == Kind.SYN_ACK  # the flow's initiator is who was flooded
+        turned = rows.turned
         chosen = rows.kind != Kind.OTHER
         cut = spread(rows.first[chosen], rows.last[chosen], WIDTH_NS)
         at = np.flatnonzero(chosen)[cut.row]
@@ -141,7 +141,7 @@ class FloodDetector:
         for part in (self.windows, self._sources, self._ports, self._source_ports):
             part.forget(keep)
 
-    def _note_peers(self, rows: Rows, at: I64, table: Table, turn: I64) -> None:
+    def _note_peers(self, rows: Rows, at: I64, table: Table, turn: Mask) -> None:
         """Distinct sources and ports, of the kinds that an attack is made of."""
         loud = np.isin(table["kind"], np.array(_ATTACKS))
         key, window = table["key"][loud], table["window"][loud]

@@ -5,6 +5,7 @@ patterns; a window is judged together with the one before it, so that a border h
 probe is decided per flow, how many are too many by the rule and by what this source is used to.
 """
 
+import dataclasses
 import ipaddress
 from collections.abc import Mapping
 
@@ -96,7 +97,7 @@ class PairDetector:
             if parts:
                 hits += self._judge_window(_merged(parts))
                 self._learn(table)
-        return hits
+        return [dataclasses.replace(hit, quiet_ns=2 * WIDTH_NS) for hit in hits]
 
     def forget(self, keep: tuple[int, int]) -> None:
         """Drop windows outside keep[0]..keep[1]; one more is kept to be seen together with the next."""

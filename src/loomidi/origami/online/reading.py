@@ -43,7 +43,7 @@ class Kind(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rows:
-    """Columns of a batch. `target`/`peer` are the ends as a flood sees them, else destination and source."""
+    """Columns of a batch. The ends are those of the flow, whose initiator is the source."""
 
     first: I64  # ns since the epoch
     last: I64
@@ -61,17 +61,19 @@ class Rows:
     back_packets: I64
     back_octets: I64
     back_payload: I64
-    flags: dict[str, I64]  # syn, ack, rst, fin, urg, psh and back_syn, back_ack, back_rst
+    flags: dict[str, I64]  # syn, ack, rst, fin, urg, psh and back_syn, back_ack, back_rst, back_fin
     fragments: I64
     icmp_type: I64
     kind: I64  # Kind
+    turned: Mask  # the flow's initiator is the one who is hit: it is sent answers to nothing
 
 
 def rows_of(batch: pa.RecordBatch, reflectors: npt.NDArray[np.int64]) -> Rows:
     """Read one batch. `reflectors`: UDP ports of services that are known to be abused."""
     source, destination = texts(batch.column("source_ip_address")), texts(batch.column("destination_ip_address"))
     flags = {name: numbers(batch, f"tcp_{name}_total_count") for name in ("syn", "ack", "rst", "fin", "urg", "psh")}
-    flags |= {f"back_{name}": numbers(batch, f"reverse_tcp_{name}_total_count") for name in ("syn", "ack", "rst")}
+    back = ("syn", "ack", "rst", "fin")
+    flags |= {f"back_{name}": numbers(batch, f"reverse_tcp_{name}_total_count") for name in back}
     rows = Rows(
         first=numbers(batch, "flow_start_nanoseconds"),
         last=numbers(batch, "flow_end_nanoseconds"),
@@ -93,6 +95,7 @@ def rows_of(batch: pa.RecordBatch, reflectors: npt.NDArray[np.int64]) -> Rows:
         fragments=numbers(batch, "fragment_count"),
         icmp_type=numbers(batch, "icmp_type"),
         kind=np.zeros(batch.num_rows, np.int64),
+        turned=np.zeros(batch.num_rows, bool),
     )
     _read_tcp(rows)
     _read_udp(rows, reflectors)
@@ -117,8 +120,11 @@ def _read_tcp(rows: Rows) -> None:
     kind[attempts & (flags["ack"] == 0) & (flags["fin"] > 0)] = Kind.ILLEGAL
     kind[tcp & (flags["syn"] > 0) & (flags["ack"] > 0) & (rows.back_packets > 0)] = Kind.HANDSHAKE
     answers = (flags["back_syn"] > 0) & (flags["back_syn"] == rows.back_packets)
-    unasked = answers & (flags["back_ack"] >= flags["back_syn"]) & (flags["syn"] == 0)
-    kind[tcp & unasked & (rows.packets == flags["rst"])] = Kind.SYN_ACK
+    unasked = tcp & answers & (flags["back_ack"] >= flags["back_syn"]) & (flags["syn"] == 0)
+    unasked &= rows.packets == flags["rst"]
+    kind[unasked] = Kind.SYN_ACK
+    kind[unasked & (flags["back_fin"] > 0)] = Kind.ILLEGAL
+    rows.turned[unasked] = True
 
 
 def _read_udp(rows: Rows, reflectors: npt.NDArray[np.int64]) -> None:
