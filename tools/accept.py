@@ -9,9 +9,8 @@ An entry has `id`, `section`, `claim`, `command` and `judge`; commands that are 
   {kind = "regex", pattern, [target]}                   its output matches; the first group is the figure
   {kind = "json", file, path, equals}                   a value in the JSON that the command wrote
   {kind = "max" | "min", file, path, limit, unit}       a number there, at most or at least the limit
-`limit_path` in place of `limit` takes the limit from the same file: a peer measured in the same run. `path` is dotted; in
-a list it takes a row by number or by the start of its `name`;
-`reason` names why a target is known to be missed.
+`limit_path` in place of `limit` takes the limit from the same file: a peer measured in the same run. `path` is dotted;
+in a list it takes a row by number or by the start of its `name`. `reason` names why a target is known to be missed.
 """
 
 from __future__ import annotations
