@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from loomidi.contracts.records import Evidence, Finding, FoldKind, FoldSpec, Match, Severity
+from loomidi.contracts.records import Evidence, Finding, FoldKind, FoldSpec, Match, Severity, Step
 from loomidi.insight.explain import explain, patterns, phrase, technique, tell
 from loomidi.insight.explain.telling import packets
 from loomidi.origami.online.rules import PATTERNS, load_rules
@@ -45,10 +45,31 @@ def test_a_carried_out_fold_is_told_step_by_step_from_its_receipts() -> None:
     )
 
 
+def test_what_is_not_given_is_taken_from_the_receipts() -> None:
+    approval = {"verdicts": [verdict.as_dict() for verdict in ALLOWED]}
+    first = dataclasses.replace(receipts()[1], detail={"plan": PLAN.as_dict(), "approval": approval, "lane": "fast"})
+    told = dict(tell(FINDING, (), [first]))
+    assert told["What was decided"] == "Drop the packets from 192.0.2.7, for 5 min, then it ends by itself."
+    assert told["Blast radius"].startswith("On the traffic seen it would touch 1 peer")
+    assert told["What the guards said"] == "Allowed by all 2 rules of floor and rego:base."
+
+
+def test_a_shadow_receipt_says_that_nothing_was_touched() -> None:
+    shadow = dataclasses.replace(receipts()[0], step=Step.REFUSED, detail={"why": "mode shadow: nothing was touched"})
+    told = dict(tell(FINDING, [FOLD], [shadow]))
+    assert "What would be done" in told
+    assert told["What was done"].endswith("nothing was touched: mode shadow: nothing was touched (receipt-0).")
+
+
+def test_a_failed_undo_is_told_with_its_error() -> None:
+    failed = dataclasses.replace(receipts()[3], step=Step.FAILED, detail={"why": "over", "error": "OSError: gone"})
+    assert "xdp failed, it will be tried again: OSError: gone (receipt-3)." in explain(FINDING, [FOLD], [failed])
+
+
 def test_a_measurement_that_did_not_hold_is_not_called_verified() -> None:
     chain = receipts()
     failed = dataclasses.replace(chain[2], detail={"holds": False, "dropped": 0})
-    assert "does not hold: dropped 0" in explain(FINDING, [FOLD], [*chain[:2], failed])
+    assert "measured and does not hold: dropped 0" in explain(FINDING, [FOLD], [*chain[:2], failed])
 
 
 def test_a_guard_without_an_answer_is_told_as_a_denial() -> None:

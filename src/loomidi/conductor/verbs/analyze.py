@@ -7,6 +7,7 @@ asked for. Exit code 0 nothing above `info`, 1 something was found, 2 part of a 
 
 import contextlib
 import dataclasses
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -87,9 +88,7 @@ def _check(captures: tuple[str, ...], outputs: _Outputs) -> None:
     for name in (outputs.json, outputs.html):
         if name in (None, STANDARD_OUTPUT):
             continue
-        if Path(name).exists() and any(
-            Path(capture).exists() and Path(capture).samefile(name) for capture in captures
-        ):
+        if Path(name).exists() and any(Path(capture).exists() and Path(capture).samefile(name) for capture in captures):
             raise UsageError(f"{name} is one of the captures; name another file for the report")
         folder = Path(name).parent
         if not (folder.is_dir() and os.access(folder, os.W_OK)) or Path(name).is_dir():
@@ -126,6 +125,8 @@ def _octets(name: str) -> int:
 
 def _write(report: "Report", outputs: _Outputs) -> None:
     """Each form where it was asked for; the text unless standard output carries another."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a file name that this terminal cannot show must not end the report
     if outputs.json is not None:
         from loomidi.insight.report.document import write
 

@@ -22,6 +22,9 @@ from loomidi.contracts.records import (
 )
 from loomidi.insight import wording
 from loomidi.insight.explain.phrasing import phrase, technique
+from loomidi.ionic.decide.radius import MOST_NAMED
+from loomidi.ionic.documents import read_plan
+from loomidi.ionic.errors import BadPlan
 
 _FOLDS_TOLD = 3  # the rest is counted: a finding with many sources has many folds of the same kind
 
@@ -54,8 +57,13 @@ def tell(
     plan: Plan | None = None,
     verdicts: Sequence[Verdict] = (),
 ) -> tuple[Part, ...]:
-    """The story in parts. Folds are those proposed for this finding, receipts oldest first."""
+    """The story in parts. Folds are those proposed for this finding, receipts oldest first.
+
+    What is not given but stands in the receipts (the plan, its fold, the verdicts of its approval) is taken from there.
+    """
     words = phrase(finding.pattern)
+    plan = plan or _receipted(receipts)
+    folds = folds or ([plan.fold] if plan else ())
     intended = not any(receipt.step is Step.APPLIED for receipt in receipts)
     parts = (
         Part("What was seen", _seen(finding)),
@@ -132,12 +140,19 @@ def _reach(radius: BlastRadius) -> str:
     told = f"On the traffic seen it would touch {hosts}: {cut}, {wording.octets_exactly(radius.octets)}"
     told += f", {radius.share_of_octets:.1%} of all octets."
     if radius.bystanders:
-        told += f" Bystanders: {wording.listing([wording.name(entity) for entity in radius.bystanders])}."
+        told += f" Bystanders: {bystanders(radius)}."
     else:
         told += " Nobody else would be touched."
     if radius.protected:
         told += f" It would touch the protected set: {wording.listing([wording.name(p) for p in radius.protected])}."
     return told
+
+
+def bystanders(radius: BlastRadius) -> str:
+    """Who else would be met; deciding names at most `MOST_NAMED` of them, so from there on the number is a least."""
+    named = [wording.name(entity) for entity in radius.bystanders]
+    told = wording.listing(named)
+    return told.replace(" and ", " and at least ", 1) if len(named) >= MOST_NAMED else told
 
 
 def _guards(verdicts: Sequence[Verdict]) -> str:
@@ -165,6 +180,17 @@ def _approved(receipts: Sequence[Receipt]) -> tuple[Verdict, ...]:
     return ()
 
 
+def _receipted(receipts: Sequence[Receipt]) -> Plan | None:
+    """The plan that the first receipt holds; None when it holds none that can be read."""
+    for receipt in receipts:
+        if "plan" in receipt.detail:
+            try:
+                return read_plan(receipt.detail["plan"])
+            except BadPlan:
+                return None
+    return None
+
+
 def _inside(mapping: Mapping[str, Any], *path: str) -> Any:
     found: Any = mapping
     for key in path:
@@ -183,12 +209,17 @@ def _step(receipt: Receipt) -> str:
         told = "measured and does not hold" if receipt.detail.get("holds") is False else "verified by measurement"
         return f"At {at} it was {told}{_measured(receipt.detail)} ({receipt.id})."
     if receipt.step is Step.UNDONE:
-        return f"At {at} {driver} undid it and checked that it is gone ({receipt.id})."
+        return f"At {at} {driver} undid it and checked that it is gone{_because(receipt)}."
     if receipt.step is Step.EXPIRED:
-        return f"At {at} it ended by itself ({receipt.id})."
-    what = "it was refused" if receipt.step is Step.REFUSED else f"{driver} failed"
-    reason = receipt.detail.get("reason") or receipt.detail.get("error") or ""
-    return f"At {at} {what}{f': {wording.printable(str(reason))}' if reason else ''} ({receipt.id})."
+        return f"At {at} it ended{_because(receipt)}."
+    what = "nothing was touched" if receipt.step is Step.REFUSED else f"{driver} failed, it will be tried again"
+    return f"At {at} {what}{_because(receipt)}."
+
+
+def _because(receipt: Receipt) -> str:
+    """The reason and the receipt: `: its time is over (receipt-...)`."""
+    reason = receipt.detail.get("error") or receipt.detail.get("why") or ""
+    return f"{f': {wording.printable(str(reason))}' if reason else ''} ({receipt.id})"
 
 
 def _measured(detail: Mapping[str, Any]) -> str:

@@ -144,7 +144,9 @@ def _arc(arc: Arc, most: int) -> str:
         middle = (a.x + b.x) / 2
         path = f"M{a.x:.1f} {a.y:.1f}C{middle:.1f} {a.y:.1f} {middle:.1f} {b.y:.1f} {b.x:.1f} {b.y:.1f}"
     least = "at least " if "heap" in (a.role, b.role) else ""  # of a heap only the busiest links are known here
-    told = f"{a.label} to {b.label}: {arc.label}, {least}{wording.plural(arc.flows, 'flow')}, {wording.octets(arc.octets)}"
+    told = (
+        f"{a.label} to {b.label}: {arc.label}, {least}{wording.plural(arc.flows, 'flow')}, {wording.octets(arc.octets)}"
+    )
     title = html.escape(told)
     return f'<path class="arc {arc.role}" d="{path}" stroke-width="{width:.1f}"><title>{title}</title></path>'
 

@@ -18,7 +18,7 @@ from loomidi.insight.explain.telling import remedy
 from loomidi.insight.report import drawing
 from loomidi.insight.report.picture import picture
 from loomidi.insight.report.records import SEVERITIES, FlowTotals, ProposedFold, Report
-from loomidi.insight.report.text import yaml
+from loomidi.insight.report.text import reach, yaml
 
 _HERE = Path(__file__).parent
 MOST_ROWS = 200  # of any table; the rest is counted
@@ -109,12 +109,12 @@ def _findings(report: Report) -> str:
             (_text(_who(f)), _who(f)),
             (_text(" ".join(f.techniques)), " ".join(f.techniques)),
             (f"{f.confidence:.0%}", f.confidence),
-            (_text(wording.moment(f.first_ns)), f.first_ns),
+            (_text(wording.moment(f.first_ns).split(".")[0]), f.first_ns),
             (_text(wording.span(f.first_ns, f.last_ns)), f.last_ns - f.first_ns),
         ]
         for f in report.findings[:MOST_ROWS]
     ]
-    heads = ("severity", "pattern", "involved", "ATT&CK", "confidence", "first seen", "lasted")
+    heads = ("severity", "pattern", "involved", "ATT&CK", "confidence", "first seen (UTC)", "lasted")
     stories = "".join(_story(f, report.proposals(f), at < _OPEN) for at, f in enumerate(report.findings[:MOST_ROWS]))
     unsaid = len(report.findings[MOST_ROWS:]) + report.findings_left_out
     more = f"<p>And {wording.plural(unsaid, 'finding')} more that this page does not list.</p>" if unsaid else ""
@@ -165,28 +165,24 @@ def _folds(report: Report) -> str:
     if not report.folds:
         return "<p>Nothing is proposed.</p>"
     parts = ['<p class="dim">Nothing was applied: an analysis runs in shadow mode.</p>']
-    for proposed in report.folds[:MOST_ROWS]:
+    folds = report.distinct_folds
+    for proposed, findings in folds[:MOST_ROWS]:
         fold, radius = proposed.fold, proposed.plan.blast_radius
         answer = '<span class="badge ok">guards allow</span>'
         answer = answer if proposed.allowed else '<span class="badge high">guards refuse</span>'
+        more = f" and {wording.plural(findings - 1, 'further finding')}" if findings > 1 else ""
         against = [v for v in proposed.verdicts if v.allow is not True]
         reasons = "".join(f"<li>{_text(f'{v.guard}/{v.rule}: {v.reason}')}</li>" for v in against)
-        reach = f"{wording.plural(radius.peers, 'peer')}, {wording.plural(radius.flows, 'flow')}, "
-        reach += f"{wording.octets_exactly(radius.octets)}, {radius.share_of_octets:.1%} of all"
         parts.append(
             f"<details><summary><b>{_text(fold.kind.value)}</b> {_text(remedy(fold))} {answer}</summary><dl>"
-            f'<dt>because</dt><dd><a href="#{_text(fold.because)}">{_text(fold.because)}</a></dd>'
-            f"<dt>blast radius</dt><dd>{_text(reach)}{_bystanders(radius.bystanders)}</dd>"
+            f'<dt>because</dt><dd><a href="#{_text(fold.because)}">{_text(fold.because)}</a>{more}</dd>'
+            f"<dt>blast radius</dt><dd>{_text(reach(radius))}</dd>"
             f"<dt>how it is undone</dt><dd>{_text(fold.undo)}</dd></dl>"
             f"{f'<ul>{reasons}</ul>' if reasons else ''}<pre>{_text(yaml(proposed))}</pre></details>"
         )
-    if len(report.folds) > MOST_ROWS:
-        parts.append(f"<p>And {wording.plural(len(report.folds) - MOST_ROWS, 'fold')} more.</p>")
+    if len(folds) > MOST_ROWS:
+        parts.append(f"<p>And {wording.plural(len(folds) - MOST_ROWS, 'fold')} more.</p>")
     return "".join(parts)
-
-
-def _bystanders(entities: Sequence[str]) -> str:
-    return f"; bystanders: {_text(wording.listing([wording.name(e) for e in entities], 5))}" if entities else ""
 
 
 def _talkers(report: Report) -> str:

@@ -41,7 +41,7 @@ class Node:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arc:
-    """Traffic between two nodes; `role` is that of the finding at it, or other."""
+    """Traffic between two nodes; `role`: first, involved, other."""
 
     source: Node
     target: Node
@@ -71,7 +71,7 @@ def picture(links: Sequence[Link], findings: Sequence[Finding], not_shown: Seque
     shown = {name: _node(name, columns[name], weights[name], (first, involved)) for name in chosen}
     heaps = _heaps([name for name in order if name not in shown], columns, weights, not_shown)
     where = {name: shown.get(name) or heaps[columns[name]] for name in columns}
-    arcs = _arcs(links, where)
+    arcs = _arcs(links, where, findings)
     nodes = [*shown.values(), *heaps.values()]
     return Picture(tuple(nodes), arcs, _WIDTH, _place(nodes, arcs))
 
@@ -125,7 +125,7 @@ def _heaps(
     return heaps
 
 
-def _arcs(links: Sequence[Link], where: dict[str, Node]) -> tuple[Arc, ...]:
+def _arcs(links: Sequence[Link], where: dict[str, Node], findings: Sequence[Finding]) -> tuple[Arc, ...]:
     sums: dict[tuple[str, str], list[int]] = {}
     labels: dict[tuple[str, str], str] = {}
     nodes = {node.entity: node for node in where.values()}
@@ -138,9 +138,20 @@ def _arcs(links: Sequence[Link], where: dict[str, Node]) -> tuple[Arc, ...]:
     arcs = []
     for (source, target), (octets, flows, services) in sums.items():
         label = labels[source, target] if services <= 2 else wording.plural(services, "service")
-        role = "first" if "first" in (nodes[source].role, nodes[target].role) else "other"
+        role = _arc_role({source, target}, findings)
         arcs.append(Arc(nodes[source], nodes[target], octets, flows, label, role))
-    return tuple(sorted(arcs, key=lambda arc: (arc.role == "first", arc.octets)))  # what matters is drawn last
+    return tuple(sorted(arcs, key=lambda arc: (_RANK.index(arc.role), arc.octets)))  # what matters is drawn last
+
+
+_RANK = ("other", "involved", "first")
+
+
+def _arc_role(ends: set[str], findings: Sequence[Finding]) -> str:
+    """`first` between hosts of one finding; `involved` at the only host of one, whose attackers may be anybody."""
+    hosts = [{host(entity) for entity in finding.entities} for finding in findings]
+    if any(len(found & ends) == 2 for found in hosts):
+        return "first"
+    return "involved" if any(len(found) == 1 and found & ends for found in hosts) else "other"
 
 
 def _place(nodes: Sequence[Node], arcs: Sequence[Arc]) -> int:

@@ -126,6 +126,18 @@ class Report:
         """0 nothing above `info`, 1 something was found, 2 part of a capture could not be read."""
         return 2 if self.problems else int(bool(self.alarms))
 
+    @property
+    def distinct_folds(self) -> tuple[tuple[ProposedFold, int], ...]:
+        """Folds that differ in what they do, each with the number of findings that call for it."""
+        first: dict[tuple[object, ...], ProposedFold] = {}
+        count: dict[tuple[object, ...], int] = {}
+        for proposed in self.folds:
+            fold = proposed.fold
+            key = (fold.kind, fold.target, fold.action, fold.match)
+            first.setdefault(key, proposed)
+            count[key] = count.get(key, 0) + 1
+        return tuple((proposed, count[key]) for key, proposed in first.items())
+
     def proposals(self, finding: Finding) -> tuple[ProposedFold, ...]:
         """What is proposed against one finding."""
         return tuple(proposed for proposed in self.folds if proposed.fold.because == finding.id)

@@ -17,7 +17,7 @@ from rich.text import Text
 from loomidi.contracts.records import BlastRadius, Finding, Severity
 from loomidi.insight import wording
 from loomidi.insight.explain import phrase, tell
-from loomidi.insight.explain.telling import remedy
+from loomidi.insight.explain.telling import bystanders, remedy
 from loomidi.insight.report.records import SEVERITIES, ProposedFold, Report
 
 STYLES = {
@@ -39,8 +39,8 @@ def draw(report: Report, console: Console, *, in_full: int = TOLD_IN_FULL, manif
     sections: Iterable[RenderableType] = (
         _headline(report, console),
         _findings(report, console, in_full),
-        _folds(report, manifests),
-        _balance(report),
+        _folds(report, console, manifests),
+        _balance(report, console),
     )
     for section in sections:
         console.print(section)
@@ -113,7 +113,7 @@ def _findings(report: Report, console: Console, in_full: int) -> RenderableType:
         parts += [Text(), _story(finding, report.proposals(finding), console)]
     rest = report.findings[in_full:]
     if rest:
-        parts += [Text(), Rule("further findings", style="dim"), _one_liners(rest[:ONE_LINERS], console)]
+        parts += [Text(), _rule(console, "further findings"), _one_liners(rest[:ONE_LINERS], console)]
     unsaid = len(rest[ONE_LINERS:]) + report.findings_left_out
     if unsaid:
         parts.append(Text(f"and {wording.plural(unsaid, 'finding')} more; --json has those that were kept", "dim"))
@@ -141,7 +141,7 @@ def _story(finding: Finding, proposed: Sequence[ProposedFold], console: Console)
         ("evidence", _evidence(finding, console)),
     ]
     rows += [(_label(part.heading), _text(part.text)) for part in told if part.heading != "What was seen"]
-    return Group(Rule(style="dim"), head, Padding(_pairs(rows, 20 if console.width >= _NARROW else 12), (0, 0, 0, 1)))
+    return Group(_rule(console), head, Padding(_pairs(rows, 20 if console.width >= _NARROW else 12), (0, 0, 0, 1)))
 
 
 def _label(heading: str) -> str:
@@ -176,29 +176,31 @@ def _one_liners(findings: Sequence[Finding], console: Console) -> Table:
     return table
 
 
-def _folds(report: Report, manifests: bool) -> RenderableType:
+def _folds(report: Report, console: Console, manifests: bool) -> RenderableType:
     if not report.folds:
         return Text()
-    parts: list[RenderableType] = [Text(), Rule("proposed folds, nothing was applied", style="dim")]
-    for number, proposed in enumerate(report.folds[: None if manifests else 2 * TOLD_IN_FULL], 1):
-        parts.append(_fold(number, proposed))
+    parts: list[RenderableType] = [Text(), _rule(console, "proposed folds, nothing was applied")]
+    folds = report.distinct_folds
+    shown = folds if manifests else folds[: 2 * TOLD_IN_FULL]
+    for number, (proposed, findings) in enumerate(shown, 1):
+        parts.append(_fold(number, proposed, findings))
         if manifests:
-            parts.append(Padding(_text(yaml(proposed)), (0, 0, 1, 4)))
-    unsaid = len(report.folds) - 2 * TOLD_IN_FULL
-    if unsaid > 0 and not manifests:
-        parts.append(Text(f"and {wording.plural(unsaid, 'fold')} more", "dim"))
+            parts.append(Padding(_text(yaml(proposed, max(40, console.width - 6))), (0, 0, 1, 4)))
+    if len(folds) > len(shown):
+        parts.append(Text(f"and {wording.plural(len(folds) - len(shown), 'fold')} more", "dim"))
     if not manifests:
         parts.append(Text("--manifests prints the Kubernetes object of each fold", "dim"))
     return Group(*parts)
 
 
-def _fold(number: int, proposed: ProposedFold) -> RenderableType:
+def _fold(number: int, proposed: ProposedFold, findings: int) -> RenderableType:
     answer = Text("guards allow", "green") if proposed.allowed else Text("guards refuse", "red")
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(justify="right", width=3, style="dim")
     grid.add_column(overflow="fold")
     grid.add_row(str(number), Text.assemble((proposed.fold.kind.value, "bold"), "  ", _text(remedy(proposed.fold))))
-    grid.add_row("", Text.assemble(answer, ("; " + reach(proposed.plan.blast_radius), "dim")))
+    told = reach(proposed.plan.blast_radius) + (f"; answers {findings} findings" if findings > 1 else "")
+    grid.add_row("", Text.assemble(answer, ("; " + told, "dim")))
     return grid
 
 
@@ -209,25 +211,25 @@ def reach(radius: BlastRadius) -> str:
     told = f"touches {wording.plural(radius.peers, 'peer')}, {wording.plural(radius.flows, 'flow')}, "
     told += f"{wording.octets(radius.octets)} ({radius.share_of_octets:.1%} of all)"
     if radius.bystanders:
-        told += f"; bystanders: {wording.listing([wording.name(entity) for entity in radius.bystanders])}"
+        told += f"; bystanders: {bystanders(radius)}"
     return told
 
 
-def yaml(proposed: ProposedFold) -> str:
-    """The Kubernetes object of a fold as YAML."""
+def yaml(proposed: ProposedFold, width: int = 100) -> str:
+    """The Kubernetes object of a fold as YAML, its long texts folded at `width`."""
     import yaml as library  # only when somebody asks for manifests
 
     dumper = getattr(library, "CSafeDumper", library.SafeDumper)
-    return str(library.dump(proposed.fold.as_dict()["manifest"], Dumper=dumper, sort_keys=False, width=100)).rstrip()
+    return str(library.dump(proposed.fold.as_dict()["manifest"], Dumper=dumper, sort_keys=False, width=width)).rstrip()
 
 
-def _balance(report: Report) -> RenderableType:
+def _balance(report: Report, console: Console) -> RenderableType:
     """Where every packet ended, in one sentence."""
     balance = report.balance
     terms = (f"{wording.count(p)} {name.replace('_', ' ')}" for name, (p, _) in balance.reasons.items() if p)
     told = f"{wording.plural(balance.received, 'packet')} read = {' + '.join(terms) or '0'}"
     end = Text("adds up", "green") if balance.adds_up else Text("does NOT add up, please report it", "bold red")
-    lines: list[RenderableType] = [Text(), Rule(style="dim"), Text.assemble("balance   ", told, "  ", end)]
+    lines: list[RenderableType] = [Text(), _rule(console), Text.assemble("balance   ", told, "  ", end)]
     if balance.evicted_flows:
         lines.append(
             Text(f"          {wording.plural(balance.evicted_flows, 'flow')} cut: the flow table was full", "dim")
@@ -255,6 +257,10 @@ def _subject(finding: Finding) -> str:
 def _text(text: str) -> Text:
     """Text that is never read as markup, line breaks kept, other control characters replaced."""
     return Text("\n".join(wording.printable(line) for line in text.split("\n")))
+
+
+def _rule(console: Console, title: str = "") -> Rule:
+    return Rule(title, style="dim", characters="\u2500" if _unicode(console) else "-")
 
 
 def _unicode(console: Console) -> bool:
