@@ -18,12 +18,10 @@ shadow nothing is written at all: the decision is made, guarded and put on recor
 import dataclasses
 import gc
 import ipaddress
-import os
 import queue
-import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from loomidi.contracts import Approval, Evidence, Finding, FoldSpec, LoomidiError, Mode, Plan, Step, Verdict
@@ -33,15 +31,23 @@ from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, Limits, P
 from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import Clock, SystemClock
+from loomidi.loom.capture import Limits as SuspectLimits
+from loomidi.loom.capture import Watch
 from loomidi.origami.online import SuspectDetectors
 from loomidi.services.knowing import KnowingSettings, KnownPeers, covering, senders
+from loomidi.services.poising import poised
 from loomidi.services.receipting import Shared, Writer
 
 # Patterns that need no answer, so the source address may be anybody's.
 FORGEABLE = frozenset({"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification"})
 
+# When the kernel wakes the lane. The detectors judge; these are at or below the least that any of them acts on.
+WATCH = Watch(
+    window_s=1.0,
+    source=SuspectLimits(packets=400, octets=25_000_000, syns=50, ports=20, peers=25),
+    service=SuspectLimits(packets=5_000, octets=100_000_000, syns=200, peers=100),
+)
 _ENOUGH = 100  # packets of a forged flood in one drain before networks are told from them
-_TURN_S = 0.0001  # what another thread may hold the interpreter for while the loop wants it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,8 +64,12 @@ class FastLaneSettings:
     # Longest sleep on the ring; also how late step 7 may come.
     interval_s: float = 1.0
     # Seconds between two drains of the flow tables.
+    judge_s: float = 5.0
+    # Seconds between two judgements of what the flow detectors have so far: beacons, slow scans, guessing, leaks.
     look_s: float = 0.25
     # Seconds between two looks at the entries in force.
+    staged: bool = True
+    # Slow down first; False: drop at once where a drop is proposed.
     patience_s: float = 1.0
     # A source that is still over its rate after this long is dropped.
     burst_s: float = 0.01
@@ -142,10 +152,11 @@ class FastLane:
         self._ending: set[str] = set()  # targets that the writer is taking back
         self._pardons: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._rests: OrderedDict[str, int] = OrderedDict()  # target -> not before, epoch ns
+        self._settled: OrderedDict[str, int] = OrderedDict()  # target -> ended or pardoned at; older news is no news
         self._stages: OrderedDict[str, str] = OrderedDict()  # target -> hardest action so far
         self._pressed: dict[str, tuple[Finding, int]] = {}  # service -> a flood that names no source, seen ns
-        self._epoch_ns = self.clock.now_ns() - self.clock.monotonic_ns()
-        self._look_due = self._drain_due = self._tidy_due = 0
+        self._epoch_ns = getattr(shield, "offset_ns", self.clock.now_ns() - self.clock.monotonic_ns())
+        self._look_due = self._drain_due = self._judge_due = self._tidy_due = 0
         for prefix in self.settings.protected:
             self.shield.allow(prefix)
         self._restart()
@@ -177,7 +188,8 @@ class FastLane:
         fold = self._due(finding)
         if fold is None:
             return self._unplaced(finding, seen_ns)
-        if self._resting(fold.target) or fold.target in self._standing:
+        settled = finding.last_ns <= self._settled.get(fold.target, 0)
+        if settled or self._resting(fold.target) or fold.target in self._standing:
             self.missed += 1
             return None
         return self._carry_out(finding, fold, seen_ns)
@@ -210,8 +222,8 @@ class FastLane:
         folds = [fold for fold in propose(finding) if self._driver.check(fold) is None]
         if not folds:
             return None
-        again = self._stages.get(folds[0].target) == "drop"
-        return self._trimmed(folds[-1] if again else folds[0])
+        at_once = not self.settings.staged or self._stages.get(folds[0].target) == "drop"
+        return self._trimmed(folds[-1] if at_once else folds[0])
 
     def _trimmed(self, fold: FoldSpec) -> FoldSpec:
         """The fold with a fast lane's burst and TTL."""
@@ -367,6 +379,7 @@ class FastLane:
         del self._standing[target]
         self._counts.pop(target, None)
         self._ending.add(target)
+        _remember(self._settled, target, self._now(), self.settings.remembered)
         self._writer.put(self._engine.expire_due)
         self._writer.put(self._ending.discard, target)
         action = standing.fold.action if standing.fold else ""
@@ -379,6 +392,7 @@ class FastLane:
             self._tell(Decision("noted", target, because="nothing stands against it"))
             return
         self._rest(target)
+        _remember(self._settled, target, self._now(), self.settings.remembered)
         self._counts.pop(target, None)
         self._stages.pop(target, None)
         for plan_id in reversed(standing.plans):
@@ -389,12 +403,17 @@ class FastLane:
     def _drain(self, now: int) -> None:
         """Flows to the graph, the known peers and the flow detectors; what these find is answered like a suspect."""
         batches = list(self.shield.drain())
+        findings: list[Finding] = []
         for batch in batches:
             self.known.learn(batch)
             if self._graph is not None:
                 self._graph.absorb(batch)
-            for finding in self._flows.observe(batch) if self._flows is not None else ():
-                self.answer(finding, finding.last_ns)
+            findings += self._flows.observe(batch) if self._flows is not None else ()
+        if self._flows is not None and now >= self._judge_due:
+            self._judge_due = now + round(self.settings.judge_s * 1e9)
+            findings += self._flows.finish()  # what the open windows show by now; they stay and are judged again
+        for finding in findings:
+            self.answer(finding, finding.last_ns)
         for service, (finding, seen_ns) in list(self._pressed.items()):
             if self._slow_networks(service, finding, seen_ns, batches) or now - seen_ns > self.settings.quiet_s * 1e9:
                 del self._pressed[service]
@@ -409,6 +428,8 @@ class FastLane:
             return False
         texts = (*self.known.known(), *self.settings.protected)
         spared = [ipaddress.ip_network(text, strict=False) for text in texts]
+        for target in self._standing:  # dealt with one by one
+            packets.pop(target.partition("/")[2], None)
         facts = tuple(fact for fact in finding.evidence if fact.name != "sources")
         for prefix, weight in covering(packets, spared, self.settings.knowing):
             share = Evidence("share_of_flood", round(weight / packets.total(), 3), None, "", f"comes from {prefix}")
@@ -456,24 +477,3 @@ def _remember(kept: OrderedDict[str, Any], key: str, value: Any, most: int) -> N
     kept.move_to_end(key)
     if len(kept) > most:
         kept.popitem(last=False)
-
-
-@contextmanager
-def poised() -> Iterator[None]:
-    """This thread does not pause by itself: no collector, others have short turns, first in the queue if allowed."""
-    was = gc.isenabled(), sys.getswitchinterval(), os.sched_getscheduler(0), os.sched_getparam(0)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    sys.setswitchinterval(_TURN_S)
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    try:
-        yield
-    finally:
-        with suppress(PermissionError):
-            os.sched_setscheduler(0, was[2], was[3])
-        sys.setswitchinterval(was[1])
-        gc.unfreeze()
-        if was[0]:
-            gc.enable()

@@ -35,6 +35,8 @@ class KnowingSettings:
     # Prefixes for one flood; the heaviest are kept.
     share: float = 0.02
     # 0..1 of the flood that a prefix must carry to be slowed at all: a passer-by does not.
+    senders: int = 16
+    # Distinct senders within a prefix; fewer are dealt with one by one.
 
 
 class KnownPeers:
@@ -108,7 +110,7 @@ def covering(
     ):
         numbers = sorted((int(a), n) for a, n in _parsed(packets) if a.version == version)
         keep = [(int(n.network_address), int(n.broadcast_address)) for n in spared if n.version == version]
-        for base, length, weight in _split(numbers, keep, (bits, widest, narrowest)):
+        for base, length, weight in _split(numbers, keep, (bits, widest, narrowest, settings.senders)):
             found.append((str(ipaddress.ip_network((base, length))), weight))
     least = settings.share * packets.total()
     heavy = [pair for pair in found if pair[1] >= least]
@@ -120,16 +122,18 @@ def _parsed(packets: Counter[str]) -> Iterable[tuple[ipaddress.IPv4Address | ipa
 
 
 def _split(
-    numbers: Sequence[tuple[int, int]], keep: Sequence[tuple[int, int]], limits: tuple[int, int, int]
+    numbers: Sequence[tuple[int, int]], keep: Sequence[tuple[int, int]], limits: tuple[int, int, int, int]
 ) -> list[tuple[int, int, int]]:
-    """(base, prefix length, packets) of the prefixes. `limits`: bits, widest, narrowest."""
+    """(base, prefix length, packets) of the prefixes. `limits`: bits, widest, narrowest, fewest."""
     if not numbers:
         return []
-    bits, widest, narrowest = limits
+    bits, widest, narrowest, fewest = limits
     low, high = numbers[0][0], numbers[-1][0]
     length = min(bits - (low ^ high).bit_length(), narrowest)
     base = low >> (bits - length) << (bits - length)
     top = base | ((1 << (bits - length)) - 1)
+    if len(numbers) < fewest:
+        return []
     if length >= widest and not any(first <= top and last >= base for first, last in keep):
         return [(base, length, sum(count for _, count in numbers))]
     if length >= narrowest:

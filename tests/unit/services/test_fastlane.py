@@ -11,7 +11,8 @@ from loomidi.ionic.act import MemoryReceipts
 from loomidi.ionic.decide import Limits
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield, Packet
-from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings, poised
+from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
+from loomidi.services.poising import poised
 
 ATTACKER, CLIENT, GATEWAY, WEB = "203.0.113.11", "192.0.2.11", "192.0.2.1", "198.51.100.10"
 START_NS = 1_700_000_000_000_000_000
@@ -119,7 +120,7 @@ def test_who_was_dropped_before_is_dropped_at_once(bench: Bench) -> None:
         bench.turn(seconds=0.3)
     bench.turn(seconds=400)
     bench.turn(seconds=10)
-    bench.turn(suspect())
+    bench.turn(suspect(at_ns=bench.clock.now_ns()))
     assert [d.action for d in bench.told if d.outcome == "applied"] == ["rate", "drop", "drop"]
 
 
@@ -229,8 +230,16 @@ def test_a_pardoned_source_that_attacks_again_is_slowed_again(bench: Bench) -> N
     bench.turn(suspect())
     bench.lane.undo(f"host/{ATTACKER}")
     bench.turn()
-    bench.turn(suspect(), seconds=6)
+    bench.turn(suspect(at_ns=bench.clock.now_ns() + 1), seconds=6)
     assert [entry.deny.action for entry in bench.shield.entries()] == ["rate"]
+
+
+def test_old_news_of_a_pardoned_source_is_no_news(bench: Bench) -> None:
+    bench.turn(suspect())
+    bench.lane.undo(f"host/{ATTACKER}")
+    bench.turn()
+    bench.turn(suspect(), seconds=60)
+    assert bench.shield.entries() == []
 
 
 def test_usual_traffic_leads_to_nothing(bench: Bench) -> None:

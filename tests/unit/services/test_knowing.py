@@ -55,7 +55,7 @@ def test_what_is_spared_lies_in_no_prefix() -> None:
 
 
 def test_prefixes_stay_within_their_bounds_and_number() -> None:
-    settings = KnowingSettings(most=4, share=0.0)
+    settings = KnowingSettings(most=4, share=0.0, senders=1)
     found = covering(forged("0.0.0.0/0"), networks("192.0.2.7/32"), settings)
     lengths = [ipaddress.ip_network(text).prefixlen for text, _ in found]
     assert len(found) == 4

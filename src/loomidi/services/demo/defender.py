@@ -1,0 +1,224 @@
+"""The process that defends: a real shield on one interface and the fast lane over it, steered by lines of JSON.
+
+Run as `python -m loomidi.services.demo.defender CONFIG` inside the room `node`; by the demo, the bench and the tests.
+In: a `Config` as JSON, then one order a line on standard input (its end ends the process). Out: one JSON line for
+`ready`, for each decision (written after the act) and for each reply. Killing it is part of the tests: entries end
+without it.
+
+Orders: {"do": "undo", "target": ID}   {"do": "entries"}   {"do": "balance", "sources": [IP...]}
+        {"do": "staged", "value": BOOL}   {"do": "floor", "source": IP}
+"""
+
+import dataclasses
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from loomidi.contracts import Match, Mode
+from loomidi.contracts.ports import Deny, DenyState
+from loomidi.garden.graph import EntityGraph
+from loomidi.ionic.act import SqliteReceipts
+from loomidi.ionic.decide import Limits as Caps
+from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, reopen
+from loomidi.loom.flows import MeterSettings
+from loomidi.origami.online import FlowDetectors, FlowSettings
+from loomidi.services.fastlane import WATCH, Decision, FastLane, FastLaneSettings
+
+Order = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    """What the demo tells its defender."""
+
+    interface: str
+    receipts: str  # path of the SQLite file
+    mode: str = "autonomous"
+    protected: tuple[str, ...] = ()
+    xdp: str = "auto"  # rung: auto, native, generic, tc
+    longest_ttl_s: float = 300.0
+    most_active: int = 100_000  # trials stand against many sources at once
+    idle_s: float = 1.5  # flows end soon, so that the demo does not wait for them
+    pinned: bool = False  # the shield outlives this process, as with `loomidi shield attach`
+    cpu: int = -1  # pin to this CPU
+
+
+class Tally:
+    """Counts the packets of every flow that was exported, in all and by source, on their way to the detectors."""
+
+    def __init__(self, detectors: FlowDetectors) -> None:
+        self._detectors = detectors
+        self.flows = self.packets = 0
+        self.by_source: Counter[str] = Counter()
+
+    def observe(self, batch: pa.RecordBatch) -> Any:
+        """Count, then detect."""
+        self.count(batch)
+        return self._detectors.observe(batch)
+
+    def finish(self) -> Any:
+        """What the detectors have so far."""
+        return self._detectors.finish()
+
+    def count(self, batch: pa.RecordBatch) -> None:
+        """Add one batch."""
+        import pyarrow.compute as pc
+
+        both = pc.add(batch.column("packet_delta_count"), batch.column("reverse_packet_delta_count"))
+        self.flows += batch.num_rows
+        self.packets += pc.sum(both).as_py() or 0
+        table = pa.table({"source": batch.column("source_ip_address"), "packets": both})
+        sums = table.group_by("source").aggregate([("packets", "sum")])
+        self.by_source.update(dict(zip(sums["source"].to_pylist(), sums["packets_sum"].to_pylist(), strict=True)))
+
+
+class Defender:
+    """Shield, lane and the two pipes."""
+
+    def __init__(self, config: Config) -> None:
+        flows = MeterSettings(idle_s=config.idle_s, active_s=10.0)
+        self.shield = _shield(config, ShieldSettings(watch=WATCH, flows=flows))
+        self.tally = Tally(FlowDetectors(FlowSettings(lateness_s=5.0, quiet_s=10.0)))
+        self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self.ended = False
+        store = SqliteReceipts(Path(config.receipts))
+        settings = FastLaneSettings(
+            mode=Mode(config.mode),
+            protected=config.protected,
+            limits=Caps(max_active=config.most_active),
+            longest_ttl_s=config.longest_ttl_s,
+        )
+        graph = EntityGraph()
+        self.lane = FastLane(self.shield, store, settings, flows=self.tally, graph=graph, observers=[_report])
+
+    def work(self) -> None:
+        """Say `ready`, then defend until standard input ends."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        _say({"ready": True, "rung": self.shield.rung, "offset_ns": self.shield.offset_ns, "pid": os.getpid()})
+        try:
+            self.lane.run(self._obey)
+        finally:
+            self.lane.close()
+            self.shield.close()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self.orders.put(json.loads(line))
+        self.orders.put(None)
+
+    def _obey(self) -> bool:
+        """Carry out what has come in; True when there is nothing more to come."""
+        while not self.orders.empty():
+            order = self.orders.get()
+            if order is None:
+                return True
+            _say({"reply": ORDERS[order["do"]](self, order)})
+        return False
+
+    def undo(self, order: Order) -> Order:
+        """Take back what stands against a target."""
+        self.lane.undo(order["target"], "the demo shows that it can be taken back")
+        return {}
+
+    def entries(self, _: Order) -> Order:
+        """What is in the tables."""
+        return {"entries": [_entry(state) for state in self.shield.entries()]}
+
+    def balance(self, order: Order) -> Order:
+        """Every count there is, after the flows have been flushed. Traffic must have ended."""
+        for batch in self.shield.flush():
+            self.tally.count(batch)
+        counts = {reason: packets for reason, (packets, _) in self.shield.counters().items()}
+        by_source = {source: self.tally.by_source[source] for source in order.get("sources", ())}
+        figures = self.lane.figures()
+        return {"counters": counts, "flow_packets": self.tally.packets, "by_source": by_source, "lane": figures}
+
+    def staged(self, order: Order) -> Order:
+        """Whether a source is slowed before it is dropped."""
+        self.lane.settings = dataclasses.replace(self.lane.settings, staged=bool(order["value"]))
+        return {}
+
+    def floor(self, order: Order) -> Order:
+        """One bare write of an entry, for the bench: what no lane can be faster than."""
+        at_ns = time.monotonic_ns()
+        self.shield.deny(Deny(Match(source=order["source"]), "drop", 60.0))
+        return {"at_ns": at_ns, "done_ns": time.monotonic_ns()}
+
+
+ORDERS: dict[str, Callable[[Defender, Order], Order]] = {
+    "undo": Defender.undo,
+    "entries": Defender.entries,
+    "balance": Defender.balance,
+    "staged": Defender.staged,
+    "floor": Defender.floor,
+}
+
+
+def _shield(config: Config, settings: ShieldSettings) -> Any:
+    if not config.pinned:
+        return open_shield(config.interface, config.xdp, settings)
+    try:
+        return reopen(config.interface)
+    except Exception:  # noqa: BLE001 - none there yet, or one whose interface has gone
+        detach(config.interface)
+        return attach(config.interface, config.xdp, settings)
+
+
+def _report(decision: Decision) -> None:
+    """One line per decision; called after the act."""
+    finding, fold = decision.finding, decision.fold
+    _say(
+        {
+            "decision": decision.outcome,
+            "target": decision.target,
+            "action": decision.action,
+            "because": decision.because,
+            "plan_id": decision.plan_id,
+            "pattern": finding.pattern if finding else "",
+            "finding": finding.as_dict() if finding else None,
+            "fold": fold.as_dict() if fold else None,
+            "first_ns": decision.first_ns,
+            "seen_ns": decision.seen_ns,
+            "decided_ns": decision.decided_ns,
+            "acted_ns": decision.acted_ns,
+        }
+    )
+
+
+def _entry(state: DenyState) -> Order:
+    return {
+        "source": state.deny.match.source,
+        "action": state.deny.action,
+        "live": state.live,
+        "hits": state.hits,
+        "dropped": state.dropped,
+        "first_hit_ns": state.first_hit_ns,
+        "ttl_s": round(state.deny.ttl_s, 1),
+    }
+
+
+def _say(message: Order) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main(text: str) -> None:
+    """Run with a `Config` as JSON."""
+    given = json.loads(text)
+    config = Config(**given | {"protected": tuple(given.get("protected", ()))})
+    if config.cpu >= 0:
+        os.sched_setaffinity(0, {config.cpu})
+    Defender(config).work()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
