@@ -32,8 +32,8 @@ def a_finding(pattern: str = "syn_flood", **changes: Any) -> Finding:
     return dataclasses.replace(finding, **changes)
 
 
-def a_fold(action: str = "drop", **changes: Any) -> FoldSpec:
-    fold = next(fold for fold in propose(a_finding()) if fold.action == action)
+def a_fold(base: str = "drop", /, **changes: Any) -> FoldSpec:
+    fold = next(fold for fold in propose(a_finding()) if fold.action == base)
     return dataclasses.replace(fold, **changes)
 
 

@@ -64,7 +64,7 @@ def measure(fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Se
 
 def networks(prefixes: Iterable[str]) -> tuple[Network, ...]:
     """Addresses and CIDRs as networks. Raises ValueError naming the first that is neither."""
-    return tuple(ipaddress.ip_network(prefix, strict=False) for prefix in prefixes)
+    return tuple(map(_network, prefixes))
 
 
 def _protected_hits(fold: FoldSpec, peers: Iterable[str], protected: Sequence[Network]) -> tuple[str, ...]:
@@ -79,13 +79,19 @@ def _protected_hits(fold: FoldSpec, peers: Iterable[str], protected: Sequence[Ne
 def overlaps(text: str, protected: Sequence[Network]) -> bool:
     """Whether an address or CIDR shares an address with the protected set. What cannot be read counts as protected."""
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        network = _network(text)
     except ValueError:
         return True
+    return any(network.version == other.version and network.overlaps(other) for other in protected)
+
+
+def _network(text: str) -> Network:
+    """An address or CIDR; IPv4 also when it is written as v4-mapped IPv6. Raises ValueError."""
+    network = ipaddress.ip_network(text, strict=False)
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is not None and network.prefixlen >= 96:
-        network = ipaddress.ip_network((mapped, network.prefixlen - 96))
-    return any(network.version == other.version and network.overlaps(other) for other in protected)
+        return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _addresses(match: Match) -> int:

@@ -15,6 +15,7 @@ from loomidi.ionic.decide.limits import Limits
 from loomidi.ionic.documents import plan_id
 
 Answer = tuple[bool, str]
+_IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")  # where IPv4 lies in the v4-mapped space
 _ACTIONS = {
     FoldKind.RECONFIGURE_NETWORK: ("rate", "drop"),
     FoldKind.ISOLATE_POD: ("isolate",),
@@ -63,7 +64,7 @@ class FloorGuard:
         if action in ("isolate", "scale"):
             return bool(plan.fold.target), "the target is named"
         if match.source:
-            return _prefix(match.source).prefixlen > 0, f"source {match.source}"
+            return _is_small(_prefix(match.source)), f"source {match.source}"
         return action == "rate" and bool(match.destination), "a drop names a source, a rate a source or a destination"
 
     def _ttl(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
@@ -122,6 +123,11 @@ def _widened(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> ipaddres
     if isinstance(network, ipaddress.IPv6Network):
         return network
     return ipaddress.IPv6Network((f"::ffff:{network.network_address}", 96 + network.prefixlen))
+
+
+def _is_small(network: ipaddress.IPv6Network) -> bool:
+    """Not everybody: at least /8 in IPv4 (also when written as IPv6) and /16 in IPv6."""
+    return network.prefixlen >= (96 + 8 if network.overlaps(_IPV4) else 16)
 
 
 def _shares(one: ipaddress.IPv6Network, other: ipaddress.IPv6Network) -> bool:

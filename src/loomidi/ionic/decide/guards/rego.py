@@ -118,7 +118,8 @@ class RegoGuard:
         try:
             holds, reasons = self._engine.ask((document, self._enough), self._timeout_s)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the answer is no
-            return [self._silent(rule, f"no answer: {error}") for rule in self._expected or ("any",)]
+            why = " ".join(str(error).split())[:200]
+            return [self._silent(rule, f"no answer: {why}") for rule in self._expected or ("any",)]
         # 2 two documents
         if not isinstance(holds, list) or not isinstance(reasons, Mapping):
             return [self._silent(rule, "no answer: the policy is undefined") for rule in self._expected or ("any",)]
@@ -168,7 +169,7 @@ class _Engine:
         """The value at the entry point, or None when it is undefined."""
         output = self._interpreter.query_bundle_entrypoint(self._bundle, entry)
         if not output.ok():
-            raise NoPolicyEngine(f"the policy failed: {' '.join(str(output).split())[:200]}")
+            raise NoPolicyEngine(f"the policy failed: {output}")
         expressions = output.results[0].expressions if output.results else []
         return expressions[0] if expressions else None
 

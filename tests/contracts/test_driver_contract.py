@@ -1,0 +1,141 @@
+"""What every driver must do: the dry run, and the shield over each data plane that this machine has.
+
+Needs no root: the kernel's shield passes the same suite in tests/integration/kernel, by `driver_of` below.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from loomidi.contracts import Approval, Mode, Plan, Refused, Verdict
+from loomidi.contracts.ports import Driver
+from loomidi.ionic.act import DryRunDriver, ShieldDriver
+from loomidi.ionic.approvals import GUARDS, Signer
+from loomidi.ionic.documents import rule_id
+from loomidi.kit.clock import ManualClock
+from loomidi.loom.capture.fake import FakeShield
+from tests.unit.ionic.making import NOW_NS, a_clock, a_plan
+
+SIGNER = Signer(b"s" * 32)
+ALLOWED = (Verdict("floor", "ttl", True, ""),)
+
+
+def driver_of_twin(clock: ManualClock) -> Driver:
+    """The shield driver over the C twin; skips until the native library is built."""
+    capture = pytest.importorskip("loomidi.loom.capture")
+    try:
+        twin = capture.TwinShield(clock=clock)
+    except (ImportError, OSError, TypeError) as error:
+        pytest.skip(f"no user-space twin: {error}")
+    return ShieldDriver(twin, SIGNER, clock=clock)
+
+
+MAKERS: dict[str, Callable[[ManualClock], Driver]] = {
+    "dry-run": lambda clock: DryRunDriver(SIGNER, clock=clock),
+    "fake-shield": lambda clock: ShieldDriver(FakeShield(clock=clock), SIGNER, clock=clock),
+    "twin-shield": driver_of_twin,
+}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return a_clock()
+
+
+@pytest.fixture(params=MAKERS)
+def driver(request: pytest.FixtureRequest, clock: ManualClock) -> Driver:
+    return MAKERS[request.param](clock)
+
+
+def approved(plan: Plan, approver: str = GUARDS, signer: Signer = SIGNER) -> Approval:
+    return signer.sign(plan, ALLOWED, approver=approver, granted_ns=NOW_NS, expires_ns=plan.expires_ns)
+
+
+def applied(driver: Driver, plan: Plan) -> Mapping[str, Any]:
+    """Apply as the engine does; returns the inverse to store."""
+    inverse = dict(driver.inverse(plan.fold)) | {"rule_id": rule_id(plan.id)}
+    driver.apply(plan, approved(plan))
+    return inverse
+
+
+def holds(driver: Driver, plan: Plan) -> bool:
+    return driver.verify(plan)["holds"] is True
+
+
+def test_what_can_be_checked_can_be_done(driver: Driver) -> None:
+    assert driver.check(a_plan().fold) is None
+    assert isinstance(driver.name, str)
+
+
+def test_before_it_is_applied_it_does_not_hold(driver: Driver) -> None:
+    assert not holds(driver, a_plan())
+
+
+@pytest.mark.parametrize("action", ["drop", "rate"])
+def test_applied_it_holds_and_undone_it_does_not(driver: Driver, action: str) -> None:
+    inverse = applied(driver, a_plan(action))
+    assert holds(driver, a_plan(action))
+    assert driver.undo(inverse)["undone"] is True
+    assert not holds(driver, a_plan(action))
+
+
+def test_checking_and_asking_for_the_inverse_touch_nothing(driver: Driver) -> None:
+    driver.check(a_plan().fold)
+    driver.inverse(a_plan().fold)
+    assert not holds(driver, a_plan())
+
+
+def test_undoing_twice_is_undoing_once(driver: Driver) -> None:
+    inverse = applied(driver, a_plan())
+    assert [driver.undo(inverse)["undone"] for _ in range(2)] == [True, True]
+
+
+def test_undoing_what_was_never_applied_is_no_error(driver: Driver) -> None:
+    inverse = dict(driver.inverse(a_plan().fold)) | {"rule_id": rule_id(a_plan().id)}
+    assert driver.undo(inverse)["undone"] is True
+
+
+def test_applying_twice_is_applying_once(driver: Driver) -> None:
+    inverse = applied(driver, a_plan())
+    driver.apply(a_plan(), approved(a_plan()))
+    driver.undo(inverse)
+    assert not holds(driver, a_plan())
+
+
+def test_shadow_is_refused_even_with_a_valid_approval(driver: Driver) -> None:
+    plan = a_plan(mode=Mode.SHADOW)
+    with pytest.raises(Refused, match="shadow"):
+        driver.apply(plan, approved(plan))
+    assert not holds(driver, plan)
+
+
+def test_suggest_takes_a_persons_approval(driver: Driver) -> None:
+    plan = a_plan(mode=Mode.SUGGEST)
+    with pytest.raises(Refused, match="person"):
+        driver.apply(plan, approved(plan))
+    driver.apply(plan, approved(plan, "ada"))
+    assert holds(driver, plan)
+
+
+@pytest.mark.parametrize("what", ["forged", "for another plan", "expired", "made up"])
+def test_an_approval_that_does_not_verify_has_no_effect(driver: Driver, clock: ManualClock, what: str) -> None:
+    plan = a_plan()
+    approval = approved(plan, signer=Signer()) if what == "forged" else approved(plan)
+    if what == "for another plan":
+        approval = approved(a_plan("rate"))
+    if what == "made up":
+        approval = dataclasses.replace(approval, approver="ada")
+    if what == "expired":
+        clock.sleep(61)
+    with pytest.raises(Refused):
+        driver.apply(plan, approval)
+    assert not holds(driver, plan)
+
+
+def test_the_inverse_can_be_stored_as_json(driver: Driver) -> None:
+    inverse = applied(driver, a_plan())
+    assert driver.undo(json.loads(json.dumps(inverse)))["undone"] is True
+    assert not holds(driver, a_plan())

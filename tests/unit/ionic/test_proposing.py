@@ -1,0 +1,134 @@
+"""Which folds fit a finding: gentlest first, never against sources that may be forged, each complete."""
+
+import re
+from typing import Any
+
+import pytest
+
+from loomidi.contracts import Evidence, FoldKind, Severity
+from loomidi.ionic.decide import propose
+from loomidi.ionic.decide.proposing import RECIPES
+from loomidi.origami.online import PATTERNS
+from tests.unit.ionic.making import SERVICE, SOURCE, a_finding
+
+FLOODS = ("syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification")
+ONE_SOURCE = ("vertical_scan", "horizontal_scan", "brute_force")
+OWN, FAR = "host/10.0.0.5", "host/198.51.100.9"
+MANY = (Evidence("sources", 3000, 100), Evidence("syn_rate", 9000.0, 2000.0, "packets/s"))
+DNS_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+
+
+def actions(pattern: str, **changes: Any) -> list[str]:
+    return [fold.action for fold in propose(a_finding(pattern, **changes))]
+
+
+def all_folds() -> list[Any]:
+    found = [propose(a_finding(pattern)) for pattern in (*FLOODS, *ONE_SOURCE)]
+    found += [propose(a_finding(pattern, entities=(SERVICE,), evidence=MANY)) for pattern in FLOODS]
+    found += [propose(a_finding(pattern, entities=(OWN, FAR))) for pattern in ("beaconing", "exfiltration")]
+    found += [propose(a_finding(entities=("host/2001:db8::7", "service/[2001:db8::2]:80/tcp")))]
+    return [fold for folds in found for fold in folds]
+
+
+def test_every_pattern_that_can_be_found_has_a_recipe() -> None:
+    assert set(RECIPES) == set(PATTERNS)
+
+
+@pytest.mark.parametrize("pattern", [*FLOODS, *ONE_SOURCE])
+def test_one_real_source_is_slowed_first_and_dropped_second(pattern: str) -> None:
+    assert actions(pattern) == ["rate", "drop"]
+
+
+@pytest.mark.parametrize("pattern", FLOODS)
+def test_a_flood_of_many_sources_limits_and_scales_the_service_and_blames_no_source(pattern: str) -> None:
+    folds = propose(a_finding(pattern, entities=(SERVICE, "host/198.51.100.1"), evidence=MANY))
+    assert [fold.action for fold in folds] == ["rate", "scale"]
+    assert {fold.match.source for fold in folds} == {""}
+    assert folds[0].match.destination == "10.0.0.2"
+
+
+@pytest.mark.parametrize("pattern", FLOODS)
+def test_a_host_named_first_is_not_blamed_when_many_sources_press_on_it(pattern: str) -> None:
+    folds = propose(a_finding(pattern, entities=("host/10.0.0.2",), evidence=MANY))
+    assert all(fold.match.source == "" for fold in folds)
+
+
+def test_a_host_that_reflectors_press_on_is_not_blamed() -> None:
+    folds = propose(a_finding("amplification", entities=("host/10.0.0.2", "host/198.51.100.1")))
+    assert folds[0].match.destination == "10.0.0.2"
+    assert {fold.match.source for fold in folds} == {""}
+
+
+def test_the_limit_against_amplification_names_the_reflected_port() -> None:
+    finding = a_finding("amplification", entities=(SERVICE,), evidence=(*MANY, Evidence("source_port", 53)))
+    assert propose(finding)[0].match.source_port == 53
+
+
+def test_a_network_is_slowed_and_never_dropped() -> None:
+    assert actions("vertical_scan", entities=("network/203.0.113.0/24",)) == ["rate"]
+
+
+def test_what_leaks_is_cut_off_at_the_far_end_and_then_isolated() -> None:
+    exfiltration = propose(a_finding("exfiltration", entities=(OWN, FAR)))
+    assert [(fold.action, fold.target) for fold in exfiltration] == [("rate", FAR), ("drop", FAR), ("isolate", OWN)]
+    assert actions("beaconing", entities=(OWN, FAR)) == ["drop", "isolate"]
+
+
+def test_information_unknown_patterns_and_findings_about_nobody_lead_to_nothing() -> None:
+    assert actions("syn_flood", severity=Severity.INFO) == []
+    assert actions("bad_weather") == []
+    assert actions("syn_flood", entities=()) == []
+
+
+def test_the_rate_is_the_baseline_that_was_broken() -> None:
+    assert propose(a_finding())[0].rate_pps == 200
+    assert propose(a_finding(evidence=()))[0].rate_pps == 100
+    assert propose(a_finding(evidence=(Evidence("r", 1.0, float("nan"), "packets/s"),)))[0].rate_pps == 100
+
+
+@pytest.mark.parametrize("fold", all_folds(), ids=lambda fold: f"{fold.kind.value}-{fold.action}-{fold.target}")
+def test_every_fold_ends_says_why_how_it_is_undone_and_what_object_it_becomes(fold: Any) -> None:
+    metadata = fold.manifest["metadata"]
+    assert fold.ttl_s > 0
+    assert fold.undo
+    assert fold.because == a_finding().id
+    assert DNS_NAME.match(metadata["name"])
+    assert len(metadata["name"]) <= 63
+    assert metadata["labels"] == {"app.kubernetes.io/managed-by": "loomidi"}
+    assert metadata["annotations"]["loomidi.io/finding"] == fold.because
+    assert float(metadata["annotations"]["loomidi.io/ttl-seconds"]) == fold.ttl_s
+    assert all(isinstance(note, str) for note in metadata["annotations"].values())
+
+
+@pytest.mark.parametrize("fold", all_folds(), ids=lambda fold: f"{fold.kind.value}-{fold.action}-{fold.target}")
+def test_the_object_is_of_the_kind_that_the_fold_is(fold: Any) -> None:
+    kind = "Scale" if fold.kind is FoldKind.SCALE_OUT else "NetworkPolicy"
+    version = "autoscaling/v1" if kind == "Scale" else "networking.k8s.io/v1"
+    assert (fold.manifest["kind"], fold.manifest["apiVersion"]) == (kind, version)
+
+
+def test_a_drop_becomes_all_of_both_families_except_the_source() -> None:
+    blocks = propose(a_finding())[1].manifest["spec"]["ingress"][0]["from"]
+    assert blocks == [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": [f"{SOURCE}/32"]}},
+        {"ipBlock": {"cidr": "::/0"}},
+    ]
+
+
+def test_a_source_of_the_other_family_is_excepted_from_its_own() -> None:
+    blocks = propose(a_finding(entities=("host/2001:db8::7",)))[1].manifest["spec"]["ingress"][0]["from"]
+    assert blocks[1] == {"ipBlock": {"cidr": "::/0", "except": ["2001:db8::7/128"]}}
+
+
+def test_isolation_lets_nothing_in_or_out_of_the_marked_pod() -> None:
+    spec = propose(a_finding("exfiltration", entities=("pod/shop/cart-0", FAR)))[2].manifest["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in spec
+    assert "egress" not in spec
+    assert list(spec["podSelector"]["matchLabels"]) == ["loomidi.io/quarantine"]
+
+
+def test_a_rate_says_in_its_manifest_that_a_policy_cannot_carry_it() -> None:
+    annotations = propose(a_finding())[0].manifest["metadata"]["annotations"]
+    assert annotations["loomidi.io/rate-pps"] == "200"
+    assert "no rate" in annotations["loomidi.io/note"]
