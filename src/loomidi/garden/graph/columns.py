@@ -97,10 +97,9 @@ def numbers(batch: pa.RecordBatch, name: str) -> I64:
     """An unsigned integer or time column as int64; null is 0."""
     column = batch.column(name)
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    if column.null_count:
-        column = column.fill_null(0)
-    return np.asarray(column.to_numpy(zero_copy_only=False)).astype(np.int64)
+        column = column.view(pa.int64())
+    values = np.asarray(column.to_numpy(zero_copy_only=False))  # with nulls: float64, exact below 2**53
+    return np.nan_to_num(values).astype(np.int64) if column.null_count else values.astype(np.int64)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def survey(edges: Sequence[Edge], findings: Sequence[Finding]) -> Survey:
     wanted = dict.fromkeys(entity for finding in findings for entity in finding.entities)
     wanted.update(dict.fromkeys(end for pair in pairs for end in pair))
     return Survey(
-        entities=_entities(edges, list(wanted)[:ENTITIES]),
+        entities=_entities(edges, hosts, list(wanted)[:ENTITIES]),
         entity_count=len(hosts),
         links=_links(edges, hosts, sums, pairs),
         hosts_not_shown=_not_shown(sums, pairs),
@@ -125,12 +125,13 @@ def _talker(name: str, row: Sequence[int], peers: int) -> Talker:
     return Talker(name, flows, packets, octets, opened, peers)
 
 
-def _entities(edges: Sequence[Edge], wanted: Sequence[str]) -> tuple[Entity, ...]:
+def _entities(edges: Sequence[Edge], hosts: dict[str, str], wanted: Sequence[str]) -> tuple[Entity, ...]:
     """The wanted ones with what they sent and received; one that the graph does not hold has no attributes."""
     totals: dict[str, list[int]] = {entity: [0, 0, 0] for entity in wanted}
     for edge in edges:
-        for end in {edge.source, edge.target, host(edge.target)}:
-            if (row := totals.get(end)) is not None:
+        for end in {edge.source, edge.target, hosts[edge.target]}:
+            if end in totals:
+                row = totals[end]
                 row[0] += edge.flows
                 row[1] += edge.packets
                 row[2] += edge.octets
