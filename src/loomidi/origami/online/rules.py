@@ -26,7 +26,7 @@ PATTERNS: tuple[str, ...] = (
     "beaconing",
     "exfiltration",
 )
-FLOODS: frozenset[str] = frozenset(PATTERNS[:6])
+_PORT_LISTS = ("quiet_ports", "peer_ports", "talkative_ports", "fast_ports")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Rule:
     services: Mapping[int, tuple[str, int, int]]  # brute_force: port -> name, conversations, octets
     quiet_ports: frozenset[int]  # never told
     peer_ports: frozenset[int]  # told as `info`
+    talkative_ports: frozenset[int]  # udp_flood: services with much honest traffic to one host
+    fast_ports: frozenset[int]  # brute_force: logins that no program opens by the dozen
     replay: Mapping[str, Any]  # scenario and arguments of its attack
     look_alikes: tuple[Mapping[str, Any], ...]  # the same for what must stay silent
 
@@ -85,8 +87,7 @@ def _rule(data: Mapping[str, Any]) -> Rule:
         suspect={str(k): float(v) for k, v in data.get("suspect", {}).items()},
         ports={int(k): str(v) for k, v in data.get("ports", {}).items()},
         services={int(k): (str(n), int(c), int(o)) for k, (n, c, o) in data.get("services", {}).items()},
-        quiet_ports=frozenset(int(p) for p in data.get("quiet_ports", ())),
-        peer_ports=frozenset(int(p) for p in data.get("peer_ports", ())),
+        **{name: frozenset(int(port) for port in data.get(name, ())) for name in _PORT_LISTS},
         replay=data["replay"],
         look_alikes=tuple(data["look_alikes"]),
     )

@@ -18,8 +18,8 @@ from loomidi.origami.online.rules import Rule, load_rules
 if TYPE_CHECKING:  # `ports` loads pyarrow for its annotations, which the fast lane does without
     from loomidi.contracts.ports import Suspect
 
-_TCP, _UDP, _ICMP = 6, 17, (1, 58)
-_SHORTEST_S = 0.01  # a burst is not extrapolated from less
+_TCP, _UDP, _ICMP, _DNS = 6, 17, (1, 58), 53
+_SHORTEST_S = 0.05  # a burst is not extrapolated from less
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class SuspectDetectors:
     def __init__(self, settings: SuspectSettings | None = None, rules: Mapping[str, Rule] | None = None) -> None:
         self._settings = settings or SuspectSettings()
         self._rules = rules or load_rules()
+        self._talkative = self._rules["udp_flood"].talkative_ports
+        self._logins = self._rules["brute_force"].fast_ports
         self._baselines = Baselines(self._settings.baseline)
 
     def judge(self, suspect: "Suspect") -> Finding | None:
@@ -85,7 +87,8 @@ class SuspectDetectors:
         share = suspect.syns / max(suspect.packets, 1)
         rate = _rate(suspect, suspect.syns)
         limit, origin = self._limit(suspect, "syns", rule["rate"])
-        if suspect.syns < rule["packets"] or share < rule["syn_share"] or rate <= limit:
+        dispersed = suspect.kind == "source" and 4 * suspect.hosts > suspect.packets  # a scan, or many peers
+        if suspect.syns < rule["packets"] or share < rule["syn_share"] or rate <= limit or dispersed:
             return None
         facts = (
             Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts ({origin})"),
@@ -101,25 +104,31 @@ class SuspectDetectors:
         rate = _rate(suspect, suspect.packets)
         size = suspect.octets / max(suspect.packets, 1)
         limit, origin = self._limit(suspect, "packets", rule.suspect["rate"])
-        if suspect.packets < rule.suspect["packets"] or size < rule.suspect["mean_octets"] or rate <= limit:
+        floor = rule.suspect["mean_octets"]
+        if suspect.kind == "source" or suspect.hosts < rule.suspect["reflectors"]:
+            if suspect.source_port in self._talkative and suspect.source_port != _DNS:
+                return None  # a VPN, a call: only flows show whether it was asked for
+            floor = rule.suspect["dns_octets" if suspect.source_port == _DNS else "single_octets"]
+        if suspect.packets < rule.suspect["packets"] or size < floor or rate <= limit:
             return None
         facts = (
             Evidence("answer_rate", round(rate, 1), round(limit, 1), "packets/s", f"{name} answers ({origin})"),
-            Evidence("mean_packet_octets", round(size), rule.suspect["mean_octets"], "octets", "size of an answer"),
+            Evidence("mean_packet_octets", round(size), floor, "octets", "size of an answer"),
             Evidence("source_port", suspect.source_port, None, "", f"{name} servers are known to be abused"),
         )
         return self._finding("amplification", suspect, facts, rate / limit)
 
     def _udp_flood(self, suspect: "Suspect") -> Finding | None:
-        return self._packet_flood("udp_flood", suspect)
+        talkative = {suspect.source_port, suspect.destination_port} & self._talkative
+        return self._packet_flood("udp_flood", suspect, "talkative_rate" if talkative else "rate")
 
     def _other_flood(self, suspect: "Suspect") -> Finding | None:
         return self._packet_flood("icmp_flood" if suspect.protocol in _ICMP else "ip_flood", suspect)
 
-    def _packet_flood(self, pattern: str, suspect: "Suspect") -> Finding | None:
+    def _packet_flood(self, pattern: str, suspect: "Suspect", floor: str = "rate") -> Finding | None:
         rule = self._rules[pattern].suspect
         rate = _rate(suspect, suspect.packets)
-        limit, origin = self._limit(suspect, "packets", rule["rate"])
+        limit, origin = self._limit(suspect, "packets", rule[floor])
         if suspect.packets < rule["packets"] or rate <= limit:
             return None
         facts = (Evidence("packet_rate", round(rate, 1), round(limit, 1), "packets/s", f"packets ({origin})"),)
@@ -161,7 +170,9 @@ class SuspectDetectors:
         """Many new conversations of one source with one password service; a flood of SYNs is no guessing."""
         rule = self._rules["brute_force"]
         known = rule.services.get(suspect.destination_port)
-        if suspect.kind != "source" or known is None or suspect.ports > 2 or suspect.hosts > 2:
+        if suspect.kind != "source" or suspect.destination_port not in self._logins or known is None:
+            return None
+        if suspect.ports > 2 or suspect.hosts > 2:
             return None
         talks = suspect.packets >= 3 * suspect.syns  # each conversation has more than its SYN
         limit, origin = self._limit(suspect, "syns", 0.0)  # conversations per second that are usual

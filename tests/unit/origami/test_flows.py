@@ -1,0 +1,117 @@
+"""Flow detectors on batches made by hand: limits, memory, baselines, evidence."""
+
+import pyarrow as pa
+import pytest
+
+from loomidi.contracts import Severity
+from loomidi.origami.online import FlowDetectors
+from tests.unit.origami.making import batch, flow, half_open
+
+
+def told(*pieces, detectors=None):
+    detectors = detectors or FlowDetectors()
+    found = [finding for piece in pieces for finding in detectors.observe(batch(piece))]
+    return found + detectors.finish()
+
+
+def syns(count, rate, at_s=0.0):
+    return [half_open(at_s + index / rate, f"11.0.{index // 250}.{index % 250}") for index in range(count)]
+
+
+def test_an_empty_batch_is_nothing():
+    assert told([]) == []
+
+
+@pytest.mark.parametrize(("count", "rate", "found"), [(149, 1000, 0), (400, 200, 1), (400, 10, 0)])
+def test_a_syn_flood_needs_a_number_and_a_rate(count, rate, found):
+    assert len(told(syns(count, rate))) == found
+
+
+def test_a_busy_server_with_lost_syns_is_no_flood():
+    done = {"protocol": 6, "port": 443, "syn": 1, "ack": 5, "back_syn": 1, "packets": 6, "back_packets": 6}
+    web = [flow(index / 200, destination="10.0.0.2", payload=400, back_payload=900, **done) for index in range(1000)]
+    assert told(syns(200, 100) + web) == []
+
+
+def test_evidence_holds_the_value_beside_its_limit():
+    (finding,) = told(syns(2000, 1000))
+    facts = {evidence.name: evidence for evidence in finding.evidence}
+    assert facts["syn_rate"].value > facts["syn_rate"].threshold
+    assert facts["syn_rate"].unit == "packets/s"
+    assert facts["sources"].value == pytest.approx(2000, rel=0.1)
+    assert all(evidence.meaning for evidence in finding.evidence)
+
+
+def test_a_rate_that_a_target_is_used_to_is_no_longer_told():
+    detectors = FlowDetectors()
+    for minute in range(40):
+        detectors.observe(batch(syns(600, 60, at_s=minute * 3600)))
+    assert told(syns(600, 60, at_s=50 * 3600), detectors=detectors) == []
+    assert [f.pattern for f in told(syns(9000, 2000, at_s=60 * 3600), detectors=detectors)] == ["syn_flood"]
+
+
+def test_memory_stays_bounded_under_a_flood_of_new_sources_and_says_so():
+    detectors = FlowDetectors()
+    scan = [half_open(index / 10, "10.9.9.9", port=1000 + index, destination="10.0.0.3") for index in range(90)]
+    detectors.observe(batch(scan))
+    flood = batch([half_open(1, "11.0.0.1")] * 8192)
+    for part in range(50):
+        sources = pa.array([f"{11 + part}.{i // 250}.{i % 250}.1" for i in range(8192)])
+        detectors.observe(flood.set_column(7, "source_ip_address", sources))
+    patterns = {finding.pattern for finding in detectors.finish()}
+    assert patterns == {"syn_flood", "vertical_scan"}
+    assert detectors.shed > 0
+
+
+def test_multicast_is_no_target():
+    group = {"destination": "239.255.255.250", "protocol": 17, "port": 1900, "packets": 5000, "octets": 2_000_000}
+    assert told([flow(0, 1.0, source_port=5000, **group)]) == []
+
+
+def test_peer_to_peer_ports_are_told_as_info():
+    (finding,) = told([half_open(index, "10.0.0.1", destination=f"11.0.0.{index}", port=8333) for index in range(60)])
+    assert (finding.pattern, finding.severity) == ("horizontal_scan", Severity.INFO)
+
+
+def test_a_scan_over_a_window_border_is_one_finding():
+    rows = [half_open(index * 20, "10.9.9.9", port=1000 + index) for index in range(60)]
+    (finding,) = told(rows)
+    assert finding.pattern == "vertical_scan"
+    assert finding.last_ns - finding.first_ns == 59 * 20 * 10**9
+
+
+def test_a_beacon_with_missed_calls_keeps_its_beat():
+    talk = {"protocol": 6, "port": 8443, "syn": 1, "ack": 5, "packets": 6, "back_packets": 5}
+    talk |= {"payload": 400, "back_payload": 200, "destination": "203.0.113.9"}
+    rows = [flow(index * 60, 1.0, **talk) for index in range(60) if index % 7]
+    (finding,) = told(rows)
+    assert finding.pattern == "beaconing"
+    assert next(e.value for e in finding.evidence if e.name == "period") == 60.0
+
+
+def test_a_beacon_between_inside_hosts_is_told_as_info():
+    talk = {"protocol": 6, "port": 8443, "syn": 1, "ack": 5, "packets": 6, "back_packets": 5, "payload": 400}
+    (finding,) = told([flow(index * 60, 1.0, back_payload=200, **talk) for index in range(60)])
+    assert finding.severity is Severity.INFO
+
+
+def test_an_upload_that_a_source_is_used_to_is_not_told():
+    upload = {"protocol": 6, "port": 443, "syn": 1, "ack": 900, "packets": 6000, "back_packets": 900}
+    upload |= {"payload": 8_000_000, "back_payload": 4000, "destination": "203.0.113.9"}
+    rows = [flow(index * 3600, 20.0, **upload) for index in range(30)]
+    detectors = FlowDetectors()
+    first = told(rows, detectors=detectors)
+    assert told([flow(40 * 3600, 20.0, **upload)], detectors=detectors) == []
+    assert first[0].pattern == "exfiltration"
+    assert len(first) < 12
+    large = upload | {"payload": 90_000_000}
+    assert [f.severity for f in told([flow(50 * 3600, 20.0, **large)], detectors=detectors)] == [Severity.HIGH]
+
+
+def test_learned_baselines_survive_a_restart():
+    before, after = FlowDetectors(), FlowDetectors()
+    for minute in range(40):
+        before.observe(batch(syns(600, 60, at_s=minute * 3600)))
+    before.finish()
+    after.restore(before.snapshot())
+    assert told(syns(600, 60, at_s=50 * 3600), detectors=after) == []
