@@ -433,6 +433,18 @@ int lm_meter_absorb(struct lm_meter *m, const struct lm_key *keys, const void *v
 	return status;
 }
 
+int lm_meter_peek(const struct lm_meter *m, struct lm_key *key, void *flow)
+{
+	const struct lm_table *t = &m->table;
+	uint32_t i = t->oldest[LM_LIST_OPEN] != LM_NO_ENTRY ? t->oldest[LM_LIST_OPEN] : t->oldest[LM_LIST_CLOSING];
+
+	if (i == LM_NO_ENTRY)
+		return -ENOENT;
+	*key = lm_entry_at(t, i)->key;
+	memcpy(flow, &lm_entry_at(t, i)->flow, sizeof(struct lm_flow));
+	return 0;
+}
+
 void lm_meter_tick(struct lm_meter *m, uint64_t now_ns)
 {
 	lm_expire(m, now_ns, m->table.live + 1);

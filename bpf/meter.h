@@ -68,6 +68,9 @@ LM_API int lm_meter_absorb(struct lm_meter *m, const struct lm_key *keys, const 
 /* Ends what is over by now: idle and closed flows. Needs no traffic. */
 LM_API void lm_meter_tick(struct lm_meter *m, uint64_t now_ns);
 
+/* Copies key and state of the flow seen least recently, as a drain would hand it over: for tests. 0, or -ENOENT. */
+LM_API int lm_meter_peek(const struct lm_meter *m, struct lm_key *key, void *flow);
+
 /* Ends all live flows as forced. */
 LM_API void lm_meter_flush(struct lm_meter *m);
 

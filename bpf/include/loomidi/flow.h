@@ -278,6 +278,7 @@ LM_INLINE void lm_flow_merge_time(struct lm_flow *a, const struct lm_flow *b, co
 {
 	int follows = b->first_ns >= a->last_ns;
 	__u64 gap = follows ? b->first_ns - a->last_ns : 0;
+	struct lm_stat closed = b->active;
 
 	if (follows)
 		lm_stat_add(&a->gap, gap);
@@ -286,10 +287,17 @@ LM_INLINE void lm_flow_merge_time(struct lm_flow *a, const struct lm_flow *b, co
 		lm_stat_add(&a->active, a->last_ns - a->active_from_ns);
 		lm_stat_add(&a->idle, gap);
 		a->active_from_ns = b->active_from_ns;
-	} else if (b->active.count) {
+	} else if (closed.count) {
+		/* b's first closed period began in a. Known while it is the only one: gaps are longer than drains apart. */
+		if (closed.count == 1 && b->first_ns >= a->active_from_ns) {
+			__u64 period = closed.sum + (b->first_ns - a->active_from_ns);
+
+			closed = (struct lm_stat){0};
+			lm_stat_add(&closed, period);
+		}
 		a->active_from_ns = b->active_from_ns;
 	}
-	lm_stat_merge(&a->active, &b->active);
+	lm_stat_merge(&a->active, &closed);
 	lm_stat_merge(&a->idle, &b->idle);
 	for (__u32 i = 0; i < b->splt_count && a->splt_count < LM_SPLT; i++) {
 		a->splt_gap_ns[a->splt_count] = i ? b->splt_gap_ns[i] : gap;
