@@ -10,6 +10,8 @@ VERBS: dict[str, str] = {
     "meter": "Turn packets of captures or interfaces into flow records.",
     "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
     "balance": "Account for every packet of an interface; it must add up.",
+    "receipts": "What was done, by which plan, how it is taken back; checks that no receipt was changed.",
+    "policy": "What the guardrails say about a plan.",
     "demo": "Attack a small network of namespaces and watch it being defended.",
     "doctor": "What works on this machine, what does not, why, and how to mend it.",
 }

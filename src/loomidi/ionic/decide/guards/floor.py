@@ -46,7 +46,7 @@ class FloorGuard:
         return Verdict(self.name, rule, allow is True, reason)
 
     def _intact(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
-        return plan.id == plan_id(plan), "the id is that of the content"
+        return plan.id == (true := plan_id(plan)), f"id {plan.id}, the content gives {true}"
 
     def _mode_known(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         return plan.mode is self._mode, f"plan in mode {plan.mode.value}, configured is {self._mode.value}"
