@@ -50,7 +50,8 @@ def measure(fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Se
         return BlastRadius(_addresses(fold.match), 0, 0, 0, 1.0, protected=_protected_hits(fold, (), protected))
     touched = graph.touching(fold.match)
     named = {*finding.entities, fold.target}
-    bystanders = [entity for entity in touched.entities if entity not in named]
+    hosts = {place(entity).address for entity in named if not entity.startswith("service/")}  # with all they serve
+    bystanders = [entity for entity in touched.entities if entity not in named and place(entity).address not in hosts]
     return BlastRadius(
         peers=touched.peer_count,
         flows=touched.flows,
