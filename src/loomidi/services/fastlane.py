@@ -20,19 +20,20 @@ import gc
 import ipaddress
 import queue
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
+
 from loomidi.contracts import Approval, Evidence, Finding, FoldSpec, LoomidiError, Mode, Plan, Step, Verdict
 from loomidi.contracts.ports import DenyState, ReceiptStore, Shield, Suspect
+from loomidi.contracts.schemas import FLOWS
 from loomidi.ionic.act import Acted, Engine, ShieldDriver
 from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, Limits, PlanRefused, propose
 from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import Clock, SystemClock
-from loomidi.loom.capture import Limits as SuspectLimits
-from loomidi.loom.capture import Watch
 from loomidi.origami.online import SuspectDetectors
 from loomidi.services.knowing import KnowingSettings, KnownPeers, covering, senders
 from loomidi.services.poising import poised
@@ -41,12 +42,7 @@ from loomidi.services.receipting import Shared, Writer
 # Patterns that need no answer, so the source address may be anybody's.
 FORGEABLE = frozenset({"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification"})
 
-# When the kernel wakes the lane. The detectors judge; these are at or below the least that any of them acts on.
-WATCH = Watch(
-    window_s=1.0,
-    source=SuspectLimits(packets=400, octets=25_000_000, syns=50, ports=20, peers=25),
-    service=SuspectLimits(packets=5_000, octets=100_000_000, syns=200, peers=100),
-)
+_DONE = object()
 _ENOUGH = 100  # packets of a forged flood in one drain before networks are told from them
 
 
@@ -150,6 +146,7 @@ class FastLane:
         self._standing: dict[str, _Standing] = {}
         self._counts: dict[str, int] = {}  # target -> plans standing against it
         self._ending: set[str] = set()  # targets that the writer is taking back
+        self._chores: Iterator[None] | None = None  # flow work under way
         self._pardons: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._rests: OrderedDict[str, int] = OrderedDict()  # target -> not before, epoch ns
         self._settled: OrderedDict[str, int] = OrderedDict()  # target -> ended or pardoned at; older news is no news
@@ -159,6 +156,7 @@ class FastLane:
         self._look_due = self._drain_due = self._judge_due = self._tidy_due = 0
         for prefix in self.settings.protected:
             self.shield.allow(prefix)
+        self.known.learn(pa.RecordBatch.from_pylist([], schema=FLOWS))  # loads what the first drain would wait for
         self._restart()
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -169,10 +167,15 @@ class FastLane:
 
     def turn(self) -> None:
         """The loop's body, once."""
-        suspects = self.shield.suspects(self.settings.wait_s)  # 1
+        suspects = self.shield.suspects(0.0 if self.busy else self.settings.wait_s)  # 1
         for suspect in suspects:
             self.consider(suspect)  # 2 to 6
         self._settle(quiet=not suspects)  # 7
+
+    @property
+    def busy(self) -> bool:
+        """Whether flow work is left for the turns to come."""
+        return self._chores is not None
 
     def consider(self, suspect: Suspect) -> Decision | None:
         """2: what a suspect leads to; None when it is being dealt with already, or when it was only learned from."""
@@ -337,8 +340,10 @@ class FastLane:
             self._look(now)
         if now >= self._drain_due:
             self._drain_due = now + round(self.settings.interval_s * 1e9)
-            self._drain(now)
-            self._writer.put(self._engine.expire_due)
+            self._chores = self._drained(now)
+        if self._chores is not None:
+            if next(self._chores, _DONE) is _DONE:
+                self._chores = None
         elif quiet and now >= self._tidy_due:
             self._tidy_due = now + 10_000_000_000
             gc.collect(1)  # the collector is off in the loop; a quiet moment costs nobody anything
@@ -400,18 +405,26 @@ class FastLane:
         done = Decision("undone", target, "", standing.finding, standing.fold, standing.plans[-1], why)
         self._writer.put(self._tell, done)
 
-    def _drain(self, now: int) -> None:
-        """Flows to the graph, the known peers and the flow detectors; what these find is answered like a suspect."""
+    def _drained(self, now: int) -> Iterator[None]:
+        """Flows to the graph, the known peers and the flow detectors; what these find is answered like a suspect.
+
+        Yields often: the loop looks at the ring between two steps, so that a large drain holds no decision up.
+        """
+        self._writer.put(self._engine.expire_due)
         batches = list(self.shield.drain())
+        yield
         findings: list[Finding] = []
         for batch in batches:
             self.known.learn(batch)
             if self._graph is not None:
                 self._graph.absorb(batch)
+                yield
             findings += self._flows.observe(batch) if self._flows is not None else ()
+            yield
         if self._flows is not None and now >= self._judge_due:
             self._judge_due = now + round(self.settings.judge_s * 1e9)
             findings += self._flows.finish()  # what the open windows show by now; they stay and are judged again
+            yield
         for finding in findings:
             self.answer(finding, finding.last_ns)
         for service, (finding, seen_ns) in list(self._pressed.items()):

@@ -31,7 +31,8 @@ from loomidi.ionic.decide import Limits as Caps
 from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, reopen
 from loomidi.loom.flows import MeterSettings
 from loomidi.origami.online import FlowDetectors, FlowSettings
-from loomidi.services.fastlane import WATCH, Decision, FastLane, FastLaneSettings
+from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
+from loomidi.services.waking import waking
 
 Order = dict[str, Any]
 
@@ -86,7 +87,7 @@ class Defender:
 
     def __init__(self, config: Config) -> None:
         flows = MeterSettings(idle_s=config.idle_s, active_s=10.0)
-        self.shield = _shield(config, ShieldSettings(watch=WATCH, flows=flows))
+        self.shield = _shield(config, ShieldSettings(watch=waking(), flows=flows))
         self.tally = Tally(FlowDetectors(FlowSettings(lateness_s=5.0, quiet_s=10.0)))
         self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self.ended = False

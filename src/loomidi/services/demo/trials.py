@@ -1,0 +1,75 @@
+"""Repeated short floods, each from a fresh source: how long from the first packet, and from the decision, to the drop.
+
+Called by the story and by `bench/decision_to_drop.py`. In: a running attacker and defender. Out: `Trials`. What is stamped
+by whom, all on CLOCK_MONOTONIC of one machine: the first packet by the generator just before it hands the frame to the
+kernel; the decision by the lane when every guard has allowed it, before the entry is written; the first drop by the XDP
+program, in the entry, when it drops its first packet. While trials run the lane drops at once instead of slowing down
+first, so that the first hit of an entry is its first drop; a staged entry lets its burst (2 packets for a SYN flood) pass.
+"""
+
+import dataclasses
+import ipaddress
+from collections.abc import Iterator
+
+from loomidi.services.demo.stage import Attacker, Defender, Message, Spread
+from loomidi.services.demo.testbed import WEB
+
+FLOOD_S, REST_S = 0.06, 0.01
+TRIAL_SOURCES = "198.19.0.0/16"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trials:
+    """What came out. Times in ms."""
+
+    decision_to_drop: Spread
+    first_packet_to_drop: Spread
+    crossing_to_decision: Spread  # from the packet that crossed the threshold to the guards' yes
+    tried: int
+    unblocked: int  # trials that ended without a drop: in no percentile, so always told beside them
+    sent: int  # frames
+    sources: tuple[str, ...]
+
+
+def fresh_sources(start: int, count: int) -> list[str]:
+    """Addresses that no trial has used, from the `start`-th on."""
+    base = int(ipaddress.ip_network(TRIAL_SOURCES).network_address)
+    return [str(ipaddress.IPv4Address(base + 1 + start + number)) for number in range(count)]
+
+
+def run_trials(
+    attacker: Attacker, defender: Defender, sources: list[str], flood_s: float = FLOOD_S, rest_s: float = REST_S
+) -> Trials:
+    """One short SYN flood per source, one after the other."""
+    defender.ask({"do": "staged", "value": False})
+    order = {"do": "trials", "sources": sources, "target": WEB, "port": 80, "seconds": flood_s, "rest": rest_s}
+    sent = attacker.does(order)["trials"]
+    entries = {entry["source"]: entry for entry in defender.ask({"do": "entries"})["entries"]}
+    defender.ask({"do": "staged", "value": True})
+    return _sorted_out(sent, entries, defender)
+
+
+def _sorted_out(sent: list[Message], entries: dict[str, Message], defender: Defender) -> Trials:
+    decided = {d["target"]: d for d in defender.decisions if d["decision"] == "applied"}
+    offset = defender.ready["offset_ns"]
+    rows = list(_blocked(sent, entries, decided))
+    return Trials(
+        decision_to_drop=Spread.of([entry["first_hit_ns"] - made["decided_ns"] for _, entry, made in rows]),
+        first_packet_to_drop=Spread.of(
+            [entry["first_hit_ns"] - offset - trial["first_ns"] for trial, entry, _ in rows]
+        ),
+        crossing_to_decision=Spread.of([made["decided_ns"] - made["seen_ns"] for _, _, made in rows]),
+        tried=len(sent),
+        unblocked=len(sent) - len(rows),
+        sent=sum(trial["sent"] for trial in sent),
+        sources=tuple(trial["source"] for trial in sent),
+    )
+
+
+def _blocked(
+    sent: list[Message], entries: dict[str, Message], decided: dict[str, Message]
+) -> Iterator[tuple[Message, Message, Message]]:
+    for trial in sent:
+        entry, made = entries.get(trial["source"]), decided.get(f"host/{trial['source']}")
+        if entry and made and entry["first_hit_ns"]:
+            yield trial, entry, made
