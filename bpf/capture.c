@@ -464,13 +464,11 @@ static int lm_not_a_capture(struct lm_capture *c, const uint8_t *p, size_t got)
 		size_t octets;
 	} known[] = {
 		{"\x28\xb5\x2f\xfd", "a Zstandard file", "decompress it first: unzstd", 4},
-		{"\xfd"
-		 "7zXZ",
-		 "an xz file", "decompress it first: unxz", 5},
+		{"\xfd\x37zX", "an xz file", "decompress it first: unxz", 4},
 		{"BZh", "a bzip2 file", "decompress it first: bunzip2", 3},
 		{"\x04\x22\x4d\x18", "an LZ4 file", "decompress it first: unlz4", 4},
 		{"PK\x03\x04", "a zip archive", "unpack it first: unzip", 4},
-		{"snoop", "a snoop capture", "convert it first: editcap -F pcap", 5},
+		{"snoo", "a snoop capture", "convert it first: editcap -F pcap", 4},
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

@@ -16,7 +16,7 @@ def test_the_library_exports_flows_in_order_and_type() -> None:
 
 
 def test_every_column_is_described() -> None:
-    """docs/flow-features.md is the spec: each name stands there in code quotes, those of the responder without prefix."""
+    """docs/flow-features.md is the spec: each name stands there in code quotes, without `reverse_`."""
     page = (ROOT / "docs" / "flow-features.md").read_text()
     missing = [name for name in FLOWS.names if f"`{name.removeprefix('reverse_')}`" not in page]
     assert not missing

@@ -1,4 +1,4 @@
-"""Every feature of docs/flow-features.md: one golden conversation by hand, and any conversation against plain Python."""
+"""Every feature of docs/flow-features.md: a golden conversation by hand, and any conversation against plain Python."""
 
 import pytest
 from hypothesis import given, settings
