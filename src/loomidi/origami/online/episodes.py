@@ -29,6 +29,7 @@ class Hit:
     severity: Severity | None = None  # when it is not the rule's
     packets: int = 0  # of this window alone; windows that overlap give 0
     octets: int = 0
+    techniques: tuple[str, ...] = ()  # when they are not the rule's
     quiet_ns: int = 0  # silence that ends the episode, when it must be longer than the setting: the detector's window
 
 
@@ -112,7 +113,7 @@ def _finding(episode: _Episode, rules: dict[str, Rule]) -> Finding:
     return Finding(
         id=content_id("finding", (hit.pattern, hit.actor, episode.first_ns)),
         pattern=hit.pattern,
-        techniques=rule.techniques,
+        techniques=hit.techniques or rule.techniques,
         severity=hit.severity or _severity(rule.severity, hit.excess),
         confidence=_confidence(hit),
         entities=tuple(episode.entities),

@@ -22,7 +22,7 @@ from loomidi.origami.online.windows import Distinct, Windows, largest, spread
 WIDTH_NS = 10_000_000_000
 _FEW = 3  # sources that are named and acted on one by one
 _MOST_CELLS = 100_000
-_NOTABLE = 100  # packets of an attack's kind in a window; below it no rule is asked
+_NOTABLE = 60  # packets of an attack's kind in a window; below it no rule is asked
 _ATTACKS = (
     Kind.SYN, Kind.SYN_ACK, Kind.STRAY, Kind.ILLEGAL, Kind.BARE, Kind.REFLECTED, Kind.FRAGMENT, Kind.UDP, Kind.REQUEST,
     Kind.ICMP, Kind.ICMP_ERROR, Kind.IP,
@@ -209,11 +209,12 @@ class FloodDetector:
             return None
         cell = _together(whole, tails)
         many = cell.sources >= rule["sources"]
-        floor = rule["rate"] if many else rule["few_rate"]
+        factor = rule["discovery_factor"] if cell.source_port in rules.discovery_ports else 1.0
+        floor = factor * rule["rate"] if many else rule["few_rate"]
         limit, origin = self._limit(target, Kind.REFLECTED, cell.rate, floor)
         size = rule["mean_octets"] if many else rule["few_mean_octets"]
         asked = cells.get(Kind.UDP_TALK, Cell()).packets > cell.packets
-        if cell.packets < rule["packets"] or cell.rate < limit or cell.mean < size or asked:
+        if cell.packets < factor * rule["packets"] or cell.rate < limit or cell.mean < size or asked:
             return None
         name = rules.ports.get(cell.source_port, "reflector")
         evidence = [

@@ -25,6 +25,7 @@ _MOST_PAIRS = 150_000
 _TCP, _UDP = 6, 17
 _TRACE_PORTS = (33434, 33625)  # UDP trace routes count up from here
 _PROBE_PACKETS = {_TCP: 6, _UDP: 3}  # an attempt with its repetitions
+_TUNNEL = ("T1048.003", "T1071.004")  # over an unencrypted protocol, DNS as the channel
 _TOLD = 8  # ports or hosts named in a finding
 _COUNTS = (
     "flows", "probes", "talks", "answered", "packets", "sent", "got", "got_square", "duration", "failures",
@@ -311,7 +312,7 @@ class PairDetector:
         )
         entities = (host_id(source), service_id(destination, 53, _UDP))
         return Hit("exfiltration", "|".join((*entities, "dns")), entities, *_times(groups, index), evidence,
-                   mean / limit, base=0.8)  # fmt: skip
+                   mean / limit, base=0.8, techniques=_TUNNEL)  # fmt: skip
 
     def _learn(self, table: Table) -> None:
         """What is usual, after it was judged: hosts tried and octets sent by a source, conversations of a service."""

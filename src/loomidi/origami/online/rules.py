@@ -2,7 +2,7 @@
 
 Called by the detectors, the explanation and the documentation. In: `rule.yaml` (thresholds with their reason beside
 them, ATT&CK ids, severity, a plain sentence, how its attack and its benign look-alikes are replayed). Out: `Rule`.
-The folder is found beside the package (wheel) or at the top of the checkout.
+The folder lies inside the package in a wheel and at the top of a checkout.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ PATTERNS: tuple[str, ...] = (
     "beaconing",
     "exfiltration",
 )
-_PORT_LISTS = ("quiet_ports", "peer_ports", "talkative_ports", "fast_ports")
+_PORT_LISTS = ("quiet_ports", "peer_ports", "talkative_ports", "fast_ports", "discovery_ports")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ class Rule:
     peer_ports: frozenset[int]  # told as `info`
     talkative_ports: frozenset[int]  # udp_flood: services with much honest traffic to one host
     fast_ports: frozenset[int]  # brute_force: logins that no program opens by the dozen
+    discovery_ports: frozenset[int]  # amplification: services that answer questions to everybody
     replay: Mapping[str, Any]  # scenario and arguments of its attack
     look_alikes: tuple[Mapping[str, Any], ...]  # the same for what must stay silent
 
