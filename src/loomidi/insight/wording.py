@@ -51,6 +51,15 @@ def clock(at_ns: int) -> str:
     return moment(at_ns)[11:23] if 0 <= at_ns <= _LAST_NS else f"{at_ns / 1e9:.3f} s"
 
 
+def period(first_ns: int, last_ns: int) -> str:
+    """`2026-11-23 18:09:02.123 to 18:09:14.500 UTC (12.4 s)`; the second date is told when it is another."""
+    dates = [moment(at_ns)[:11] for at_ns in (first_ns, last_ns)]
+    if not 0 <= first_ns <= last_ns <= _LAST_NS:
+        return f"{moment(first_ns)} to {moment(last_ns)}"
+    end = clock(last_ns) if dates[0] == dates[1] else dates[1] + clock(last_ns)
+    return f"{dates[0]}{clock(first_ns)} to {end} UTC ({span(first_ns, last_ns)})"
+
+
 def span(first_ns: int, last_ns: int) -> str:
     """How long: `3.2 s`, `4 min 05 s`, `1 h 02 min`, `3 d`."""
     return seconds(max(0, last_ns - first_ns) / 1e9)

@@ -17,8 +17,7 @@ from loomidi import __version__
 from loomidi.contracts.errors import InputError, UsageError
 from loomidi.contracts.records import Finding, Severity
 from loomidi.garden.graph import EntityGraph
-from loomidi.insight.explain import explain
-from loomidi.insight.report import SEVERITIES, Balance, CaptureRead, ProposedFold, Report, choosing
+from loomidi.insight.report import SEVERITIES, Balance, CaptureRead, ProposedFold, Report, choosing, stories
 from loomidi.insight.report.tallying import Tally
 from loomidi.ionic.decide import Decider, propose, standard_guards
 from loomidi.kit.clock import ManualClock
@@ -106,14 +105,7 @@ def _planned(
 def _explained(finding: Finding, folds: Sequence[ProposedFold]) -> Finding:
     """The finding with its story: evidence, rule, technique, what would be done, what the guards said, the undo."""
     mine = [proposed for proposed in folds if proposed.fold.because == finding.id]
-    first = mine[0] if mine else None
-    story = explain(
-        finding,
-        [proposed.fold for proposed in mine],
-        plan=first.plan if first else None,
-        verdicts=first.verdicts if first else (),
-    )
-    return dataclasses.replace(finding, explanation=story)
+    return dataclasses.replace(finding, explanation=stories.as_text(stories.story(finding, mine)))
 
 
 def _report(

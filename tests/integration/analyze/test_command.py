@@ -48,7 +48,7 @@ def test_a_finding_gives_exit_1_and_a_readable_report(scan: Path) -> None:
     outcome = run(scan)
     assert outcome.returncode == 1
     assert outcome.stderr == ""
-    assert "Port scan of one host" in outcome.stdout
+    assert "Port scan of a host" in outcome.stdout
     assert "adds up" in outcome.stdout
     assert "\x1b" not in outcome.stdout
 
@@ -70,7 +70,7 @@ def test_the_document_on_standard_output_fits_the_schema(scan: Path) -> None:
 
 def test_json_and_html_go_into_files_beside_the_text(scan: Path, tmp_path: Path) -> None:
     outcome = run(scan, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
-    assert "Port scan of one host" in outcome.stdout
+    assert "Port scan of a host" in outcome.stdout
     jsonschema.Draft202012Validator(SCHEMA).validate(json.loads((tmp_path / "r.json").read_text()))
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
 
@@ -105,7 +105,7 @@ def test_a_cut_capture_is_told_on_one_line_reported_and_exit_2(scan: Path, tmp_p
     assert outcome.returncode == 2
     assert outcome.stderr.startswith(f"loomidi: {cut}: ")
     assert outcome.stderr.count("\n") == 1
-    assert "Port scan of one host" in outcome.stdout
+    assert "Port scan of a host" in outcome.stdout
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_fold_against_a_protected_host_is_refused_with_a_reason(tmp_path: Path
     assert report.folds
     assert not any(proposed.allowed for proposed in report.folds)
     assert "It would touch the protected set" in report.findings[0].explanation
-    assert "Refused: floor/protected denied" in report.findings[0].explanation
+    assert "Refused to slow down 198.51.100.66: floor/protected denied" in report.findings[0].explanation
 
 
 def test_the_same_capture_gives_the_same_document(tmp_path: Path) -> None:

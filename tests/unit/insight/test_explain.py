@@ -31,7 +31,7 @@ def of(pattern: str) -> Finding:
 
 
 def test_a_proposal_is_told_from_evidence_to_undo() -> None:
-    assert explain(FINDING, [FOLD], plan=PLAN, verdicts=ALLOWED) == GOLDEN
+    assert explain(FINDING, [FOLD], plan=PLAN, judged=[(FOLD, ALLOWED)]) == GOLDEN
 
 
 def test_a_carried_out_fold_is_told_step_by_step_from_its_receipts() -> None:
@@ -73,9 +73,19 @@ def test_a_measurement_that_did_not_hold_is_not_called_verified() -> None:
 
 
 def test_a_guard_without_an_answer_is_told_as_a_denial() -> None:
-    told = dict(tell(FINDING, [FOLD], plan=PLAN, verdicts=REFUSED))
-    expected = "Refused: rego:base/aimed gave no answer, which counts as denial (no answer: late)."
+    told = dict(tell(FINDING, [FOLD], plan=PLAN, judged=[(FOLD, REFUSED)]))
+    expected = "Refused to drop 192.0.2.7: rego:base/aimed gave no answer, which counts as denial (no answer: late)."
     assert told["What the guards said"] == expected
+
+
+def test_each_of_several_folds_has_its_answer() -> None:
+    slow = dataclasses.replace(FOLD, action="rate", rate_pps=100)
+    both = dict(tell(FINDING, [slow, FOLD], plan=PLAN, judged=[(slow, ALLOWED), (FOLD, ALLOWED)]))
+    one = dict(tell(FINDING, [slow, FOLD], plan=PLAN, judged=[(slow, ALLOWED), (FOLD, REFUSED)]))
+    assert both["What the guards said"] == "All 2 allowed by all 2 rules of floor and rego:base."
+    assert one["What the guards said"].startswith("Refused to drop 192.0.2.7: rego:base/aimed gave no answer")
+    assert one["What the guards said"].endswith("The other 1 is allowed.")
+    assert both["Blast radius"].startswith("On the traffic seen the first of them would touch 1 peer")
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -90,7 +100,14 @@ def test_every_pattern_has_words_of_its_own(pattern: str) -> None:
 def test_no_placeholder_is_left_unfilled(pattern: str) -> None:
     bare = dataclasses.replace(of(pattern), evidence=(), entities=(), techniques=())
     for finding in (of(pattern), bare):
-        assert not re.search(r"[{}]|None|\bnan\b|  ", explain(finding, [FOLD], receipts(), plan=PLAN, verdicts=REFUSED))
+        assert not re.search(
+            r"[{}]|None|\bnan\b|  ", explain(finding, [FOLD], receipts(), plan=PLAN, judged=[(FOLD, REFUSED)])
+        )
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_is_called_the_same_here_and_in_its_rule(pattern: str) -> None:
+    assert phrase(pattern).title == load_rules()[pattern].title
 
 
 def test_no_words_are_kept_for_patterns_that_nobody_detects() -> None:

@@ -50,6 +50,13 @@ def test_times_are_utc_and_those_outside_the_calendar_are_still_told() -> None:
     assert wording.clock(1_700_000_000_123_456_789) == "22:13:20.123"
 
 
+def test_a_period_tells_the_second_date_only_when_it_is_another() -> None:
+    first, day = 1_700_000_000_000_000_000, 86_400_000_000_000
+    assert wording.period(first, first + 12_000_000_000) == "2023-11-14 22:13:20.000 to 22:13:32.000 UTC (12 s)"
+    assert wording.period(first, first + day) == "2023-11-14 22:13:20.000 to 2023-11-15 22:13:20.000 UTC (1 d)"
+    assert wording.period(-5_000_000_000, first).startswith("-5.000000 s since 1970 to 2023")
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [

@@ -29,6 +29,10 @@ from loomidi.ionic.errors import BadPlan
 _FOLDS_TOLD = 3  # the rest is counted: a finding with many sources has many folds of the same kind
 
 
+_VERBS = {"rate": "slow down", "scale": "scale out"}  # the other actions are verbs already
+Judged = tuple[FoldSpec, Sequence[Verdict]]
+
+
 class Part(NamedTuple):
     """One heading with its sentences."""
 
@@ -42,10 +46,10 @@ def explain(
     receipts: Sequence[Receipt] = (),
     *,
     plan: Plan | None = None,
-    verdicts: Sequence[Verdict] = (),
+    judged: Sequence[Judged] = (),
 ) -> str:
     """The whole story as text, one line `heading: sentences` for each part."""
-    parts = tell(finding, folds, receipts, plan=plan, verdicts=verdicts)
+    parts = tell(finding, folds, receipts, plan=plan, judged=judged)
     return "\n".join(f"{part.heading}: {part.text}" for part in parts)
 
 
@@ -55,11 +59,12 @@ def tell(
     receipts: Sequence[Receipt] = (),
     *,
     plan: Plan | None = None,
-    verdicts: Sequence[Verdict] = (),
+    judged: Sequence[Judged] = (),
 ) -> tuple[Part, ...]:
     """The story in parts. Folds are those proposed for this finding, receipts oldest first.
 
-    What is not given but stands in the receipts (the plan, its fold, the verdicts of its approval) is taken from there.
+    `plan` is that of the first fold, `judged` holds folds with what the guards said about each. What is not given but
+    stands in the receipts (the plan, its fold, the verdicts of its approval) is taken from there.
     """
     words = phrase(finding.pattern)
     plan = plan or _receipted(receipts)
@@ -71,8 +76,8 @@ def tell(
         Part("ATT&CK", wording.listing([technique(name) for name in finding.techniques], 9)),
         Part("Why it matters", words.why),
         Part("What would be done" if intended else "What was decided", _remedies(folds)),
-        Part("Blast radius", _reach(plan.blast_radius) if plan else ""),
-        Part("What the guards said", _guards(verdicts or _approved(receipts))),
+        Part("Blast radius", _reach(plan.blast_radius, len(folds)) if plan else ""),
+        Part("What the guards said", _guards(judged or [(fold, _approved(receipts)) for fold in folds[:1]])),
         Part("What was done", " ".join(_step(receipt) for receipt in receipts)),
         Part("How it is undone", _undo(folds)),
     )
@@ -134,10 +139,13 @@ def packets(match: Match) -> str:
     return " ".join(words)
 
 
-def _reach(radius: BlastRadius) -> str:
+def _reach(radius: BlastRadius, folds: int) -> str:
+    if not radius.peers:
+        return "It cuts no traffic."
     hosts = wording.plural(radius.peers, "peer")
     cut = f"{wording.plural(radius.flows, 'flow')}, {wording.plural(radius.packets, 'packet')}"
-    told = f"On the traffic seen it would touch {hosts}: {cut}, {wording.octets_exactly(radius.octets)}"
+    which = "the first of them" if folds > 1 else "it"
+    told = f"On the traffic seen {which} would touch {hosts}: {cut}, {wording.octets_exactly(radius.octets)}"
     told += f", {radius.share_of_octets:.1%} of all octets."
     if radius.bystanders:
         told += f" Bystanders: {bystanders(radius)}."
@@ -155,15 +163,29 @@ def bystanders(radius: BlastRadius) -> str:
     return told.replace(" and ", " and at least ", 1) if len(named) >= MOST_NAMED else told
 
 
-def _guards(verdicts: Sequence[Verdict]) -> str:
-    if not verdicts:
+def _guards(judged: Sequence[Judged]) -> str:
+    """Who allowed; for each fold that was refused, by which rule and why."""
+    asked = [(fold, verdicts) for fold, verdicts in judged if verdicts]
+    if not asked:
         return ""
-    against = [verdict for verdict in verdicts if verdict.allow is not True]
-    if not against:
-        guards = wording.listing(list(dict.fromkeys(wording.printable(v.guard) for v in verdicts)), 9)
-        return f"Allowed by all {wording.plural(len(verdicts), 'rule')} of {guards}."
-    reasons = "; ".join(f"{wording.printable(v.guard)}/{wording.printable(v.rule)} {_answer(v)}" for v in against)
-    return f"Refused: {reasons}."
+    refused = [(fold, [v for v in verdicts if v.allow is not True]) for fold, verdicts in asked]
+    refused = [(fold, against) for fold, against in refused if against]
+    what = "Allowed" if len(asked) == 1 else f"All {len(asked)} allowed"
+    guards = wording.listing(list(dict.fromkeys(wording.printable(v.guard) for v in asked[0][1])), 9)
+    if not refused:
+        return f"{what} by all {wording.plural(len(asked[0][1]), 'rule')} of {guards}."
+    told = [
+        f"Refused to {_VERBS.get(fold.action, fold.action)} {wording.name(fold.target)}: {_against(against)}."
+        for fold, against in refused
+    ]
+    rest = len(asked) - len(refused)
+    return " ".join(
+        [*told[:_FOLDS_TOLD], *([f"The other {rest} {'is' if rest == 1 else 'are'} allowed."] if rest else [])]
+    )
+
+
+def _against(verdicts: Sequence[Verdict]) -> str:
+    return "; ".join(f"{wording.printable(v.guard)}/{wording.printable(v.rule)} {_answer(v)}" for v in verdicts)
 
 
 def _answer(verdict: Verdict) -> str:

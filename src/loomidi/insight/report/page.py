@@ -13,11 +13,12 @@ from pathlib import Path
 
 from loomidi.contracts.records import Finding
 from loomidi.insight import wording
-from loomidi.insight.explain import phrase, technique, tell
+from loomidi.insight.explain import phrase, technique
 from loomidi.insight.explain.telling import remedy
 from loomidi.insight.report import drawing
 from loomidi.insight.report.picture import picture
 from loomidi.insight.report.records import SEVERITIES, FlowTotals, ProposedFold, Report
+from loomidi.insight.report.stories import story
 from loomidi.insight.report.text import reach, yaml
 
 _HERE = Path(__file__).parent
@@ -122,13 +123,7 @@ def _findings(report: Report) -> str:
 
 
 def _story(finding: Finding, proposed: Sequence[ProposedFold], is_open: bool) -> str:
-    best = proposed[0] if proposed else None
-    told = tell(
-        finding,
-        [one.fold for one in proposed],
-        plan=best.plan if best else None,
-        verdicts=best.verdicts if best else (),
-    )
+    told = story(finding, proposed)
     parts = "".join(f"<dt>{_text(part.heading)}</dt><dd>{_text(part.text)}</dd>" for part in told)
     rows: list[list[Cell]] = [
         [

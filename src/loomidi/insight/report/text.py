@@ -16,9 +16,10 @@ from rich.text import Text
 
 from loomidi.contracts.records import BlastRadius, Finding, Severity
 from loomidi.insight import wording
-from loomidi.insight.explain import phrase, tell
+from loomidi.insight.explain import phrase
 from loomidi.insight.explain.telling import bystanders, remedy
 from loomidi.insight.report.records import SEVERITIES, ProposedFold, Report
+from loomidi.insight.report.stories import story
 
 STYLES = {
     Severity.CRITICAL: "bold white on red",
@@ -54,9 +55,7 @@ def _headline(report: Report, console: Console) -> RenderableType:
         ("octets", Text(wording.octets_exactly(flows.octets))),
     ]
     if flows.count:
-        length = wording.span(flows.first_ns, flows.last_ns)
-        ends = (wording.moment(flows.first_ns), wording.moment(flows.last_ns))
-        rows.insert(1, ("time", Text(f"{ends[0]}  to  {ends[1]}  ({length})")))
+        rows.insert(1, ("time", Text(wording.period(flows.first_ns, flows.last_ns))))
         shares = (f"{name} {totals.packets / max(flows.packets, 1):.1%}" for name, totals in report.protocols.items())
         rows.append(("packets by", Text(", ".join(shares))))
         rows.append(("traffic", _traffic(report, console)))
@@ -127,13 +126,7 @@ def _story(finding: Finding, proposed: Sequence[ProposedFold], console: Console)
         (phrase(finding.pattern).title, "bold"),
         f"  {_subject(finding)}",
     )
-    best = proposed[0] if proposed else None
-    told = tell(
-        finding,
-        [one.fold for one in proposed],
-        plan=best.plan if best else None,
-        verdicts=best.verdicts if best else (),
-    )
+    told = story(finding, proposed)
     rows: list[tuple[str, RenderableType]] = [
         ("what was seen", Text(f"{phrase(finding.pattern).seen}.")),
         ("when", Text(f"{wording.moment(finding.first_ns)}, {wording.span(finding.first_ns, finding.last_ns)}")),
