@@ -61,7 +61,7 @@ wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
 	@ls dist/*.whl
 
 fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
-	@$(MAKE) -s -C bpf fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
+	@bpf/fuzz/run.sh $(FUZZ_SECONDS)
 
 lock: ## renew the locks from pyproject.toml (needs uv)
 	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench"; do \
