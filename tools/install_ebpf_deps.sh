@@ -3,7 +3,8 @@
 #
 #   tools/install_ebpf_deps.sh           install what is missing (root)
 #   tools/install_ebpf_deps.sh --check   print what is missing, one package a line; exit 1 when something required is
-#   tools/install_ebpf_deps.sh --all     install the optional tools too (nmap, hping3: extra attacks for `loomidi demo`; clang-format for `make check`)
+#   tools/install_ebpf_deps.sh --all     install the optional tools too (nmap, hping3: extra attacks for `loomidi demo`; clang-format for `make check`,
+#                                        libclang-rt-dev for `make fuzz`)
 set -eu
 
 # package = what shows that it is there; a path, or a command on PATH
@@ -28,17 +29,24 @@ OPTIONAL='
 nmap=nmap
 hping3=hping3
 clang-format=clang-format
+libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
 '
 
 present() {
     case $1 in
-    /*) [ -e "$1" ] ;;
+    /*)
+        # shellcheck disable=SC2086
+        set -- $1 # a pattern stands for the first file that fits
+        [ -e "$1" ]
+        ;;
     *) PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
 
 missing() {
+    set -f
     for line in $1; do
+        set +f
         present "${line#*=}" || printf '%s\n' "${line%%=*}"
     done
 }
@@ -64,7 +72,7 @@ case $mode in
     exit 1
     ;;
 *)
-    sed -n '2,6s/^# \{0,1\}//p' "$0"
+    sed -n '2,7s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
