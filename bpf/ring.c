@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LM_API __attribute__((visibility("default")))
+#include <loomidi/wire.h>
+
+#include "meter.h"
+
 #define LM_RING_BUSY (1U << 31)
 #define LM_RING_DISCARD (1U << 30)
 #define LM_RING_HEADER 8U
@@ -15,6 +18,7 @@
 LM_API int64_t lm_ring_read(uint64_t *consumer, const uint64_t *producer, const uint8_t *data, uint64_t size,
 			    uint32_t record, uint8_t *out, uint32_t room);
 LM_API void lm_set_bits(uint32_t *word, uint32_t bits);
+LM_API int lm_meter_absorb_records(struct lm_meter *m, const struct lm_record *records, uint32_t n, int64_t offset_ns);
 
 /*
  * Copies up to `room` records of `record` octets each to out and frees them in the ring. Returns how many; records of
@@ -47,4 +51,17 @@ int64_t lm_ring_read(uint64_t *consumer, const uint64_t *producer, const uint8_t
 void lm_set_bits(uint32_t *word, uint32_t bits)
 {
 	__atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
+}
+
+/* lm_meter_absorb for records as the kernel's flow tables and its ring hold them. 0 or -errno. */
+int lm_meter_absorb_records(struct lm_meter *m, const struct lm_record *records, uint32_t n, int64_t offset_ns)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		int status =
+			lm_meter_absorb(m, &records[i].key, &records[i].flow, 1, 1, sizeof(struct lm_flow), offset_ns);
+
+		if (status)
+			return status;
+	}
+	return 0;
 }

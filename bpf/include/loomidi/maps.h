@@ -9,13 +9,22 @@
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
+#include <loomidi/flow.h>
 #include <loomidi/wire.h>
 
+#define LM_TURN(x) ((x) << 32 | (x) >> 32) /* the octets that differ, of addresses, come last */
 #define LM_OUTLINE static __attribute__((noinline))
 
 struct lm_env; /* nothing to hand around in the kernel */
 
 const volatile struct lm_tunables lm_tunables = {.cpus = 1};
+
+/* What one CPU keeps for itself. */
+struct lm_local {
+	__u64 tick; /* jiffies at which tick_ns was read */
+	__u64 tick_ns;
+	struct lm_record record;
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -35,8 +44,8 @@ struct {
 struct lm_flow_table {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
-	__type(key, struct lm_key);
-	__type(value, struct lm_flow);
+	__type(key, __u64); /* lm_fingerprint; the key itself is compared in the value */
+	__type(value, struct lm_record);
 };
 
 struct {
@@ -97,7 +106,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct lm_flow_event);
+	__type(value, struct lm_local);
 } lm_scratch SEC(".maps");
 
 LM_INLINE void lm_atomic_add(__u64 *to, __u64 n)
@@ -120,9 +129,23 @@ LM_INLINE __u64 lm_now(const struct lm_packet *p)
 	return lm_tunables.clock_from_meta ? p->at_ns : bpf_ktime_get_ns();
 }
 
+/* Good to a tick, as the coarse clock of the kernel, for a fifth of its price: read once a tick, kept per CPU. */
 LM_INLINE __u64 lm_now_coarse(const struct lm_packet *p)
 {
-	return lm_tunables.clock_from_meta ? p->at_ns : bpf_ktime_get_coarse_ns();
+	__u64 tick = bpf_jiffies64();
+	struct lm_local *local;
+	__u32 zero = 0;
+
+	if (lm_tunables.clock_from_meta)
+		return p->at_ns;
+	local = bpf_map_lookup_elem(&lm_scratch, &zero);
+	if (!local)
+		return bpf_ktime_get_ns();
+	if (local->tick != tick) {
+		local->tick = tick;
+		local->tick_ns = bpf_ktime_get_ns();
+	}
+	return local->tick_ns;
 }
 
 LM_INLINE struct lm_control *lm_control_of(struct lm_env *env)
@@ -174,51 +197,78 @@ LM_INLINE void *lm_flow_table_of(__u32 table)
 	return bpf_map_lookup_elem(&lm_flows, &slot);
 }
 
+/*
+ * 64 bits for a key: a multilinear hash, whose multiplications do not wait for each other; far cheaper than the kernel's
+ * hash of 48 octets. Keys that meet in it are told apart in lm_flow_find, and the second one goes through the ring.
+ */
+LM_INLINE __u64 lm_fingerprint(const struct lm_key *key)
+{
+	const lm_word *w = (const void *)key;
+	__u64 h = lm_tunables.seed;
+
+	h += LM_TURN(w[0]) * 0x9e3779b97f4a7c15ULL + LM_TURN(w[1]) * 0xbf58476d1ce4e5b9ULL;
+	h += LM_TURN(w[2]) * 0x94d049bb133111ebULL + LM_TURN(w[3]) * 0xd6e8feb86659fd93ULL;
+	h ^= h >> 29;
+	h += w[4] * 0xff51afd7ed558ccdULL + w[5] * 0xc4ceb9fe1a85ec53ULL;
+	h = (h ^ lm_tunables.seed) * 0xe7037ed1a0b428dbULL;
+	return h ^ h >> 32;
+}
+
+LM_INLINE int lm_key_differs(const struct lm_key *a, const struct lm_key *b)
+{
+	const lm_word *x = (const void *)a, *y = (const void *)b;
+
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]) |
+		(x[5] ^ y[5])) != 0;
+}
+
 LM_INLINE struct lm_flow *lm_flow_find(struct lm_env *env, __u32 table, const struct lm_key *key)
 {
 	void *flows = lm_flow_table_of(table);
+	__u64 fingerprint = lm_fingerprint(key);
+	struct lm_record *record = flows ? bpf_map_lookup_elem(flows, &fingerprint) : 0;
 
-	return flows ? bpf_map_lookup_elem(flows, key) : 0;
+	return record && !lm_key_differs(&record->key, key) ? &record->flow : 0;
 }
 
-LM_INLINE int lm_flow_put(struct lm_env *env, __u32 table, const struct lm_key *key, const struct lm_flow *flow)
-{
-	void *flows = lm_flow_table_of(table);
-
-	return flows ? (int)bpf_map_update_elem(flows, key, flow, BPF_NOEXIST) : -1;
-}
-
-LM_INLINE struct lm_flow_event *lm_scratch_of(struct lm_env *env)
+LM_INLINE struct lm_flow *lm_scratch_of(struct lm_env *env)
 {
 	__u32 zero = 0;
+	struct lm_local *local = bpf_map_lookup_elem(&lm_scratch, &zero);
 
-	return bpf_map_lookup_elem(&lm_scratch, &zero);
+	return local ? &local->record.flow : 0;
 }
 
-/* The records ring is read at every drain: no packet pays for a wake-up. */
-LM_OUTLINE int lm_record_overflow(struct lm_env *env, const struct lm_key *key)
+/* Keeps the flow in lm_scratch_of: in the table, else through the ring. Returns where its packet ended. */
+LM_OUTLINE int lm_flow_keep(struct lm_env *env, __u32 table, const struct lm_key *key)
 {
-	struct lm_flow_event *scratch = lm_scratch_of(env);
+	void *flows = lm_flow_table_of(table);
+	__u64 fingerprint = lm_fingerprint(key);
+	__u32 zero = 0;
+	struct lm_local *local = bpf_map_lookup_elem(&lm_scratch, &zero);
 
-	if (!scratch)
-		return -1;
-	scratch->event = LM_EVENT_FLOW;
-	scratch->key = *key;
-	return (int)bpf_ringbuf_output(&lm_records, scratch, sizeof(*scratch), BPF_RB_NO_WAKEUP);
+	if (!local)
+		return LM_OVERFLOW_LOST;
+	local->record.key = *key;
+	if (flows && !bpf_map_update_elem(flows, &fingerprint, &local->record, BPF_NOEXIST))
+		return LM_ACCOUNTED;
+	/* Read at every drain: no packet pays for a wake-up. */
+	if (bpf_ringbuf_output(&lm_records, &local->record, sizeof(local->record), BPF_RB_NO_WAKEUP))
+		return LM_OVERFLOW_LOST;
+	return LM_OVERFLOWED;
 }
 
+/* Hands over a flow that ended, for `end`. Not 0 when the ring is full. */
 LM_OUTLINE int lm_record_split(struct lm_env *env, const struct lm_key *key, struct lm_flow *flow, __u8 end)
 {
-	struct lm_flow_event *event = bpf_ringbuf_reserve(&lm_records, sizeof(*event), 0);
+	struct lm_record *record = bpf_ringbuf_reserve(&lm_records, sizeof(*record), 0);
 
-	if (!event)
+	if (!record)
 		return -1;
-	event->event = LM_EVENT_FLOW;
-	event->pad = 0;
-	event->key = *key;
-	__builtin_memcpy(&event->flow, flow, sizeof(*flow));
-	event->flow.end = end;
-	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	record->key = *key;
+	__builtin_memcpy(&record->flow, flow, sizeof(*flow));
+	record->flow.end = end;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -240,12 +290,10 @@ LM_INLINE void lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, con
 
 	if (!suspect)
 		return;
-	suspect->event = LM_EVENT_SUSPECT;
 	suspect->causes = causes;
 	suspect->at_ns = charge->at_ns;
 	suspect->tuple = charge->tuple;
 	suspect->kind = kind;
-	suspect->pad = 0;
 	suspect->seen = *seen;
 	bpf_ringbuf_submit(suspect, BPF_RB_FORCE_WAKEUP);
 }

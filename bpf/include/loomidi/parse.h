@@ -86,14 +86,64 @@ LM_INLINE int lm_settle(struct lm_cursor *c)
 }
 #endif
 
+/*
+ * Loads of any alignment. BPF: one instruction, which the verifier allows where the machine does (as any program that
+ * reads struct iphdr in a packet); user space: memcpy, which the compiler makes one instruction of.
+ */
+LM_INLINE __u16 lm_load16(const __u8 *p)
+{
+#ifdef __bpf__
+	return *(const __u16 *)(const void *)p;
+#else
+	__u16 x;
+
+	__builtin_memcpy(&x, p, sizeof(x));
+	return x;
+#endif
+}
+
+LM_INLINE __u32 lm_load32(const __u8 *p)
+{
+#ifdef __bpf__
+	return *(const __u32 *)(const void *)p;
+#else
+	__u32 x;
+
+	__builtin_memcpy(&x, p, sizeof(x));
+	return x;
+#endif
+}
+
+LM_INLINE __u64 lm_load64(const __u8 *p)
+{
+#ifdef __bpf__
+	return *(const __u64 *)(const void *)p;
+#else
+	__u64 x;
+
+	__builtin_memcpy(&x, p, sizeof(x));
+	return x;
+#endif
+}
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LM_BIG16(x) __builtin_bswap16(x)
+#define LM_BIG32(x) __builtin_bswap32(x)
+#define LM_MAPPED_LO(x) ((__u64)(x) << 32 | 0xffff0000U)
+#else
+#define LM_BIG16(x) (x)
+#define LM_BIG32(x) (x)
+#define LM_MAPPED_LO(x) (0xffff00000000ULL | (x))
+#endif
+
 LM_INLINE __u16 lm_be16(const __u8 *p)
 {
-	return (__u16)((p[0] << 8) | p[1]);
+	return LM_BIG16(lm_load16(p));
 }
 
 LM_INLINE __u32 lm_be32(const __u8 *p)
 {
-	return ((__u32)p[0] << 24) | ((__u32)p[1] << 16) | ((__u32)p[2] << 8) | p[3];
+	return LM_BIG32(lm_load32(p));
 }
 
 LM_INLINE int lm_has(const struct lm_cursor *c, __u32 octets)
@@ -103,12 +153,8 @@ LM_INLINE int lm_has(const struct lm_cursor *c, __u32 octets)
 
 LM_INLINE struct lm_addr lm_mapped(const __u8 *p)
 {
-	struct lm_addr a = {0, 0};
-	__u8 *to = (__u8 *)&a;
+	struct lm_addr a = {0, LM_MAPPED_LO(lm_load32(p))};
 
-	to[10] = 0xff;
-	to[11] = 0xff;
-	__builtin_memcpy(to + 12, p, 4);
 	return a;
 }
 
@@ -245,8 +291,10 @@ LM_INLINE int lm_parse_ipv6(struct lm_cursor *c, struct lm_packet *p, __u32 room
 	p->ip_version = 6;
 	p->ip_octets = payload ? payload + 40 : room; /* 0: jumbogram or segmentation offload */
 	p->header_octets = 40;
-	__builtin_memcpy(&p->source, ip + 8, 16);
-	__builtin_memcpy(&p->destination, ip + 24, 16);
+	p->source.hi = lm_load64(ip + 8);
+	p->source.lo = lm_load64(ip + 16);
+	p->destination.hi = lm_load64(ip + 24);
+	p->destination.lo = lm_load64(ip + 32);
 	next = ip[6];
 	c->at += 40;
 	for (int i = 0; i < LM_EXTENSION_MAX; i++) {

@@ -158,10 +158,9 @@ LM_INLINE void lm_watch_flow(struct lm_env *env, struct lm_flow *f, const struct
 /* 7 */
 LM_INLINE int lm_account(struct lm_env *env, const struct lm_packet *p, const struct lm_control *control)
 {
-	struct lm_flow_event *scratch;
 	struct lm_flow *f;
 	struct lm_key key;
-	int from_high = lm_key_of(p, &key), fresh = 0, reason = LM_ACCOUNTED;
+	int from_high = lm_key_of(p, &key), fresh = 0;
 
 	f = lm_flow_find(env, control->table, &key);
 	if (f) {
@@ -171,20 +170,17 @@ LM_INLINE int lm_account(struct lm_env *env, const struct lm_packet *p, const st
 		if (end && !lm_record_split(env, &key, f, end))
 			lm_flow_restart(f, p, from_high, end);
 	} else {
-		scratch = lm_scratch_of(env);
-		if (!scratch)
+		f = lm_scratch_of(env);
+		if (!f)
 			return LM_OVERFLOW_LOST;
 		fresh = 1;
-		f = &scratch->flow;
 		__builtin_memset(f, 0, sizeof(*f));
 		lm_flow_start(f, p, from_high);
 	}
 	lm_flow_add(f, p, from_high, &control->flow);
 	if (control->enabled & LM_WATCHING)
 		lm_watch_flow(env, f, p, fresh, control);
-	if (fresh && lm_flow_put(env, control->table, &key, f))
-		reason = lm_record_overflow(env, &key) ? LM_OVERFLOW_LOST : LM_OVERFLOWED;
-	return reason;
+	return fresh ? lm_flow_keep(env, control->table, &key) : LM_ACCOUNTED;
 }
 
 /* The whole life of a packet; `parsed` is 0 or -reason. Counts it once and returns LM_DROP or LM_PASS. */

@@ -273,6 +273,7 @@ struct lm_tunables {
 	__u32 frags;	       /* frames may be in several buffers: ask for the length */
 	__u32 cpus;	       /* possible CPUs: table t of CPU c is in slot t * cpus + c */
 	__u32 pad;
+	__u64 seed; /* of the flow tables' keys: nobody outside can make them collide */
 };
 
 /* Short-window counters of one source address, or of one service (destination, port, protocol). */
@@ -318,24 +319,16 @@ enum lm_cause {
 	LM_CAUSE_OCTETS = 16,
 };
 
-enum lm_event_kind {
-	LM_EVENT_SUSPECT = 1,
-	LM_EVENT_FLOW = 2, /* a finished or overflowed flow record follows */
-};
-
 struct lm_suspect {
-	__u32 event;  /* LM_EVENT_SUSPECT */
-	__u32 causes; /* enum lm_cause bits */
 	__u64 at_ns;
 	struct lm_tuple tuple; /* of the crossing packet */
+	__u32 causes;	       /* enum lm_cause bits */
 	__u32 kind;	       /* enum lm_watch_kind */
-	__u32 pad;
 	struct lm_watch_state seen;
 };
 
-struct lm_flow_event {
-	__u32 event; /* LM_EVENT_FLOW */
-	__u32 pad;
+/* A flow with its key: what the kernel's flow tables hold and what the records ring carries. */
+struct lm_record {
 	struct lm_key key;
 	struct lm_flow flow;
 };
@@ -357,6 +350,6 @@ struct lm_meta {
 #define LM_MAP_WATCH "lm_watch"
 #define LM_MAP_EVENTS "lm_events"   /* ring: suspects, nothing else, so that no flood of records hides one */
 #define LM_MAP_RECORDS "lm_records" /* ring: flows that were split off or did not fit */
-#define LM_MAP_SCRATCH "lm_scratch" /* one flow event per CPU: too big for the stack */
+#define LM_MAP_SCRATCH "lm_scratch" /* per CPU: a flow that is too big for the stack, a clock */
 
 #endif

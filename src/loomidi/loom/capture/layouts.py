@@ -217,7 +217,7 @@ class Control(ctypes.Structure):
 class Tunables(ctypes.Structure):
     """Constants set before load."""
 
-    _fields_ = [("clock_from_meta", u32), ("frags", u32), ("cpus", u32), ("pad", u32)]
+    _fields_ = [("clock_from_meta", u32), ("frags", u32), ("cpus", u32), ("pad", u32), ("seed", u64)]
 
 
 class WatchKey(ctypes.Structure):
@@ -246,20 +246,18 @@ class Suspect(ctypes.Structure):
     """Event of the events ring."""
 
     _fields_ = [
-        ("event", u32),
-        ("causes", u32),
         ("at_ns", u64),
         ("tuple", Tuple),
+        ("causes", u32),
         ("kind", u32),
-        ("pad", u32),
         ("seen", WatchState),
     ]
 
 
-class FlowEvent(ctypes.Structure):
-    """Event of the records ring."""
+class Record(ctypes.Structure):
+    """A flow with its key: in the kernel's flow tables and in the records ring."""
 
-    _fields_ = [("event", u32), ("pad", u32), ("key", Key), ("flow", Flow)]
+    _fields_ = [("key", Key), ("flow", Flow)]
 
 
 class Meta(ctypes.Structure):
@@ -285,7 +283,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lm_watch_key": WatchKey,
     "lm_watch_state": WatchState,
     "lm_suspect": Suspect,
-    "lm_flow_event": FlowEvent,
+    "lm_record": Record,
     "lm_meta": Meta,
 }
 

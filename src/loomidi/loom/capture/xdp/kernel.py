@@ -188,15 +188,12 @@ class KernelShield(TableShield):
         return tables[old * cpus : (old + 1) * cpus]
 
     def _absorb_ring(self, flows: FlowTable) -> None:
-        ring = self._ring(layouts.RECORDS, layouts.FlowEvent, _TAKE)
-        octets = ctypes.sizeof(layouts.FlowEvent)
-        key, flow = layouts.FlowEvent.key, layouts.FlowEvent.flow
+        ring = self._ring(layouts.RECORDS, layouts.Record, _TAKE)
         while True:
             buffer, count = ring.read()
             if not count:
                 return
-            for at in range(ctypes.addressof(buffer), ctypes.addressof(buffer) + count * octets, octets):
-                flows.absorb_at(at + key.offset, at + flow.offset, (1, 1, flow.size), self.offset_ns)
+            flows.absorb_records(ctypes.addressof(buffer), count, self.offset_ns)
 
     def _absorb_table(self, flows: FlowTable, table: bpf.Map) -> None:
         if self._buffers is None:
@@ -204,8 +201,7 @@ class KernelShield(TableShield):
             self._buffers = make(_TAKE * table.key_octets), make(_TAKE * table.value_octets)
         keys, values = self._buffers
         for count in table.take(keys, values, _TAKE):
-            shape = (count, 1, table.value_octets)
-            flows.absorb_at(ctypes.addressof(keys), ctypes.addressof(values), shape, self.offset_ns)
+            flows.absorb_records(ctypes.addressof(values), count, self.offset_ns)
 
 
 def _records(

@@ -98,6 +98,11 @@ class Object:
                 return
             at = ctypes.c_void_p(self._lib.bpf_object__next_map(self._object, at))
 
+    def unpin(self, names: Sequence[str]) -> None:
+        """Let maps that ask to be pinned by name be private to this load."""
+        for name in names:
+            self._check(self._lib.bpf_map__set_pin_path(self._map(name), None), f"pin path of {name}")
+
     def load(self) -> None:
         """Create maps, verify programs. Raises EnvironmentLacks with the kernel's or libbpf's last words."""
         self._check(self._lib.bpf_object__load(self._object), "load")

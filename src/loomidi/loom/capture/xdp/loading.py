@@ -3,9 +3,11 @@
 Called by `attaching`. In: `ShieldSettings`. Out: `Loaded`, which owns descriptors. Leaves attaching to `attaching`.
 """
 
+import ctypes
 import dataclasses
 import functools
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ TC = "lm_shield_tc"
 _FRAGS = 1 << 5  # BPF_F_XDP_HAS_FRAGS
 _PERCPU = (5, 6)  # hash, array
 _LEAST_FLOWS = 64
+_FINGERPRINT = 8  # octets
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def _load(program: str, settings: ShieldSettings, *, frags: bool) -> Loaded:
                 layouts.RECORDS: settings.record_ring,
             }
         )
-        opened.constants(bytes(layouts.Tunables(settings.clock_from_meta, frags, cpus)))
+        opened.constants(bytes(layouts.Tunables(settings.clock_from_meta, frags, cpus, seed=secrets.randbits(64))))
         opened.load()
         maps = {name: wrap(fd) for name, fd in opened.maps(layouts.MAPS).items()}
         loaded = Loaded(maps, [], opened.program(program))
@@ -135,13 +138,7 @@ def _fill(loaded: Loaded, settings: ShieldSettings, cpus: int) -> None:
         return
     share = max(_LEAST_FLOWS, -(-settings.max_flows // cpus)) if cpus > 1 else settings.max_flows
     for slot in range(2 * cpus):
-        key, value = (layouts.Key, layouts.Flow)
-        table = bpf.Map.create(layouts.FLOWS, *map(_octets, (key, value)), share)
+        table = bpf.Map.create(layouts.FLOWS, _FINGERPRINT, ctypes.sizeof(layouts.Record), share)
         loaded.tables.append(table)
         loaded.maps[layouts.FLOWS].update(slot.to_bytes(4, "little"), table.fd.to_bytes(4, "little"))
 
-
-def _octets(structure: type) -> int:
-    import ctypes
-
-    return ctypes.sizeof(structure)
