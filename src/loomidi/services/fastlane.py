@@ -261,8 +261,8 @@ class FastLane:
         plan = self._decider.plan(finding, fold)
         draft = Decision("", fold.target, fold.action, finding, fold, plan.id, "", finding.first_ns, seen_ns)
         try:
-            self._spare_known(plan)
             approval = self._decider.decide(plan)
+            self._spare_known(plan)
         except PlanRefused as refusal:
             return self._refused(plan, refusal, draft)
         if plan.mode is Mode.SHADOW:

@@ -5,7 +5,8 @@ In: a `Config` as JSON, then one order a line on standard input (its end ends th
 `ready`, for each decision (written after the act) and for each reply. Killing it is part of the tests: entries end
 without it.
 
-Orders: {"do": "undo", "target": ID}   {"do": "entries"}   {"do": "balance", "sources": [IP...]}
+Orders: {"do": "undo", "target": ID}   {"do": "explain", "target": ID}   {"do": "entries"}   {"do": "counters"}
+        {"do": "balance", "sources": [IP...]}
         {"do": "staged", "value": BOOL}   {"do": "floor", "source": IP}
 """
 
@@ -23,9 +24,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from loomidi.contracts import Match, Mode
+from loomidi.contracts import Match, Mode, Step
 from loomidi.contracts.ports import Deny, DenyState
 from loomidi.garden.graph import EntityGraph
+from loomidi.insight.explain import explain
 from loomidi.ionic.act import SqliteReceipts
 from loomidi.ionic.decide import Limits as Caps
 from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, reopen
@@ -48,6 +50,7 @@ class Config:
     xdp: str = "auto"  # rung: auto, native, generic, tc
     longest_ttl_s: float = 300.0
     most_active: int = 100_000  # trials stand against many sources at once
+    judge_s: float = 5.0  # between two judgements of the flows
     idle_s: float = 1.5  # flows end soon, so that the demo does not wait for them
     pinned: bool = False  # the shield outlives this process, as with `loomidi shield attach`
     cpu: int = -1  # pin to this CPU
@@ -91,15 +94,19 @@ class Defender:
         self.tally = Tally(FlowDetectors(FlowSettings(lateness_s=5.0, quiet_s=10.0)))
         self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self.ended = False
-        store = SqliteReceipts(Path(config.receipts))
+        self.store = store = SqliteReceipts(Path(config.receipts))
+        self.last: dict[str, Decision] = {}  # target -> what was last carried out against it
         settings = FastLaneSettings(
             mode=Mode(config.mode),
             protected=config.protected,
             limits=Caps(max_active=config.most_active),
             longest_ttl_s=config.longest_ttl_s,
+            judge_s=config.judge_s,
         )
         graph = EntityGraph()
-        self.lane = FastLane(self.shield, store, settings, flows=self.tally, graph=graph, observers=[_report])
+        self.lane = FastLane(
+            self.shield, store, settings, flows=self.tally, graph=graph, observers=[self._keep, _report]
+        )
 
     def work(self) -> None:
         """Say `ready`, then defend until standard input ends."""
@@ -125,6 +132,22 @@ class Defender:
             _say({"reply": ORDERS[order["do"]](self, order)})
         return False
 
+    def _keep(self, decision: Decision) -> None:
+        if decision.outcome == "applied":
+            self.last[decision.target] = decision
+
+    def explain(self, order: Order) -> Order:
+        """Why the last act against a target was done, in plain words."""
+        self.lane.flush()
+        decision = self.last[order["target"]]
+        assert decision.finding is not None
+        assert decision.fold is not None
+        return {"text": explain(decision.finding, [decision.fold], self.store.of(decision.plan_id))}
+
+    def counters(self, _: Order) -> Order:
+        """Packets by reason, now."""
+        return {"counters": {reason: packets for reason, (packets, _) in self.shield.counters().items()}}
+
     def undo(self, order: Order) -> Order:
         """Take back what stands against a target."""
         self.lane.undo(order["target"], "the demo shows that it can be taken back")
@@ -136,12 +159,26 @@ class Defender:
 
     def balance(self, order: Order) -> Order:
         """Every count there is, after the flows have been flushed. Traffic must have ended."""
+        while self.lane.busy:
+            self.lane.turn()  # a drain under way holds flows that nobody has counted
         for batch in self.shield.flush():
             self.tally.count(batch)
-        counts = {reason: packets for reason, (packets, _) in self.shield.counters().items()}
-        by_source = {source: self.tally.by_source[source] for source in order.get("sources", ())}
-        figures = self.lane.figures()
-        return {"counters": counts, "flow_packets": self.tally.packets, "by_source": by_source, "lane": figures}
+        wanted = set(order.get("sources", ()))
+        states = [state for state in self.shield.entries() if state.deny.match.source in wanted]
+        return {
+            "counters": self.counters({})["counters"],
+            "flow_packets": self.tally.packets,
+            "by_source": {source: self.tally.by_source[source] for source in wanted},
+            "dropped_by_source": sum(state.dropped for state in states) + self._dropped_before(wanted),
+            "lane": self.lane.figures(),
+        }
+
+    def _dropped_before(self, sources: set[str]) -> int:
+        """Drops of entries that were taken out, from the receipts of their end."""
+        self.lane.flush()
+        ends = [receipt for receipt in self.store.all() if receipt.step in (Step.UNDONE, Step.EXPIRED)]
+        ours = [receipt for receipt in ends if dict(receipt.inverse["match"]).get("source") in sources]
+        return sum(int(receipt.detail.get("dropped", 0)) for receipt in ours if not receipt.detail.get("restored"))
 
     def staged(self, order: Order) -> Order:
         """Whether a source is slowed before it is dropped."""
@@ -157,6 +194,8 @@ class Defender:
 
 ORDERS: dict[str, Callable[[Defender, Order], Order]] = {
     "undo": Defender.undo,
+    "explain": Defender.explain,
+    "counters": Defender.counters,
     "entries": Defender.entries,
     "balance": Defender.balance,
     "staged": Defender.staged,

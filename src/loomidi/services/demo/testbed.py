@@ -30,6 +30,7 @@ CLIENTS = tuple(f"192.0.2.{host}" for host in range(11, 19))
 CLIENTS6 = tuple(f"2001:db8:1::{host}" for host in range(11, 15))
 ATTACKERS = tuple(f"203.0.113.{host}" for host in range(11, 31))
 SPOOFED = "198.18.0.0/15"  # addresses that only forged frames carry; answers to them end in the attacker's room
+FORGED, TRIALS = "198.18.0.0/16", "198.19.0.0/16"  # its halves: the flood at random, and one address per trial
 SHIELD_MAC, ATTACKER_MAC, CLIENT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:66", "02:00:00:00:00:02"
 GRACE_S = 2.0  # what a child gets between being asked and being killed
 

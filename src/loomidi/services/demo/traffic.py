@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from loomidi.services.demo import benign, frames
-from loomidi.services.demo.testbed import SPOOFED
+from loomidi.services.demo.testbed import FORGED
 
 Order = dict[str, Any]
 
@@ -67,7 +67,7 @@ def _pace(due_ns: int) -> None:
 
 def forged_sources() -> Iterator[str]:
     """Addresses of the benchmarking range at random, without end, always the same order."""
-    chance, network = random.Random(7), ipaddress.ip_network(SPOOFED)
+    chance, network = random.Random(7), ipaddress.ip_network(FORGED)
     base = int(network.network_address)
     while True:
         yield str(ipaddress.IPv4Address(base + chance.randrange(1, network.num_addresses - 1)))
@@ -76,9 +76,10 @@ def forged_sources() -> Iterator[str]:
 def prepared(order: Order) -> tuple[list[bytes], bool]:
     """The frames of a flood order, and whether each goes out once only."""
     kind, source, target, port = order["kind"], order["source"], order["target"], int(order.get("port", 80))
+    count = int(order.get("frames", 4096))
     make: dict[str, Callable[[], list[bytes]]] = {
         "syn_flood": lambda: frames.syn_flood(source, target, port),
-        "spoofed_syn_flood": lambda: frames.spoofed_syn_flood(forged_sources(), target, port),
+        "spoofed_syn_flood": lambda: frames.spoofed_syn_flood(forged_sources(), target, port, count),
         "udp_flood": lambda: frames.udp_flood(source, target, port),
         "amplification": lambda: frames.amplification(order["reflectors"], target),
         "vertical_scan": lambda: frames.vertical_scan(source, target),

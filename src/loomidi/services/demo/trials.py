@@ -1,10 +1,11 @@
 """Repeated short floods, each from a fresh source: how long from the first packet, and from the decision, to the drop.
 
-Called by the story and by `bench/decision_to_drop.py`. In: a running attacker and defender. Out: `Trials`. What is stamped
-by whom, all on CLOCK_MONOTONIC of one machine: the first packet by the generator just before it hands the frame to the
-kernel; the decision by the lane when every guard has allowed it, before the entry is written; the first drop by the XDP
-program, in the entry, when it drops its first packet. While trials run the lane drops at once instead of slowing down
-first, so that the first hit of an entry is its first drop; a staged entry lets its burst (2 packets for a SYN flood) pass.
+Called by the story and by `bench/decision_to_drop.py`. In: a running attacker and defender. Out: `Trials`. What is
+stamped by whom, all on CLOCK_MONOTONIC of one machine: the first packet by the generator just before it hands the frame
+to the kernel; the decision by the lane when every guard has allowed it, before the entry is written; the first drop by
+the XDP program, in the entry, when it drops its first packet. While trials run the lane drops at once instead of
+slowing down first, so that the first hit of an entry is its first drop; a staged entry lets its burst (2 packets for a
+SYN flood) pass before.
 """
 
 import dataclasses
@@ -12,10 +13,9 @@ import ipaddress
 from collections.abc import Iterator
 
 from loomidi.services.demo.stage import Attacker, Defender, Message, Spread
-from loomidi.services.demo.testbed import WEB
+from loomidi.services.demo.testbed import TRIALS, WEB
 
 FLOOD_S, REST_S = 0.06, 0.01
-TRIAL_SOURCES = "198.19.0.0/16"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Trials:
 
 def fresh_sources(start: int, count: int) -> list[str]:
     """Addresses that no trial has used, from the `start`-th on."""
-    base = int(ipaddress.ip_network(TRIAL_SOURCES).network_address)
+    base = int(ipaddress.ip_network(TRIALS).network_address)
     return [str(ipaddress.IPv4Address(base + 1 + start + number)) for number in range(count)]
 
 
@@ -49,27 +49,27 @@ def run_trials(
     return _sorted_out(sent, entries, defender)
 
 
-def _sorted_out(sent: list[Message], entries: dict[str, Message], defender: Defender) -> Trials:
+def _sorted_out(trials: list[Message], entries: dict[str, Message], defender: Defender) -> Trials:
     decided = {d["target"]: d for d in defender.decisions if d["decision"] == "applied"}
     offset = defender.ready["offset_ns"]
-    rows = list(_blocked(sent, entries, decided))
+    rows = list(_blocked(trials, entries, decided))
     return Trials(
         decision_to_drop=Spread.of([entry["first_hit_ns"] - made["decided_ns"] for _, entry, made in rows]),
         first_packet_to_drop=Spread.of(
             [entry["first_hit_ns"] - offset - trial["first_ns"] for trial, entry, _ in rows]
         ),
         crossing_to_decision=Spread.of([made["decided_ns"] - made["seen_ns"] for _, _, made in rows]),
-        tried=len(sent),
-        unblocked=len(sent) - len(rows),
-        sent=sum(trial["sent"] for trial in sent),
-        sources=tuple(trial["source"] for trial in sent),
+        tried=len(trials),
+        unblocked=len(trials) - len(rows),
+        sent=sum(trial["sent"] for trial in trials),
+        sources=tuple(trial["source"] for trial in trials),
     )
 
 
 def _blocked(
-    sent: list[Message], entries: dict[str, Message], decided: dict[str, Message]
+    trials: list[Message], entries: dict[str, Message], decided: dict[str, Message]
 ) -> Iterator[tuple[Message, Message, Message]]:
-    for trial in sent:
+    for trial in trials:
         entry, made = entries.get(trial["source"]), decided.get(f"host/{trial['source']}")
         if entry and made and entry["first_hit_ns"]:
             yield trial, entry, made

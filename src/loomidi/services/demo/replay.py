@@ -1,0 +1,7 @@
+"""stub"""
+
+from loomidi.services.demo.story import Outcome, Telling
+
+
+def replayed(telling: Telling, trials: int) -> Outcome:
+    raise NotImplementedError
