@@ -86,7 +86,7 @@ def test_adopting_twice_is_adopting_once_also_after_another_restart() -> None:
 def test_entries_with_a_receipt_set_by_hand_or_dead_are_not_adopted() -> None:
     bench = a_bench()
     bench.engine.receipt_after(bench.engine.act_first(a_plan(), approved(a_plan())))
-    bench.shield.deny(Deny(Match("192.0.2.77"), "drop", 60.0))
+    bench.shield.deny(Deny(Match("192.0.2.77"), "drop", 600.0))
     brief = plan_for("192.0.2.78", "rate")
     bench.engine.act_first(brief, approved(brief))
     bench.clock.sleep(60)
