@@ -88,3 +88,11 @@ def test_later_fragments_are_counted_to_their_amplification(tmp_path):
 def test_floods_of_any_flags_without_connection_are_told(flags, tmp_path):
     (finding,) = replay(SCENARIOS["tcp_flag_flood"](packets=3000, flags=flags).packets, tmp_path)
     assert finding.pattern == "tcp_flag_flood"
+
+
+def test_a_mix_of_reflectors_is_told_once_for_each_service(tmp_path):
+    ports = (123, 389, 11211)
+    attacks = [SCENARIOS["amplification"](packets=800, reflectors=90, rate=400, port=port, seed=port) for port in ports]
+    found = replay(mixed(*attacks), tmp_path)
+    assert {finding.pattern for finding in found} == {"amplification"}
+    assert sorted(e.value for f in found for e in f.evidence if e.name == "source_port") == sorted(ports)

@@ -84,42 +84,38 @@ class BeaconDetector:
     def _beat(self, calls: Table) -> Hit | None:
         """The calls of one pair, in order of time."""
         rule = self._rule.thresholds
-        begun = calls["start"]
-        gaps = np.diff(begun) / 1e9
+        count = len(calls["start"])
+        gaps = np.diff(calls["start"]) / 1e9
         period = float(np.median(gaps))
-        span = float(begun[-1] - begun[0]) / 1e9
-        if period < rule["period_s"] or span < rule["span_s"]:
+        if period < rule["period_s"] or float(gaps.sum()) < rule["span_s"]:
             return None
         low, high = np.quantile(gaps, (0.2, 0.8))
         jitter = float(high - low) / period
         beats = np.maximum(np.round(gaps / period), 1.0)
         kept = float(np.mean(np.abs(gaps - beats * period) <= 0.4 * period))
         size = float(np.std(calls["sent"]) / max(float(np.mean(calls["sent"])), 1.0))
-        loose = jitter > rule["jitter"] and (jitter > rule["loose_jitter"] or len(begun) < rule["loose_calls"])
-        if loose or kept < rule["kept_share"] or size > rule["size_jitter"]:
+        loose = jitter > rule["jitter"]
+        unsteady = loose and (jitter > rule["loose_jitter"] or count < rule["loose_calls"])
+        if unsteady or kept < rule["kept_share"] or size > rule["size_jitter"]:
             return None
         evidence = (
-            Evidence("calls", len(begun), int(rule["calls"]), "", "conversations"),
+            Evidence("calls", count, int(rule["calls"]), "", "conversations"),
             Evidence("period", round(period, 3), None, "s", "median time between two calls"),
-            Evidence(
-                "jitter",
-                round(jitter, 3),
-                rule["loose_jitter" if jitter > rule["jitter"] else "jitter"],
-                "",
-                "spread of the gaps by their median",
-            ),
+            Evidence("jitter", round(jitter, 3), rule["loose_jitter" if loose else "jitter"], "", "spread of the gaps"),
             Evidence("kept_share", round(kept, 3), rule["kept_share"], "", "of the calls come on the beat"),
             Evidence("call_octets", round(float(np.mean(calls["sent"]))), None, "octets", "payload sent per call"),
         )
+        return self._hit(calls, evidence, min(count / rule["calls"], rule["loose_jitter"] / max(jitter, 0.01)))
+
+    def _hit(self, calls: Table, evidence: tuple[Evidence, ...], excess: float) -> Hit:
         source, destination = calls["source"][0].decode(), calls["destination"][0].decode()
         service = service_id(destination, int(calls["port"][0]), int(calls["protocol"][0]))
         local = inside(destination) or not inside(source)
-        excess = min(len(begun) / rule["calls"], rule["loose_jitter"] / max(jitter, 0.01))
         return Hit(
             "beaconing",
             f"{host_id(source)}|{service}",
             (host_id(source), service),
-            int(begun[0]),
+            int(calls["start"][0]),
             int(calls["last"].max()),
             evidence,
             max(excess, 1.0),

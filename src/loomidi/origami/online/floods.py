@@ -51,6 +51,7 @@ class Cell:
     ports: int = 0  # distinct destination ports
     source_ports: int = 0
     names: tuple[str, ...] = ()  # of the sources, when they are few
+    parts: tuple["Cell", ...] = ()  # by source port, the largest first (reflected traffic only)
 
     @property
     def seconds(self) -> float:
@@ -95,14 +96,14 @@ class FloodDetector:
         kind = rows.kind[at]
         target_hash = np.where(turn | (kind == Kind.REQUEST), rows.source_hash[at], rows.destination_hash[at])
         target = np.where(turn | (kind == Kind.REQUEST), rows.source[at], rows.destination[at])
-        key = joined(cut.window, target_hash, kind)
         packets = np.where(turned, rows.back_packets, rows.packets)[chosen]
         packets = np.where(rows.kind[chosen] == Kind.SYN, rows.flags["syn"][chosen], packets)
         part = cut.part(packets)
         source_port = np.where(turn, rows.port[at], rows.source_port[at])
+        reflector = np.where(kind == Kind.REFLECTED, source_port, 0)  # a cell for each reflected service
         port = np.where(turn, rows.source_port[at], rows.port[at])
         table: Table = {
-            "key": key,
+            "key": joined(cut.window, target_hash, kind, reflector),
             "window": cut.window,
             "target": target,
             "target_hash": target_hash,
@@ -130,7 +131,9 @@ class FloodDetector:
         places: dict[tuple[int, str], dict[Kind, Cell]] = {}
         for row in rows.tolist():
             where = (int(table["window"][row]), table["target"][row].decode())
-            places.setdefault(where, {})[Kind(int(table["kind"][row]))] = self._cell(table, row)
+            kind, cell = Kind(int(table["kind"][row])), self._cell(table, row)
+            cells = places.setdefault(where, {})
+            cells[kind] = _with_part(cells.get(kind), cell) if kind is Kind.REFLECTED else cell
         hits: list[Hit] = []
         for (_, target), cells in places.items():
             hits += self._judge_target(target, cells)
@@ -158,7 +161,12 @@ class FloodDetector:
         sources = int(self._sources.counts(key)[0])
         top = int(table["top"][row])
         return Cell(
-            **{name: int(table[name][row]) for name in ("packets", "octets", "back_octets", "flows", "first", "last")},
+            packets=int(table["packets"][row]),
+            octets=int(table["octets"][row]),
+            back_octets=int(table["back_octets"][row]),
+            flows=int(table["flows"][row]),
+            first=int(table["first"][row]),
+            last=int(table["last"][row]),
             source_port=top >> 16 & 0xFFFF,
             port=top & 0xFFFF,
             sources=sources,
@@ -171,10 +179,11 @@ class FloodDetector:
         if _is_group(target):
             return []
         readings = (
-            self._syn, self._reflected, self._unlisted, self._handshakes, self._requests, self._udp, self._icmp,
+            self._syn, self._unlisted, self._handshakes, self._requests, self._udp, self._icmp,
             self._strays, self._ip,
         )  # fmt: skip
-        return [hit for reading in readings if (hit := reading(target, cells)) is not None]
+        hits = [hit for reading in readings if (hit := reading(target, cells)) is not None]
+        return hits + self._reflected(target, cells)
 
     def _limit(self, target: str, kind: Kind, rate: float, floor: float) -> tuple[float, str]:
         """The rate to exceed: the floor or what this target is used to; then this window is learned."""
@@ -183,8 +192,8 @@ class FloodDetector:
         if rate >= floor / 4:
             self._baselines.learn(key, rate)
         if usual is None or usual[1] <= floor:
-            return floor, "limit"
-        return usual[1], f"this target is used to {usual[0]:.0f}"
+            return floor, ""
+        return usual[1], f"; this target is used to {usual[0]:.0f}"
 
     def _syn(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule, cell = self._rules["syn_flood"].thresholds, cells.get(Kind.SYN, Cell())
@@ -196,35 +205,44 @@ class FloodDetector:
         if cell.packets < rule["packets"] or rate < limit or share < rule["half_open_share"] or scan:
             return None
         evidence = (
-            Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts ({origin})"),
+            Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts {origin}"),
             Evidence("half_open_share", round(share, 3), rule["half_open_share"], "", "attempts never completed"),
         )
-        return _hit("syn_flood", target, cell, 6, evidence, rate / limit)
+        return _hit("syn_flood", target, cell, evidence, rate / limit, protocol=6)
 
-    def _reflected(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
+    def _reflected(self, target: str, cells: dict[Kind, Cell]) -> list[Hit]:
+        """Judged together, told for each service that takes a tenth of it."""
         rules = self._rules["amplification"]
         rule = rules.thresholds
         whole, tails = cells.get(Kind.REFLECTED), cells.get(Kind.FRAGMENT, Cell())
-        if whole is None or (tails.packets > 20 * whole.packets):
-            return None
+        if whole is None or tails.packets > 20 * whole.packets:
+            return []
         cell = _together(whole, tails)
         many = cell.sources >= rule["sources"]
         factor = rule["discovery_factor"] if cell.source_port in rules.discovery_ports else 1.0
         floor = factor * rule["rate"] if many else rule["few_rate"]
-        limit, origin = self._limit(target, Kind.REFLECTED, cell.rate, floor)
+        limit = self._limit(target, Kind.REFLECTED, cell.rate, floor)
         size = rule["mean_octets"] if many else rule["few_mean_octets"]
         asked = cells.get(Kind.UDP_TALK, Cell()).packets > cell.packets
-        if cell.packets < factor * rule["packets"] or cell.rate < limit or cell.mean < size or asked:
-            return None
-        name = rules.ports.get(cell.source_port, "reflector")
+        if cell.packets < factor * rule["packets"] or cell.rate < limit[0] or cell.mean < size or asked:
+            return []
+        first, *others = whole.parts
+        told = [(_together(first, tails), tails.packets), *((part, 0) for part in others)]
+        enough = [(part, later) for part, later in told if 10 * part.packets >= cell.packets]
+        return [self._reflected_hit(target, part, later, limit, size) for part, later in enough]
+
+    def _reflected_hit(self, target: str, cell: Cell, fragments: int, limit: tuple[float, str], size: float) -> Hit:
+        name = self._rules["amplification"].ports.get(cell.source_port, "reflector")
+        meaning = f"{name} answers{limit[1]}"
         evidence = [
-            Evidence("answer_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"{name} answers ({origin})"),
+            Evidence("answer_rate", round(cell.rate, 1), round(limit[0], 1), "packets/s", meaning),
             Evidence("mean_packet_octets", round(cell.mean), size, "octets", "size of an answer"),
             Evidence("source_port", cell.source_port, None, "", f"{name} servers answer from it and are often abused"),
         ]
-        if tails.packets:
-            evidence.append(Evidence("fragments", tails.packets, None, "packets", "later fragments of such answers"))
-        return _hit("amplification", target, cell, 17, tuple(evidence), cell.rate / limit)
+        if fragments:
+            evidence.append(Evidence("fragments", fragments, None, "packets", "later fragments of such answers"))
+        hit = _hit("amplification", target, cell, tuple(evidence), cell.rate / limit[0], protocol=17)
+        return dataclasses.replace(hit, actor=f"{hit.actor}|{cell.source_port}")
 
     def _unlisted(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         """Many sources with one source port that no list has: servers of one kind, answering."""
@@ -234,11 +252,11 @@ class FloodDetector:
         if not alike or cell.packets < rule["packets"] or cell.rate < limit or cell.mean < rule["mean_octets"]:
             return None
         evidence = (
-            Evidence("answer_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"one-way packets ({origin})"),
+            Evidence("answer_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"one-way packets {origin}"),
             Evidence("mean_packet_octets", round(cell.mean), rule["mean_octets"], "octets", "size of a packet"),
             Evidence("source_port", cell.source_port, None, "", "all sources send from the same port"),
         )
-        return _hit("amplification", target, cell, 17, evidence, cell.rate / limit, base=0.7)
+        return _hit("amplification", target, cell, evidence, cell.rate / limit, protocol=17, base=0.7)
 
     def _handshakes(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         """TCP reflection: servers answer forged SYNs."""
@@ -246,12 +264,12 @@ class FloodDetector:
         limit, origin = self._limit(target, Kind.SYN_ACK, cell.rate, rule["rate"])
         if cell.packets < rule["handshake_packets"] or cell.sources < rule["handshake_sources"] or cell.rate < limit:
             return None
-        meaning = f"connection answers that the target never asked for ({origin})"
+        meaning = f"connection answers that the target never asked for {origin}"
         evidence = (
             Evidence("syn_ack_rate", round(cell.rate, 1), round(limit, 1), "packets/s", meaning),
             Evidence("source_port", cell.source_port, None, "", "the port of the servers that answer"),
         )
-        return _hit("amplification", target, cell, 6, evidence, cell.rate / limit)
+        return _hit("amplification", target, cell, evidence, cell.rate / limit, protocol=6)
 
     def _requests(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         """Seen beside the reflector: one client asks little, again and again, and very much goes back to it."""
@@ -262,10 +280,18 @@ class FloodDetector:
             return None
         name = self._rules["amplification"].ports.get(cell.port, "service")
         evidence = (
-            Evidence("request_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"{name} requests ({origin})"),
+            Evidence("request_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"{name} requests {origin}"),
             Evidence("amplification_factor", round(ratio, 1), rule["request_ratio"], "", "octets back per octet asked"),
         )
-        return _hit("amplification", target, dataclasses.replace(cell, names=()), 0, evidence, cell.rate / limit, 0.6)
+        return _hit(
+            "amplification",
+            target,
+            dataclasses.replace(cell, names=()),
+            evidence,
+            cell.rate / limit,
+            protocol=0,
+            base=0.6,
+        )
 
     def _udp(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule, cell = self._rules["udp_flood"].thresholds, cells.get(Kind.UDP, Cell())
@@ -283,10 +309,10 @@ class FloodDetector:
         if self._unlisted(target, cells) is not None:
             return None
         evidence = (
-            Evidence("packet_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"one-way packets ({origin})"),
+            Evidence("packet_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"one-way packets {origin}"),
             Evidence("one_way_share", round(share, 3), rule["one_way_share"], "", "of the UDP packets to the target"),
         )
-        return _hit("udp_flood", target, cell, 17, evidence, cell.rate / limit)
+        return _hit("udp_flood", target, cell, evidence, cell.rate / limit, protocol=17)
 
     def _icmp(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule, cell = self._rules["icmp_flood"].thresholds, cells.get(Kind.ICMP, Cell())
@@ -297,10 +323,10 @@ class FloodDetector:
         if cell.packets < rule["packets"] or cell.rate < limit:
             return None
         evidence = (
-            Evidence("packet_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"ICMP packets ({origin})"),
+            Evidence("packet_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"ICMP packets {origin}"),
             Evidence("mean_packet_octets", round(cell.mean), None, "octets", "size of a packet"),
         )
-        return _hit("icmp_flood", target, cell, 1, evidence, cell.rate / limit)
+        return _hit("icmp_flood", target, cell, evidence, cell.rate / limit, protocol=1)
 
     def _strays(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule = self._rules["tcp_flag_flood"].thresholds
@@ -315,11 +341,11 @@ class FloodDetector:
         if not scattered or cell.rate < limit:
             return None
         evidence = (
-            Evidence("stray_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"stray segments ({origin})"),
+            Evidence("stray_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"stray segments {origin}"),
             Evidence("conversations", cell.flows, int(rule["flows"]), "", "distinct ones without a handshake"),
             Evidence("illegal_flags", illegal.packets, None, "packets", "with flags that no stack sends"),
         )
-        return _hit("tcp_flag_flood", target, cell, 6, evidence, cell.rate / limit)
+        return _hit("tcp_flag_flood", target, cell, evidence, cell.rate / limit, protocol=6)
 
     def _ip(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule = self._rules["ip_flood"].thresholds
@@ -332,15 +358,21 @@ class FloodDetector:
         limit, origin = self._limit(target, Kind.IP, cell.rate, floor)
         if cell.packets < rule["packets"] or cell.rate < limit:
             return None
-        meaning = f"one-way packets without ports ({origin})"
+        meaning = f"one-way packets without ports {origin}"
         evidence = (Evidence("packet_rate", round(cell.rate, 1), round(limit, 1), "packets/s", meaning),)
-        return _hit("ip_flood", target, cell, 0, evidence, cell.rate / limit)
+        return _hit("ip_flood", target, cell, evidence, cell.rate / limit, protocol=0)
 
 
 def _tiny(cells: dict[Kind, Cell], rules: Mapping[str, Rule]) -> bool:
     """Packets from reflector ports that are too small to be answers: forged ports of a plain flood."""
     cell = cells.get(Kind.REFLECTED)
     return cell is not None and cell.mean < rules["amplification"].thresholds["mean_octets"]
+
+
+def _with_part(whole: Cell | None, part: Cell) -> Cell:
+    """Reflected traffic of one more service, added to that of the others."""
+    parts = sorted((*(whole.parts if whole else ()), part), key=lambda cell: -cell.packets)
+    return dataclasses.replace(part if whole is None else _together(whole, part), parts=tuple(parts))
 
 
 def _together(one: Cell, other: Cell) -> Cell:
@@ -363,9 +395,10 @@ def _hit(
     pattern: str,
     target: str,
     cell: Cell,
-    protocol: int,
     evidence: tuple[Evidence, ...],
     excess: float,
+    *,
+    protocol: int,
     base: float = 0.8,
 ) -> Hit:
     """The finding of one window; few sources are acted on themselves."""

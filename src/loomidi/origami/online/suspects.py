@@ -79,8 +79,8 @@ class SuspectDetectors:
         """The rate that must be exceeded, and where it comes from."""
         usual = self._baselines.usual(f"{_key(suspect)}|{name}")
         if usual is None or usual[1] <= floor:
-            return floor, "floor"
-        return usual[1], f"learned, usual is {usual[0]:.0f}"
+            return floor, ""
+        return usual[1], f"; usual here: {usual[0]:.0f}"
 
     def _syn_flood(self, suspect: "Suspect") -> Finding | None:
         rule = self._rules["syn_flood"].suspect
@@ -91,7 +91,7 @@ class SuspectDetectors:
         if suspect.syns < rule["packets"] or share < rule["syn_share"] or rate <= limit or dispersed:
             return None
         facts = (
-            Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts ({origin})"),
+            Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts {origin}"),
             Evidence("syn_share", round(share, 3), rule["syn_share"], "", "attempts that nothing follows"),
         )
         return self._finding("syn_flood", suspect, facts, rate / limit)
@@ -112,7 +112,7 @@ class SuspectDetectors:
         if suspect.packets < rule.suspect["packets"] or size < floor or rate <= limit:
             return None
         facts = (
-            Evidence("answer_rate", round(rate, 1), round(limit, 1), "packets/s", f"{name} answers ({origin})"),
+            Evidence("answer_rate", round(rate, 1), round(limit, 1), "packets/s", f"{name} answers {origin}"),
             Evidence("mean_packet_octets", round(size), floor, "octets", "size of an answer"),
             Evidence("source_port", suspect.source_port, None, "", f"{name} servers are known to be abused"),
         )
@@ -131,7 +131,7 @@ class SuspectDetectors:
         limit, origin = self._limit(suspect, "packets", rule[floor])
         if suspect.packets < rule["packets"] or rate <= limit:
             return None
-        facts = (Evidence("packet_rate", round(rate, 1), round(limit, 1), "packets/s", f"packets ({origin})"),)
+        facts = (Evidence("packet_rate", round(rate, 1), round(limit, 1), "packets/s", f"packets {origin}"),)
         return self._finding(pattern, suspect, facts, rate / limit)
 
     def _flag_flood(self, suspect: "Suspect") -> Finding | None:
@@ -144,7 +144,7 @@ class SuspectDetectors:
         if not (wanted and scattered and suspect.syns * 20 <= suspect.packets):
             return None
         facts = (
-            Evidence("stray_segment_rate", round(rate, 1), round(limit, 1), "packets/s", f"segments ({origin})"),
+            Evidence("stray_segment_rate", round(rate, 1), round(limit, 1), "packets/s", f"segments {origin}"),
             Evidence("sources", suspect.hosts, int(rule["sources"]), "", "distinct sources, a packet or two each"),
         )
         return self._finding("tcp_flag_flood", suspect, facts, rate / limit)
@@ -178,7 +178,7 @@ class SuspectDetectors:
         limit, origin = self._limit(suspect, "syns", 0.0)  # conversations per second that are usual
         if suspect.syns < rule.suspect["syns"] or not talks or _rate(suspect, suspect.syns) <= limit:
             return None
-        meaning = f"new {known[0]} conversations in one short window (usual rate: {origin})"
+        meaning = f"new {known[0]} conversations in one short window{origin}"
         facts = (Evidence("conversations", suspect.syns, int(rule.suspect["syns"]), "", meaning),)
         return self._finding("brute_force", suspect, facts, suspect.syns / rule.suspect["syns"])
 
