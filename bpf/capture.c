@@ -11,8 +11,8 @@
 #include <zlib.h>
 
 #ifndef LM_WINDOW
-#define LM_WINDOW (512U << 10) /* octets kept in memory; fits a second-level cache */
-#define LM_LOOK (256U << 10)   /* of a frame or block at most this much is looked at, the rest is skipped */
+#define LM_WINDOW (128U << 10) /* octets kept in memory; fits a second-level cache beside the flows */
+#define LM_LOOK (80U << 10)    /* of a frame or block at most this much is looked at, the rest is skipped */
 #define LM_RAW (64U << 10)     /* compressed octets read at once */
 #endif
 #define LM_INTERFACES (1U << 16)   /* of one pcapng section */

@@ -283,16 +283,18 @@ static void lm_prefetch_slot(const struct lm_table *t, uint32_t hash)
 	__builtin_prefetch(&t->hashes[hash & t->mask]);
 }
 
-/* The first slot's entry, if its hash fits: nearly always the one. */
+/* The entry whose hash fits: nearly always the one. */
 static void lm_prefetch_entry(const struct lm_table *t, uint32_t hash)
 {
-	uint32_t at = hash & t->mask, entry = t->slots[at];
+	uint32_t at = hash & t->mask;
 	const char *line;
 
-	if (!entry || t->hashes[at] != hash)
+	while (t->slots[at] && t->hashes[at] != hash)
+		at = (at + 1) & t->mask;
+	if (!t->slots[at])
 		return;
-	__builtin_prefetch(&t->links[entry - 1], 1);
-	line = (const char *)lm_entry_at(t, entry - 1);
+	__builtin_prefetch(&t->links[t->slots[at] - 1], 1);
+	line = (const char *)lm_entry_at(t, t->slots[at] - 1);
 	for (size_t i = 0; i < sizeof(struct lm_entry); i += 64)
 		__builtin_prefetch(line + i, 1);
 }

@@ -112,6 +112,15 @@ void lm_table_free(struct lm_table *t)
 	memset(t, 0, sizeof(*t));
 }
 
+static int lm_same_key(const struct lm_key *a, const struct lm_key *b)
+{
+	uint64_t x[6], y[6];
+
+	memcpy(x, a, sizeof(x));
+	memcpy(y, b, sizeof(y));
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]) | (x[5] ^ y[5]));
+}
+
 uint32_t lm_table_find(const struct lm_table *t, const struct lm_key *key, uint32_t hash)
 {
 	uint32_t at = hash & t->mask;
@@ -119,7 +128,7 @@ uint32_t lm_table_find(const struct lm_table *t, const struct lm_key *key, uint3
 	for (; t->slots[at]; at = (at + 1) & t->mask) {
 		uint32_t i = t->slots[at] - 1;
 
-		if (t->hashes[at] == hash && !memcmp(&lm_entry_at(t, i)->key, key, sizeof(*key)))
+		if (t->hashes[at] == hash && lm_same_key(&lm_entry_at(t, i)->key, key))
 			return i;
 	}
 	return LM_NO_ENTRY;

@@ -9,35 +9,39 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from loomidi.conductor.starting import import_arrow_alone
 from loomidi.contracts.errors import UsageError
-from loomidi.loom.flows import FlowStream, MeterSettings, meter
-from loomidi.loom.flows.writing import writing
+
+if TYPE_CHECKING:
+    from loomidi.loom.flows import FlowStream
 
 _LONG = 64 << 20  # octets of captures from which a progress bar is worth its line
-_DEFAULTS = MeterSettings()
 
 
 @click.command(name="meter")
 @click.argument("sources", nargs=-1, required=True, metavar="CAPTURE|IFACE|-...")
 @click.option("--output", "-o", default="-", metavar="FILE", help="Parquet, Arrow, CSV or JSON lines, by suffix. [-]")
-@click.option("--active", default=_DEFAULTS.active_s, show_default=True, metavar="S", help="Cut longer flows.")
-@click.option("--idle", default=_DEFAULTS.idle_s, show_default=True, metavar="S", help="Silence that ends a flow.")
-@click.option("--max-flows", default=_DEFAULTS.max_flows, show_default=True, metavar="N", help="Open at once.")
-@click.option("--inner/--no-inner", default=_DEFAULTS.inner, help="Look inside VXLAN and Geneve.  [inner]")
+@click.option("--active", "active_s", type=float, metavar="S", help="Cut flows that are longer.  [120]")
+@click.option("--idle", "idle_s", type=float, metavar="S", help="Silence that ends a flow.  [60]")
+@click.option("--max-flows", type=int, metavar="N", help="Open at once; beyond it the oldest is evicted.  [131072]")
+@click.option("--inner/--no-inner", default=None, help="Look inside VXLAN and Geneve.  [inner]")
 @click.option("--duration", default=0.0, metavar="S", help="Of metering an interface; else until Ctrl-C.")
-def command(
-    sources: tuple[str, ...], output: str, active: float, idle: float, max_flows: int, inner: bool, duration: float
-) -> int:
+def command(sources: tuple[str, ...], output: str, duration: float, **given: Any) -> int:
     """Turn packets into flow records.
 
     Reads pcap and pcapng (gzip too), an interface, or a capture on standard input (-). The columns are described in
     docs/flow-features.md. Without --output, JSON lines go to standard output.
     """
-    settings = MeterSettings(active_s=active, idle_s=idle, max_flows=max_flows, inner=inner)
-    if duration < 0:
+    import_arrow_alone()
+    from loomidi.loom.flows import MeterSettings, meter
+    from loomidi.loom.flows.writing import writing
+
+    settings = MeterSettings(**{name: value for name, value in given.items() if value is not None})
+    if not 0 <= duration < float("inf"):
         raise UsageError(f"duration {duration:g} s: use a number of seconds above 0")
     _keep_sources(sources, output)
     with meter(sources, settings, duration_s=duration) as stream, _stopping(stream), _progress(stream):
@@ -60,7 +64,7 @@ def _same(source: str, output: str) -> bool:
     return Path(output).exists() and Path(source).samefile(output)
 
 
-def _balance_line(stream: FlowStream) -> str:
+def _balance_line(stream: "FlowStream") -> str:
     """Where every packet went; the parts add up to the first number."""
     counts = {reason: packets for reason, (packets, _) in stream.balance.items() if packets}
     accounted = counts.pop("accounted", 0)
@@ -70,7 +74,7 @@ def _balance_line(stream: FlowStream) -> str:
 
 
 @contextlib.contextmanager
-def _stopping(stream: FlowStream) -> Iterator[None]:
+def _stopping(stream: "FlowStream") -> Iterator[None]:
     """On an interface Ctrl-C and TERM end the metering in good order; on captures they break it off."""
     if not stream.live:
         yield
@@ -85,7 +89,7 @@ def _stopping(stream: FlowStream) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(stream: FlowStream) -> Iterator[None]:
+def _progress(stream: "FlowStream") -> Iterator[None]:
     """A bar over long captures, for a person only."""
     if not sys.stderr.isatty() or stream.bytes_total < _LONG:
         yield

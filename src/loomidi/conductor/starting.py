@@ -1,0 +1,22 @@
+"""A quick start for verbs whose work is done in C.
+
+Called by the verb `meter`. In: nothing. Out: pyarrow imported without numpy, which takes more than half of the time
+that `loomidi meter` needs to start. Only in a process of our own command: who imports us as a library keeps numpy.
+"""
+
+import sys
+from pathlib import Path
+
+
+def import_arrow_alone() -> None:
+    """Import pyarrow as if numpy were not installed; it works without since release 18. Else do nothing."""
+    if Path(sys.argv[0]).name != "loomidi" or {"numpy", "pyarrow"} & sys.modules.keys():
+        return
+    sys.modules["numpy"] = None  # type: ignore[assignment]
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:  # an older release: it will be imported with numpy
+        for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow"]:
+            del sys.modules[name]
+    finally:
+        del sys.modules["numpy"]
