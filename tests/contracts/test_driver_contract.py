@@ -1,6 +1,6 @@
 """What every driver must do: the dry run, and the shield over each data plane that this machine has.
 
-Needs no root: the kernel's shield passes the same suite in tests/integration/kernel, by `driver_of` below.
+Needs no root. The twin has the kernel's tables and verdicts; that the two agree is held by the suites of `loom.capture`.
 """
 
 import dataclasses

@@ -1,8 +1,11 @@
 """The fast lane's variant: the entry first, the receipt right after, and adopted when a crash came between."""
 
+import threading
+from typing import Any
+
 import pytest
 
-from loomidi.contracts import Match, Step
+from loomidi.contracts import Match, Receipt, Step
 from loomidi.contracts.ports import Deny
 from loomidi.ionic.act import Engine, ShieldDriver
 from loomidi.ionic.errors import ApprovalInvalid, NotActing
@@ -14,6 +17,27 @@ def restarted(bench: Bench) -> Engine:
     """A new process on the same data plane and the same store."""
     driver = ShieldDriver(bench.shield, SIGNER, clock=bench.clock)
     return Engine(bench.store, [driver], SIGNER, clock=bench.clock)
+
+
+def test_acting_does_not_wait_for_a_receipt_that_is_being_written() -> None:
+    bench = a_bench()
+    acted = bench.engine.act_first(a_plan(), approved(a_plan()))
+    writing, go_on, append = threading.Event(), threading.Event(), bench.store.append
+
+    def slow_disk(*given: Any) -> Receipt:
+        writing.set()
+        assert go_on.wait(30)
+        return append(*given)
+
+    bench.store.append = slow_disk  # type: ignore[method-assign]
+    writer = threading.Thread(target=bench.engine.receipt_after, args=(acted,))
+    writer.start()
+    assert writing.wait(30)
+    other = plan_for("192.0.2.5")
+    bench.engine.act_first(other, approved(other))  # would never return if it waited
+    assert bench.blocked() == [SOURCE, "192.0.2.5"]
+    go_on.set()
+    writer.join()
 
 
 def test_nothing_is_written_before_the_entry_stands() -> None:
