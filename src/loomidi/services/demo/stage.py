@@ -48,8 +48,8 @@ class Speaking:
 class Attacker(Speaking):
     """Carries out one order after the other."""
 
-    def __init__(self, network: Network, interface: str = "eth0") -> None:
-        super().__init__(network, "attacker", "traffic", interface)
+    def __init__(self, network: Network, interface: str = "eth0", cpu: int = -1) -> None:
+        super().__init__(network, "attacker", "traffic", interface, str(cpu))
 
     def does(self, order: Message) -> Message:
         """Carry out and wait for the figures."""

@@ -5,7 +5,7 @@ standard input. Out: one JSON line for each, with the frames that the kernel too
 CLOCK_MONOTONIC time just before the first. Leaves what a frame looks like to `frames`.
 
 Orders: {"do": "flood", "kind": NAME, "source": IP, "target": IP, "port": N, "seconds": S, "pps": N or 0}
-        {"do": "trials", "sources": [IP...], "target": IP, "port": N, "seconds": S, "rest": S}
+        {"do": "trials", "sources": [IP...], "target": IP, "port": N, "seconds": S, "rest": S, "beside": IP or ""}
         {"do": "logins", "source": IP, "target": IP, "seconds": S, "per_second": N}
         {"do": "fetch", "source": IP, "target": IP}     one web request: does this address get through?
 """
@@ -94,12 +94,22 @@ def _flood(sender: Sender, order: Order) -> Order:
 
 
 def _trials(sender: Sender, order: Order) -> Order:
-    """Short SYN floods, each from a fresh source, with a rest between them."""
+    """Short SYN floods, each from a fresh source, with a rest between them.
+
+    `beside`: another source whose flood never rests: nine of its frames go out with each frame of a trial.
+    """
+    target, port, beside = order["target"], int(order["port"]), order.get("beside", "")
+    others = frames.udp_flood(beside, target, port, 576) if beside else []
     done = []
     for source in order["sources"]:
-        ready = frames.syn_flood(source, order["target"], int(order["port"]), count=64)
-        done.append({"source": source, **sender.send(ready, float(order["seconds"]))})
-        time.sleep(float(order["rest"]))
+        ready = frames.syn_flood(source, target, port, count=64)
+        mixed = [f for i, frame in enumerate(ready) for f in (frame, *others[i * 9 : i * 9 + 9])]
+        figures = sender.send(mixed, float(order["seconds"]))
+        done.append({"source": source, **figures, "sent": -(-figures["sent"] // (len(mixed) // len(ready)))})
+        if beside:
+            sender.send(others, float(order["rest"]))
+        else:
+            time.sleep(float(order["rest"]))
     return {"trials": done}
 
 
@@ -133,11 +143,10 @@ DOES: dict[str, Callable[[Sender, Order], Order]] = {
 }
 
 
-def main(interface: str) -> None:
-    """Carry out orders until standard input ends."""
-    cpu = os.environ.get("LOOMIDI_DEMO_CPU")
-    if cpu:
-        os.sched_setaffinity(0, {int(cpu)})
+def main(interface: str, cpu: int = -1) -> None:
+    """Carry out orders until standard input ends. `cpu`: stay on this one."""
+    if cpu >= 0:
+        os.sched_setaffinity(0, {cpu})
     sender = Sender(interface)
     for line in sys.stdin:
         order = json.loads(line)
@@ -146,4 +155,4 @@ def main(interface: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

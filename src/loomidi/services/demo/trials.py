@@ -10,7 +10,7 @@ SYN flood) pass before.
 
 import dataclasses
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from loomidi.services.demo.stage import Attacker, Defender, Message, Spread
 from loomidi.services.demo.testbed import TRIALS, WEB
@@ -29,6 +29,7 @@ class Trials:
     unblocked: int  # trials that ended without a drop: in no percentile, so always told beside them
     sent: int  # frames
     sources: tuple[str, ...]
+    raw: Mapping[str, Sequence[int]]  # ns of every trial in the percentiles, by the name of the figure
 
 
 def fresh_sources(start: int, count: int) -> list[str]:
@@ -37,13 +38,11 @@ def fresh_sources(start: int, count: int) -> list[str]:
     return [str(ipaddress.IPv4Address(base + 1 + start + number)) for number in range(count)]
 
 
-def run_trials(
-    attacker: Attacker, defender: Defender, sources: list[str], flood_s: float = FLOOD_S, rest_s: float = REST_S
-) -> Trials:
-    """One short SYN flood per source, one after the other."""
+def run_trials(attacker: Attacker, defender: Defender, sources: list[str], beside: str = "") -> Trials:
+    """One short SYN flood per source, one after the other. `beside`: a source that floods all the while."""
     defender.ask({"do": "staged", "value": False})
-    order = {"do": "trials", "sources": sources, "target": WEB, "port": 80, "seconds": flood_s, "rest": rest_s}
-    sent = attacker.does(order)["trials"]
+    order = {"do": "trials", "sources": sources, "target": WEB, "port": 80, "beside": beside}
+    sent = attacker.does(order | {"seconds": FLOOD_S, "rest": REST_S})["trials"]
     entries = {entry["source"]: entry for entry in defender.ask({"do": "entries"})["entries"]}
     defender.ask({"do": "staged", "value": True})
     return _sorted_out(sent, entries, defender)
@@ -53,12 +52,16 @@ def _sorted_out(trials: list[Message], entries: dict[str, Message], defender: De
     decided = {d["target"]: d for d in defender.decisions if d["decision"] == "applied"}
     offset = defender.ready["offset_ns"]
     rows = list(_blocked(trials, entries, decided))
+    raw = {
+        "decision_to_drop": [entry["first_hit_ns"] - made["decided_ns"] for _, entry, made in rows],
+        "first_packet_to_drop": [entry["first_hit_ns"] - offset - sent["first_ns"] for sent, entry, _ in rows],
+        "crossing_to_decision": [made["decided_ns"] - made["seen_ns"] for _, _, made in rows],
+    }
     return Trials(
-        decision_to_drop=Spread.of([entry["first_hit_ns"] - made["decided_ns"] for _, entry, made in rows]),
-        first_packet_to_drop=Spread.of(
-            [entry["first_hit_ns"] - offset - trial["first_ns"] for trial, entry, _ in rows]
-        ),
-        crossing_to_decision=Spread.of([made["decided_ns"] - made["seen_ns"] for _, _, made in rows]),
+        decision_to_drop=Spread.of(raw["decision_to_drop"]),
+        first_packet_to_drop=Spread.of(raw["first_packet_to_drop"]),
+        crossing_to_decision=Spread.of(raw["crossing_to_decision"]),
+        raw=raw,
         tried=len(trials),
         unblocked=len(trials) - len(rows),
         sent=sum(trial["sent"] for trial in trials),
