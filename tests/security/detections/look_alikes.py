@@ -197,6 +197,26 @@ def download(octets: int = 30_000_000, seed: int = 44) -> Scenario:
     return _benign("download", list(synthetic.connection(START_NS, (CLIENT, 51000), (OUTSIDE, 443), [(600, octets)])))
 
 
+def one_way_vpn(packets: int = 20000, rate: float = 4000, seed: int = 45) -> Scenario:
+    """The inward half of a busy IPsec tunnel (port 4500) and of a QUIC download, as an ingress hook sees them."""
+    made = []
+    for index in range(packets):
+        at = START_NS + int(index / rate * SECOND)
+        source, port = (("198.51.100.7", 4500), 4500) if index % 2 else (("203.0.113.77", 443), 50100)
+        made.append((at, synthetic.udp(*source, CLIENT, port, bytes(1300))))
+    return _benign("one_way_vpn", made)
+
+
+def ingress_health_checks(checks: int = 3000, rate: float = 200, seed: int = 46) -> Scenario:
+    """A load balancer that opens and closes connections without a word, of which only its half is seen."""
+    made: list[Packet] = []
+    for index in range(checks):
+        for step, flags in enumerate((SYN, ACK, synthetic.FIN | ACK)):
+            at = START_NS + int(index / rate * SECOND) + step * 300_000
+            made.append((at, synthetic.tcp("10.0.0.5", 20000 + index, SERVER, 8080, flags)))
+    return _benign("ingress_health_checks", made)
+
+
 LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
     "benign_http": synthetic.benign_http,
     **{
@@ -204,6 +224,7 @@ LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
         for builder in (
             flash_crowd, media_stream, benign_dns, benign_ping, midstream_downloads, gre_tunnel, discovery_answers,
             passive_ftp, trace_route, crawler, ssh_sessions, database_pool, browsing, time_sync, download,
+            one_way_vpn, ingress_health_checks,
         )
     },
 }  # fmt: skip

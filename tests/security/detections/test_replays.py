@@ -1,6 +1,5 @@
 """Every detection finds its attack, with the right pattern and actors, and is silent on its look-alikes."""
 
-
 import pytest
 
 from loomidi.loom.capture.synthetic import SCENARIOS, Scenario, benign_http, mixed

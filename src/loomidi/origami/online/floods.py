@@ -20,6 +20,7 @@ from loomidi.origami.online.rules import Rule
 from loomidi.origami.online.windows import Distinct, Windows, largest, spread
 
 WIDTH_NS = 10_000_000_000
+_DNS = 53
 _FEW = 3  # sources that are named and acted on one by one
 _MOST_CELLS = 100_000
 _NOTABLE = 60  # packets of an attack's kind in a window; below it no rule is asked
@@ -218,11 +219,9 @@ class FloodDetector:
         if whole is None or tails.packets > 20 * whole.packets:
             return []
         cell = _together(whole, tails)
-        many = cell.sources >= rule["sources"]
         factor = rule["discovery_factor"] if cell.source_port in rules.discovery_ports else 1.0
-        floor = factor * rule["rate"] if many else rule["few_rate"]
-        limit = self._limit(target, Kind.REFLECTED, cell.rate, floor)
-        size = rule["mean_octets"] if many else rule["few_mean_octets"]
+        floor, size = self._answers_floor(cell)
+        limit = self._limit(target, Kind.REFLECTED, cell.rate, factor * floor)
         asked = cells.get(Kind.UDP_TALK, Cell()).packets > cell.packets
         if cell.packets < factor * rule["packets"] or cell.rate < limit[0] or cell.mean < size or asked:
             return []
@@ -230,6 +229,23 @@ class FloodDetector:
         told = [(_together(first, tails), tails.packets), *((part, 0) for part in others)]
         enough = [(part, later) for part, later in told if 10 * part.packets >= cell.packets]
         return [self._reflected_hit(target, part, later, limit, size) for part, later in enough]
+
+    def _answers_floor(self, cell: Cell) -> tuple[float, float]:
+        """Packets per second and octets per packet that answers must exceed, by how many servers send them.
+
+        Calls and VPNs talk a lot from ports that are abused, too; where one direction only is seen, a few are no
+        reflectors.
+        """
+        rule, talkative = self._rules["amplification"].thresholds, self._rules["udp_flood"].talkative_ports
+        if cell.source_port == _DNS and cell.sources >= rule["sources"]:
+            return rule["rate"], rule["mean_octets" if cell.sources >= rule["unlisted_sources"] else "few_mean_octets"]
+        if cell.source_port in talkative and cell.source_port != _DNS:
+            enough = cell.sources >= rule["unlisted_sources"]
+            floor = rule["rate"] if enough else self._rules["udp_flood"].thresholds["talkative_rate"]
+            return floor, rule["mean_octets"]
+        if cell.sources >= rule["sources"]:
+            return rule["rate"], rule["mean_octets"]
+        return rule["few_rate"], rule["few_mean_octets"]
 
     def _reflected_hit(self, target: str, cell: Cell, fragments: int, limit: tuple[float, str], size: float) -> Hit:
         name = self._rules["amplification"].ports.get(cell.source_port, "reflector")
@@ -300,7 +316,10 @@ class FloodDetector:
         many = cell.sources >= rule["sources"] or cell.ports >= rule["spray_ports"]
         sprayed = not many and cell.source_ports >= rule["spray_ports"]  # one sender, ever new source ports
         packets = rule["packets"] if many or sprayed else rule["few_packets"]
-        floor = rule["rate"] if many else rule["spray_rate"] if sprayed else rule["few_rate"]
+        quiet = not {cell.port, cell.source_port} & self._rules["udp_flood"].talkative_ports
+        floor = (
+            rule["rate"] if many else rule["spray_rate"] if sprayed else rule["few_rate" if quiet else "talkative_rate"]
+        )
         limit, origin = self._limit(target, Kind.UDP_TALK, cell.rate, floor)
         probe = cell.sources <= _FEW and cell.packets <= 3 * cell.ports and cell.mean < 28 + rule["probe_octets"]
         probe &= cell.rate < rule["few_rate"]

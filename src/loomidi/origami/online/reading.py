@@ -114,11 +114,12 @@ def _read_tcp(rows: Rows) -> None:
     kind[strangers & (rows.packets <= _STRAY_PACKETS)] = Kind.STRAY
     whole = rows.header >= _TCP_HEADERS * rows.packets  # a capture that cuts headers shows no flags at all
     kind[strangers & whole & (flags["ack"] == 0) & (flags["rst"] == 0)] = Kind.ILLEGAL
-    one_way = (rows.back_packets == 0) & (rows.payload == 0)
+    one_way = (rows.back_packets == 0) & (rows.payload == 0) & (flags["fin"] == 0)
     attempts = tcp & (flags["syn"] > 0) & (rows.back_payload == 0)
     kind[attempts & ((flags["ack"] == 0) | one_way)] = Kind.SYN
     kind[attempts & (flags["ack"] == 0) & (flags["fin"] > 0)] = Kind.ILLEGAL
-    kind[tcp & (flags["syn"] > 0) & (flags["ack"] > 0) & (rows.back_packets > 0)] = Kind.HANDSHAKE
+    completed = (rows.back_packets > 0) | (rows.payload > 0) | (flags["fin"] > 0)
+    kind[tcp & (flags["syn"] > 0) & (flags["ack"] > 0) & completed] = Kind.HANDSHAKE
     answers = (flags["back_syn"] > 0) & (flags["back_syn"] == rows.back_packets)
     unasked = tcp & answers & (flags["back_ack"] >= flags["back_syn"]) & (flags["syn"] == 0)
     unasked &= rows.packets == flags["rst"]
