@@ -66,8 +66,7 @@ class Engine:
         self._signer = signer or process_signer()
         self._clock = clock or SystemClock()
         self._fault = fault or _no_fault
-        self._lock = threading.RLock()  # leases and receipts; may wait for the disk
-        self._hands = threading.Lock()  # effects of drivers; never waits for the disk. Taken after `_lock`, if at all
+        self._lock = threading.RLock()  # leases and receipts; whoever holds it may wait for the disk
         self._open = {lease.plan_id: lease for lease in map(self._lease, store.open_plans()) if lease}
 
     # -- the slow lane ------------------------------------------------------------------------------------------
@@ -108,8 +107,7 @@ class Engine:
     def _effect(self, lease: Lease, plan: Plan, approval: Approval, driver: Driver) -> Receipt:
         try:
             # 4 apply
-            with self._hands:
-                detail = dict(driver.apply(plan, approval))
+            detail = dict(driver.apply(plan, approval))
             self._fault("applied_unrecorded")
             # 5 the applied receipt
             detail["until_ns"] = self._clock.now_ns() + round(plan.fold.ttl_s * 1e9)
@@ -130,20 +128,19 @@ class Engine:
         """Apply with no disk before it; `receipt_after` must follow. Raises Refused, or what the driver raises.
 
         Steps 1, 2 and 4 of `carry_out`; the inverse (3) is known but not stored: the entry's own TTL stands for it.
-        It never waits for a receipt that another thread is writing.
+        It takes no lock of the engine, so it never waits for a receipt that another thread is writing.
         """
-        with self._hands:
-            if plan.id in self._open:
-                raise NotActing(f"{plan.id} was begun already")
-            # 1 the approval verifies: the driver's `apply` does so before its effect, and nothing else happens here
-            # 2 a driver can do it
-            driver = self._driver_for(plan.fold)
-            inverse = self._inverse(plan, driver)
-            # 4 apply
-            detail = dict(driver.apply(plan, approval))
-            until_ns = self._clock.now_ns() + round(plan.fold.ttl_s * 1e9)
-            self._fault("applied_unrecorded")
-            return Acted(plan, approval, driver.name, inverse, detail | {"until_ns": until_ns}, until_ns)
+        if plan.id in self._open:
+            raise NotActing(f"{plan.id} was begun already")
+        # 1 the approval verifies: the driver's `apply` does so before its effect, and nothing else happens here
+        # 2 a driver can do it
+        driver = self._driver_for(plan.fold)
+        inverse = self._inverse(plan, driver)
+        # 4 apply
+        detail = dict(driver.apply(plan, approval))
+        until_ns = self._clock.now_ns() + round(plan.fold.ttl_s * 1e9)
+        self._fault("applied_unrecorded")
+        return Acted(plan, approval, driver.name, inverse, detail | {"until_ns": until_ns}, until_ns)
 
     def receipt_after(self, acted: Acted) -> Receipt:
         """Write down, durably, what `act_first` did. Twice is once."""
@@ -260,8 +257,7 @@ class Engine:
         """Carry out the stored inverse. When that fails the plan stays open, and `recover` tries again."""
         detail: dict[str, Any] = {"why": why} | dict(measured or {})
         try:
-            with self._hands:
-                result = dict(self._driver_of(lease).undo(self._current(lease.inverse)))
+            result = dict(self._driver_of(lease).undo(self._current(lease.inverse)))
         except Exception as error:  # noqa: BLE001 - an undo that breaks must be on record, and is tried again
             return self._note(lease, Step.FAILED, detail | {"error": f"{type(error).__name__}: {error}"}).last
         self._fault("undone_unrecorded")

@@ -7,6 +7,7 @@ An entry that another plan has put there since is never removed.
 
 import dataclasses
 import ipaddress
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ class ShieldDriver:
         self.shield = shield
         self._signer = signer or process_signer()
         self._clock = clock or SystemClock()
+        self._lock = threading.Lock()  # an undo looks and then writes: nothing may be applied in between
 
     def check(self, fold: FoldSpec) -> str | None:
         """None when an entry says exactly what the fold says."""
@@ -55,7 +57,8 @@ class ShieldDriver:
         """Write the entry. Takes effect with the next packet."""
         now_ns = self._clock.now_ns()
         admit(plan, approval, self._signer, now_ns)
-        self.shield.deny(deny_of(plan))
+        with self._lock:
+            self.shield.deny(deny_of(plan))
         return {"rule_id": rule_id(plan.id), "expires_ns": now_ns + round(plan.fold.ttl_s * 1e9)}
 
     def verify(self, plan: Plan) -> Mapping[str, Any]:
@@ -79,13 +82,16 @@ class ShieldDriver:
         1 find our entry; when it is not ours (any more), nothing is to do
         2 restore what was in force before, unless its own time is over; else remove   3 look again
         """
-        match, ours = Match(**inverse["match"]), inverse["rule_id"]
+        with self._lock:
+            return self._undone(Match(**inverse["match"]), inverse["rule_id"], inverse.get("before"))
+
+    def _undone(self, match: Match, ours: int, was: Mapping[str, Any] | None) -> Mapping[str, Any]:
         # 1 find our entry
         found = self._find(match)
         if found is None or found.deny.rule_id != ours:
             return {"undone": True, "found": "nothing" if found is None else f"rule {found.deny.rule_id}"}
         # 2 restore or remove
-        before = self._still_wanted(inverse.get("before"))
+        before = self._still_wanted(was)
         if before is not None:
             self.shield.deny(before)
         else:
