@@ -47,7 +47,7 @@ class GraphSettings:
 
     hosts: int = 50_000  # addresses kept apart
     edges: int = 100_000  # about 15 MB
-    pending: int = 50_000  # rows that wait before they are merged
+    pending: int = 16_384  # rows that wait at least before they are merged; later as many as are merged already
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class EntityGraph:
     def __init__(self, settings: GraphSettings | None = None) -> None:
         self._settings = settings or GraphSettings()
         self._parts: list[Table] = []
-        self._rows = 0
+        self._rows = self._merged = 0
         self._level = 0  # of LEVELS, for what is folded
         self.collapsed_hosts = 0  # addresses folded into networks so far
         self.collapsed_edges = 0  # edges that lost their port so far
@@ -81,7 +81,7 @@ class EntityGraph:
         part = grouped(_edges_of(batch), _SHAPE)
         self._parts.append(part)
         self._rows += len(part["key"])
-        if self._rows > self._settings.pending + self._settings.edges:
+        if self._rows > self._merged + max(self._settings.pending, self._merged):
             self._merge()
 
     def entities(self) -> list[Entity]:
@@ -146,7 +146,7 @@ class EntityGraph:
             table = grouped(stacked(self._parts), _SHAPE)
             table = self._bounded(table)
             self._parts = [table]
-            self._rows = len(table["key"])
+            self._rows = self._merged = len(table["key"])
         return self._parts[0]
 
     def _bounded(self, table: Table) -> Table:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from loomidi.garden.graph.columns import I64, U64, Shape, Table, grouped, stacked, taken
 
 MOST_WINDOWS = 256  # a longer flow is spread over this many and not further
+_FEW = 16_384  # rows that wait at least before they are merged; later as many as are merged already
 Shed = Callable[[Table], npt.NDArray[np.bool_]]
 
 
@@ -58,7 +59,7 @@ class Windows:
         self._limit = rows
         self._shed = shed  # which rows to keep when there are too many
         self._parts: list[Table] = []
-        self._rows = 0
+        self._rows = self._merged = 0
         self.open: set[int] = set()  # windows with rows that were not asked for yet
         self.shed_rows = 0
 
@@ -70,7 +71,7 @@ class Windows:
         self.open.update(np.unique(part["window"]).tolist())
         self._parts.append(part)
         self._rows += len(part["key"])
-        if self._rows > 2 * self._limit:
+        if self._rows > self._merged + max(_FEW, min(self._merged, self._limit)):
             self._merge()
 
     def rows_of(self, windows: list[int]) -> Table:
@@ -104,7 +105,7 @@ class Windows:
         return self._parts[0] if self._parts else {}
 
     def _replace(self, table: Table) -> None:
-        self._rows = len(table["key"])
+        self._rows = self._merged = len(table["key"])
         self._parts = [table] if self._rows else []
 
 
@@ -130,7 +131,7 @@ class Distinct:
         self._size = size
         self._limit = rows
         self._parts: list[Table] = []
-        self._rows = 0
+        self._rows = self._merged = 0
         self.shed_rows = 0
 
     def add(self, key: U64, window: I64, element: U64, name: npt.NDArray[np.bytes_]) -> None:
@@ -138,7 +139,7 @@ class Distinct:
         if len(key):
             self._parts.append(self._smallest({"key": key, "window": window, "rank": element, "name": name}))
             self._rows += len(self._parts[-1]["key"])
-            if self._rows > 2 * self._limit:
+            if self._rows > self._merged + max(_FEW, min(self._merged, self._limit)):
                 self._merge()
 
     def counts(self, keys: U64) -> I64:
@@ -167,7 +168,7 @@ class Distinct:
             table = self._merge()
             window = table["window"]
             self._parts = [taken(table, (window >= keep[0]) & (window <= keep[1]))]
-            self._rows = len(self._parts[0]["key"])
+            self._rows = self._merged = len(self._parts[0]["key"])
 
     def _smallest(self, table: Table) -> Table:
         """Unique (key, rank), at most `size` per key, in that order."""
@@ -189,7 +190,7 @@ class Distinct:
             if len(table["key"]) > self._limit:
                 table = self._without_loners(table)
             self._parts = [table]
-            self._rows = len(table["key"])
+            self._rows = self._merged = len(table["key"])
         return self._parts[0]
 
     def _without_loners(self, table: Table) -> Table:
