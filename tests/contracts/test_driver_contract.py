@@ -1,16 +1,18 @@
 """What every driver must do: the dry run, and the shield over each data plane that this machine has.
 
-Needs no root. The twin has the kernel's tables and verdicts; that the two agree is held by the suites of `loom.capture`.
+Only the kernel's own shield needs root; the others run everywhere.
 """
 
 import dataclasses
 import json
+import os
+import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from loomidi.contracts import Approval, Mode, Plan, Refused, Verdict
+from loomidi.contracts import Approval, EnvironmentLacks, LoomidiError, Mode, Plan, Refused, Verdict
 from loomidi.contracts.ports import Driver
 from loomidi.ionic.act import DryRunDriver, ShieldDriver
 from loomidi.ionic.approvals import GUARDS, Signer
@@ -23,21 +25,44 @@ SIGNER = Signer(b"s" * 32)
 ALLOWED = (Verdict("floor", "ttl", True, ""),)
 
 
-def driver_of_twin(clock: ManualClock) -> Driver:
-    """The shield driver over the C twin; skips until the native library is built."""
+LINK = (f"lmd{os.getpid() % 100000}a", f"lmd{os.getpid() % 100000}b")  # a veth pair that exists for one test
+Maker = Callable[[ManualClock, pytest.FixtureRequest], Driver]
+
+
+def over_twin(clock: ManualClock, request: pytest.FixtureRequest) -> Driver:
+    """The C twin; skips until the native library is built."""
     capture = pytest.importorskip("loomidi.loom.capture")
     try:
-        twin = capture.TwinShield(clock=clock)
-    except (ImportError, OSError, TypeError) as error:
+        twin = capture.TwinShield()
+    except (ImportError, OSError, LoomidiError) as error:
         pytest.skip(f"no user-space twin: {error}")
+    request.addfinalizer(twin.close)
     return ShieldDriver(twin, SIGNER, clock=clock)
 
 
-MAKERS: dict[str, Callable[[ManualClock], Driver]] = {
-    "dry-run": lambda clock: DryRunDriver(SIGNER, clock=clock),
-    "fake-shield": lambda clock: ShieldDriver(FakeShield(clock=clock), SIGNER, clock=clock),
-    "twin-shield": driver_of_twin,
+def over_kernel(clock: ManualClock, request: pytest.FixtureRequest) -> Driver:
+    """Real XDP on a veth of its own; skips where the kernel offers no rung."""
+    capture = pytest.importorskip("loomidi.loom.capture")
+    pair = ["ip", "link", "add", LINK[0], "type", "veth", "peer", "name", LINK[1]]
+    made = subprocess.run(pair, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no veth pair: {made.stderr.strip()}")
+    request.addfinalizer(lambda: subprocess.run(["ip", "link", "del", LINK[0]], check=False))
+    try:
+        shield = capture.open_shield(LINK[0])
+    except EnvironmentLacks as error:
+        pytest.skip(f"no kernel shield: {error}")
+    request.addfinalizer(shield.close)
+    return ShieldDriver(shield, SIGNER, clock=clock)
+
+
+MAKERS: dict[str, Maker] = {
+    "dry-run": lambda clock, request: DryRunDriver(SIGNER, clock=clock),
+    "fake-shield": lambda clock, request: ShieldDriver(FakeShield(clock=clock), SIGNER, clock=clock),
+    "twin-shield": over_twin,
+    "kernel-shield": over_kernel,
 }
+NAMED = [pytest.param(name, marks=pytest.mark.kernel) if name.startswith("kernel") else name for name in MAKERS]
 
 
 @pytest.fixture
@@ -45,9 +70,9 @@ def clock() -> ManualClock:
     return a_clock()
 
 
-@pytest.fixture(params=MAKERS)
+@pytest.fixture(params=NAMED)
 def driver(request: pytest.FixtureRequest, clock: ManualClock) -> Driver:
-    return MAKERS[request.param](clock)
+    return MAKERS[request.param](clock, request)
 
 
 def approved(plan: Plan, approver: str = GUARDS, signer: Signer = SIGNER) -> Approval:
