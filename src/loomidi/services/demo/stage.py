@@ -91,11 +91,21 @@ class Defender(Speaking):
     def __init__(self, network: Network, config: Message, listener: Callable[[Message], None] = lambda _: None) -> None:
         config = {"interface": network.interface, **config}
         super().__init__(network, "node", "defender", json.dumps(config))
-        self.ready: Message = json.loads(self.line())
         self.decisions: list[Message] = []
+        self.ready: Message = self._readied()
         self._listener = listener
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
+
+    def _readied(self) -> Message:
+        """The line that it is ready; before it come decisions about what an earlier process left."""
+        while not (message := json.loads(self.line())).get("ready"):
+            self.decisions.append(message)
+        return dict(message)
+
+    def decisions_of(self, outcome: str) -> list[str]:
+        """Targets of the decisions that came out so, in their order."""
+        return [str(decision["target"]) for decision in self.decisions if decision["decision"] == outcome]
 
     def ask(self, order: Message) -> Message:
         """Send an order and wait for its reply."""
