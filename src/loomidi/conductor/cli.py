@@ -18,6 +18,7 @@ from loomidi.contracts.errors import LoomidiError
 from loomidi.kit import logging, settings
 
 INTERRUPTED = 130
+_log = logging.logger("conductor")
 
 
 class Verbs(click.Group):
@@ -58,7 +59,7 @@ def say(message: str) -> None:
 
 
 def guarded(run: Callable[[], Any]) -> int:
-    """Run; turn every failure into one line on standard error and an exit code. Tracebacks only with LOOMIDI_DEBUG."""
+    """Run; turn every failure into one line on standard error and an exit code. No traceback, but in the log."""
     try:
         outcome = run()
     except click.exceptions.NoArgsIsHelpError as error:
@@ -86,12 +87,13 @@ def guarded(run: Callable[[], Any]) -> int:
 
 def _unexpected(error: Exception) -> int:
     """A fault that nobody mapped: an error of the system in its own words, anything else as the bug that it is."""
-    if os.environ.get("LOOMIDI_DEBUG"):
-        raise error
+    _log.debug("unexpected", exc_info=error)
     if isinstance(error, OSError) and error.strerror:
         say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     else:
-        say(f"internal error, please report it: {type(error).__name__}: {error} (LOOMIDI_DEBUG=1 shows where)")
+        say(
+            f"internal error, please report it: {type(error).__name__}: {error} (LOOMIDI_LOGGING_LEVEL=debug shows where)"
+        )
     return 2
 
 

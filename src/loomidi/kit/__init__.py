@@ -1,1 +1,1 @@
-"""Settings, clock, logging and counters; imports no other house."""
+"""Settings, clock and logging; imports no other house."""

@@ -66,8 +66,10 @@ def _bound(name: str) -> Any:
     """The structlog logger behind a name."""
     import structlog
 
-    draw: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    chain: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
     if _State.settings.json:
-        draw = structlog.processors.JSONRenderer()
-    chain: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), draw]
+        chain += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        plain = structlog.dev.plain_traceback
+        chain.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain))
     return structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=chain, logger_name=name)

@@ -9,6 +9,7 @@ import pytest
 from loomidi.conductor.cli import guarded, loomidi
 from loomidi.conductor.verbs import VERBS
 from loomidi.contracts.errors import InputError, Refused
+from loomidi.kit import logging, settings
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -74,10 +75,12 @@ def test_a_bug_is_named_as_one_and_shows_no_traceback(capsys: pytest.CaptureFixt
     assert "Traceback" not in said
 
 
-def test_debug_shows_where_a_bug_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOOMIDI_DEBUG", "1")
-    with pytest.raises(ZeroDivisionError):
-        guarded(lambda: 1 // 0)
+@pytest.mark.parametrize("json", [False, True])
+def test_the_log_at_debug_shows_where_a_bug_is(capsys: pytest.CaptureFixture[str], json: bool) -> None:
+    logging.configure(settings.Logging(level="debug", json=json))
+    assert guarded(lambda: 1 // 0) == 2
+    logging.configure(settings.Logging())
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_quietly() -> None:

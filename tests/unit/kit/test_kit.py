@@ -1,11 +1,11 @@
-"""Settings, clock, logging and counters."""
+"""Settings, clock and logging."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from loomidi.kit import clock, logging, metrics, settings
+from loomidi.kit import clock, logging, settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -36,20 +36,12 @@ def test_the_system_clock_does_not_go_back() -> None:
     assert clock.SystemClock().monotonic_ns() >= first
 
 
-def test_totals_only_grow() -> None:
-    totals = metrics.Counters()
-    totals.add("lost")
-    totals.add("late", 2)
-    assert totals.snapshot() == {"late": 2, "lost": 1}
-    with pytest.raises(ValueError, match="never shrinks"):
-        totals.add("lost", -1)
-
-
 def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     logging.configure(settings.Logging(level="warning", json=True))
     log = logging.logger("house")
     log.info("quiet")
     log.warning("heard", lost=3)
+    logging.configure(settings.Logging())
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["lost"], line["level"]) == ("heard", 3, "warning")
 
