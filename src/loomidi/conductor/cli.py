@@ -91,9 +91,8 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, OSError) and error.strerror:
         say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     else:
-        say(
-            f"internal error, please report it: {type(error).__name__}: {error} (LOOMIDI_LOGGING_LEVEL=debug shows where)"
-        )
+        where = "LOOMIDI_LOGGING_LEVEL=debug shows where"
+        say(f"internal error, please report it: {type(error).__name__}: {error} ({where})")
     return 2
 
 
