@@ -56,8 +56,10 @@ int lm_shield_tc(struct __sk_buff *skb)
 	p.wire_octets = skb->len + (tagged ? 4 : 0);
 	if (tagged)
 		p.vlan = skb->vlan_tci & 0x0fff;
-	if (lm_tunables.clock_from_meta && lm_meta_read((const __u8 *)(long)skb->data_meta, c.at, &p))
-		return LM_TC_DROP;
+	if (lm_tunables.clock_from_meta) {
+		p.at_ns = skb->tstamp;
+		p.wire_octets = skb->wire_len;
+	}
 	parsed = lm_parse_tagged(&c, &p, tagged, LM_INNER);
 	return lm_shield(0, &p, parsed) == LM_DROP ? LM_TC_DROP : LM_TC_NEXT;
 }

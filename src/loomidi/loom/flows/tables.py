@@ -90,6 +90,11 @@ class FlowTable:
         """Flows ended early because the table was full."""
         return int(self._meter.state().evicted)
 
+    @property
+    def handle(self) -> int:
+        """The C meter, for other bindings of the same library."""
+        return self._meter.handle
+
     def close(self) -> None:
         """Free it. A drain in progress must be finished before."""
         self._meter.close()
