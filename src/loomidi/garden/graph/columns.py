@@ -71,7 +71,7 @@ def networks(names: Text, level: int) -> Text:
     kept, suffix, prefix = LEVELS[level]
     chars = names.astype(f"S{_WIDE}").view(np.uint8).reshape(len(names), _WIDE).copy()
     six = (chars == ord(":")).any(axis=1)
-    dots = np.cumsum(chars == ord("."), axis=1)
+    dots = np.cumsum(chars[:, :_NARROW] == ord("."), axis=1, dtype=np.int8)
     at = (dots >= kept).argmax(axis=1) + 1 if kept else np.zeros(len(names), np.int64)
     chars[np.arange(_WIDE) >= at[:, None]] = 0
     for index, letter in enumerate(suffix):

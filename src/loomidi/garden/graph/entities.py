@@ -183,9 +183,11 @@ class EntityGraph:
         folded[np.argsort(-octets, kind="stable")[: min(settings.hosts, settings.edges // 4, len(names)) // 2]] = False
         fresh = int((folded & ~nets).sum())
         self.collapsed_hosts += fresh
-        if not fresh:
+        if fresh:
+            folded &= ~nets  # they are of this level already
+        else:
             self._level = min(self._level + 1, len(LEVELS) - 1)
-        folded |= nets
+            folded |= nets
         names[folded] = networks(names[folded], self._level)
         return names
 

@@ -19,7 +19,7 @@ from loomidi.origami.online.rules import Rule
 from loomidi.origami.online.windows import Windows
 
 WIDTH_NS = 24 * 3600 * 1_000_000_000
-_MOST_CALLS = 100_000
+_MOST_CALLS = 60_000
 _SHAPE = Shape(
     keys=("window", "pair", "source", "destination", "port", "protocol", "start", "sent", "got"),
     highs=("last",),

@@ -22,7 +22,7 @@ from loomidi.origami.online.windows import Distinct, Windows, largest, spread
 WIDTH_NS = 10_000_000_000
 _DNS = 53
 _FEW = 3  # sources that are named and acted on one by one
-_MOST_CELLS = 100_000
+_MOST_CELLS = 60_000
 _NOTABLE = 60  # packets of an attack's kind in a window; below it no rule is asked
 _ATTACKS = (
     Kind.SYN, Kind.SYN_ACK, Kind.STRAY, Kind.ILLEGAL, Kind.BARE, Kind.REFLECTED, Kind.FRAGMENT, Kind.UDP, Kind.REQUEST,

@@ -21,7 +21,7 @@ from loomidi.origami.online.rules import Rule
 from loomidi.origami.online.windows import Windows
 
 WIDTH_NS = 600_000_000_000
-_MOST_PAIRS = 150_000
+_MOST_PAIRS = 100_000
 _TCP, _UDP = 6, 17
 _TRACE_PORTS = (33434, 33625)  # UDP trace routes count up from here
 _PROBE_PACKETS = {_TCP: 6, _UDP: 3}  # an attempt with its repetitions

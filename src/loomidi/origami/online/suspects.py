@@ -195,7 +195,7 @@ class SuspectDetectors:
         )
         facts = facts if any(fact.name == peers.name for fact in facts) else (*facts, peers)
         return Finding(
-            id=content_id("finding", (pattern, entities, suspect.first_ns)),
+            id=content_id("finding", f"{pattern} {entities[0]} {suspect.first_ns}"),
             pattern=pattern,
             techniques=rule.techniques,
             severity=Severity.MEDIUM if excess < 1.5 and rule.severity is Severity.HIGH else rule.severity,

@@ -127,7 +127,7 @@ class Distinct:
     Exact up to 1024 elements, about 3 % off above; order and splits of the input make no difference.
     """
 
-    def __init__(self, size: int = 1024, rows: int = 200_000) -> None:
+    def __init__(self, size: int = 1024, rows: int = 120_000) -> None:
         self._size = size
         self._limit = rows
         self._parts: list[Table] = []
