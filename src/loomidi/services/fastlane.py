@@ -152,7 +152,8 @@ class FastLane:
         self._settled: OrderedDict[str, int] = OrderedDict()  # target -> ended or pardoned at; older news is no news
         self._stages: OrderedDict[str, str] = OrderedDict()  # target -> hardest action so far
         self._pressed: dict[str, tuple[Finding, int]] = {}  # service -> a flood that names no source, seen ns
-        self._epoch_ns = getattr(shield, "offset_ns", self.clock.now_ns() - self.clock.monotonic_ns())
+        own_ns = self.clock.now_ns() - self.clock.monotonic_ns()
+        self._epoch_ns = getattr(shield, "offset_ns", 0) or own_ns  # the kernel's times differ from ours by nothing
         self._look_due = self._drain_due = self._judge_due = self._tidy_due = 0
         for prefix in self.settings.protected:
             self.shield.allow(prefix)

@@ -33,8 +33,8 @@ def _flood(title: str, kind: str, source: str, seconds: float, *, exact: bool = 
     return Attack(title, order, (f"host/{source}",), kind, exact=(source,) if exact else ())
 
 
-def attacks() -> list[Attack]:
-    """Those that this machine can run; own generators stand in for tools that are not installed."""
+def attacks(*, tools: bool = True) -> list[Attack]:
+    """Those that this machine can run; own generators stand in for tools that are not installed or not wanted."""
     reflectors = list(ATTACKERS[2:6])
     amplified = {"do": "flood", "kind": "amplification", "source": "", "target": WEB, "seconds": 0.8}
     listed = [
@@ -47,7 +47,7 @@ def attacks() -> list[Attack]:
             "amplification",
         ),
         _flood("SYN flood over IPv6", "syn_flood", ATTACKER6, 0.6, target=WEB6),
-        _port_scan(),
+        _port_scan(tools),
         _flood("scan across hosts", "horizontal_scan", ATTACKERS[7], 0.5, target="198.51.100.0/24", port=22),
         Attack(
             "password guessing, real logins",
@@ -57,7 +57,7 @@ def attacks() -> list[Attack]:
             patience_s=8.0,
         ),
     ]
-    if shutil.which("hping3"):
+    if tools and shutil.which("hping3"):
         listed.insert(2, _hping())
     return listed
 
@@ -74,9 +74,9 @@ def forged_at_random() -> Attack:
     return Attack("SYN flood, 20,000 forged sources", order | more, ("network/198.1",), "syn_flood", patience_s=6.0)
 
 
-def _port_scan() -> Attack:
+def _port_scan(tools: bool) -> Attack:
     attack = _flood("port scan", "vertical_scan", ATTACKERS[6], 1.0)
-    if not shutil.which("nmap"):
+    if not (tools and shutil.which("nmap")):
         return attack
     how = ("-sS", "-Pn", "-n", "-T4", "--max-retries", "0", "-p", "1-1024", "-e", "eth0", "-S", ATTACKERS[6])
     return dataclasses.replace(attack, title="port scan (nmap)", tool=("nmap", *how, WEB))

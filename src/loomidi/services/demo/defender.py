@@ -17,12 +17,9 @@ import queue
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from loomidi.contracts import Match, Mode, Step
 from loomidi.contracts.ports import Deny, DenyState
@@ -33,6 +30,7 @@ from loomidi.ionic.decide import Limits as Caps
 from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, reopen
 from loomidi.loom.flows import MeterSettings
 from loomidi.origami.online import FlowDetectors, FlowSettings
+from loomidi.services.demo.tallying import Tally
 from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
 from loomidi.services.waking import waking
 
@@ -54,35 +52,6 @@ class Config:
     idle_s: float = 1.5  # flows end soon, so that the demo does not wait for them
     pinned: bool = False  # the shield outlives this process, as with `loomidi shield attach`
     cpu: int = -1  # pin to this CPU
-
-
-class Tally:
-    """Counts the packets of every flow that was exported, in all and by source, on their way to the detectors."""
-
-    def __init__(self, detectors: FlowDetectors) -> None:
-        self._detectors = detectors
-        self.flows = self.packets = 0
-        self.by_source: Counter[str] = Counter()
-
-    def observe(self, batch: pa.RecordBatch) -> Any:
-        """Count, then detect."""
-        self.count(batch)
-        return self._detectors.observe(batch)
-
-    def finish(self) -> Any:
-        """What the detectors have so far."""
-        return self._detectors.finish()
-
-    def count(self, batch: pa.RecordBatch) -> None:
-        """Add one batch."""
-        import pyarrow.compute as pc
-
-        both = pc.add(batch.column("packet_delta_count"), batch.column("reverse_packet_delta_count"))
-        self.flows += batch.num_rows
-        self.packets += pc.sum(both).as_py() or 0
-        table = pa.table({"source": batch.column("source_ip_address"), "packets": both})
-        sums = table.group_by("source").aggregate([("packets", "sum")])
-        self.by_source.update(dict(zip(sums["source"].to_pylist(), sums["packets_sum"].to_pylist(), strict=True)))
 
 
 class Defender:
