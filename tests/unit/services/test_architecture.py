@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md names what is there: every file and every function of the two paths, and the first invariants hold."""
+"""ARCHITECTURE.md names what is there: every file and function of the two paths, and its first invariants hold."""
 
 import re
 import subprocess
