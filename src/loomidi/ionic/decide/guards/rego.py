@@ -2,7 +2,8 @@
 
 Called by `deciding`. In: a plan and facts. Out: a verdict for every rule that was expected to answer; undefined,
 missing, malformed, errored or late is a verdict without `allow`, so a denial. The policy is compiled once; a question
-costs one to two milliseconds, so the fast lane stands on the floor alone. Whether the two engines agree is held by tests/integration/opa, not assumed here.
+costs one to two milliseconds, so the fast lane stands on the floor alone. Whether the two engines agree is held by
+tests/integration/opa, not assumed here.
 
 A native evaluation cannot be interrupted, so it runs on a thread of its own: when an answer is late the caller goes on
 with a denial, and the guard denies everything until the engine is back.
