@@ -179,12 +179,13 @@ class FloodDetector:
     def _judge_target(self, target: str, cells: dict[Kind, Cell]) -> list[Hit]:
         if _is_group(target):
             return []
+        hits = self._reflected(target, cells)
+        if not hits and Kind.REFLECTED in cells:  # no answers, then: forged ports of a plain flood, or nothing
+            cells = cells | {Kind.UDP: _together(cells.get(Kind.UDP, Cell()), cells[Kind.REFLECTED])}
         readings = (
-            self._syn, self._unlisted, self._handshakes, self._requests, self._udp, self._icmp,
-            self._strays, self._ip,
+            self._syn, self._unlisted, self._handshakes, self._requests, self._udp, self._icmp, self._strays, self._ip,
         )  # fmt: skip
-        hits = [hit for reading in readings if (hit := reading(target, cells)) is not None]
-        return hits + self._reflected(target, cells)
+        return hits + [hit for reading in readings if (hit := reading(target, cells)) is not None]
 
     def _limit(self, target: str, kind: Kind, rate: float, floor: float) -> tuple[float, str]:
         """The rate to exceed: the floor or what this target is used to; then this window is learned."""
@@ -203,6 +204,7 @@ class FloodDetector:
         rate = cell.rate
         limit, origin = self._limit(target, Kind.SYN, rate, rule["rate"])
         scan = cell.sources <= _FEW and cell.ports >= rule["scan_port_share"] * cell.packets
+        scan &= rate < rule["scan_rate"]
         if cell.packets < rule["packets"] or rate < limit or share < rule["half_open_share"] or scan:
             return None
         evidence = (
@@ -245,7 +247,8 @@ class FloodDetector:
             return floor, rule["mean_octets"]
         if cell.sources >= rule["sources"]:
             return rule["rate"], rule["mean_octets"]
-        return rule["few_rate"], rule["few_mean_octets"]
+        loud = cell.rate >= rule["few_loud_rate"]
+        return rule["few_rate"], rule["mean_octets" if loud else "few_mean_octets"]
 
     def _reflected_hit(self, target: str, cell: Cell, fragments: int, limit: tuple[float, str], size: float) -> Hit:
         name = self._rules["amplification"].ports.get(cell.source_port, "reflector")
@@ -311,7 +314,6 @@ class FloodDetector:
 
     def _udp(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule, cell = self._rules["udp_flood"].thresholds, cells.get(Kind.UDP, Cell())
-        cell = _together(cell, cells[Kind.REFLECTED]) if _tiny(cells, self._rules) else cell
         share = cell.packets / max(cell.packets + cells.get(Kind.UDP_TALK, Cell()).packets, 1)
         many = cell.sources >= rule["sources"] or cell.ports >= rule["spray_ports"]
         sprayed = not many and cell.source_ports >= rule["spray_ports"]  # one sender, ever new source ports
@@ -380,12 +382,6 @@ class FloodDetector:
         meaning = f"one-way packets without ports {origin}"
         evidence = (Evidence("packet_rate", round(cell.rate, 1), round(limit, 1), "packets/s", meaning),)
         return _hit("ip_flood", target, cell, evidence, cell.rate / limit, protocol=0)
-
-
-def _tiny(cells: dict[Kind, Cell], rules: Mapping[str, Rule]) -> bool:
-    """Packets from reflector ports that are too small to be answers: forged ports of a plain flood."""
-    cell = cells.get(Kind.REFLECTED)
-    return cell is not None and cell.mean < rules["amplification"].thresholds["mean_octets"]
 
 
 def _with_part(whole: Cell | None, part: Cell) -> Cell:
