@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from loomidi.loom.capture.opening import detach as detach
     from loomidi.loom.capture.opening import open_shield as open_shield
     from loomidi.loom.capture.opening import reopen as reopen
-    from loomidi.loom.capture.probe import Probe as Probe
-    from loomidi.loom.capture.probe import probe as probe
+    from loomidi.loom.capture.probing import Probe as Probe
+    from loomidi.loom.capture.probing import probe as probe
     from loomidi.loom.capture.twin import TwinShield as TwinShield
     from loomidi.loom.capture.verdicts import Limits as Limits
     from loomidi.loom.capture.verdicts import Watch as Watch
@@ -24,8 +24,8 @@ _HOMES = {
     "detach": "opening",
     "open_shield": "opening",
     "reopen": "opening",
-    "Probe": "probe",
-    "probe": "probe",
+    "Probe": "probing",
+    "probe": "probing",
     "TwinShield": "twin",
     "Limits": "verdicts",
     "Watch": "verdicts",

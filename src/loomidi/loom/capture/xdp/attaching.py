@@ -64,7 +64,7 @@ def index_of(interface: str) -> int:
 
 def pins_of(interface: str) -> Path:
     """Where the state of a shield is pinned; names are per network namespace."""
-    here, first = os.stat("/proc/self/ns/net").st_ino, _first_namespace()
+    here, first = os.stat("/proc/thread-self/ns/net").st_ino, _first_namespace()
     return BPFFS / "loomidi" / (interface if here == first else f"{interface}@{here}")
 
 
