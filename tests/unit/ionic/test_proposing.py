@@ -120,6 +120,24 @@ def test_a_source_of_the_other_family_is_excepted_from_its_own() -> None:
     assert blocks[1] == {"ipBlock": {"cidr": "::/0", "except": ["2001:db8::7/128"]}}
 
 
+@pytest.mark.parametrize(
+    ("pattern", "entity", "ports"),
+    [
+        ("syn_flood", SERVICE, [{"protocol": "TCP", "port": 80}]),
+        ("udp_flood", "service/10.0.0.2:53/udp", [{"protocol": "UDP", "port": 53}]),
+        ("udp_flood", "host/10.0.0.2", [{"protocol": "TCP"}, {"protocol": "SCTP"}]),
+        ("amplification", "service/10.0.0.2:4444/udp", [{"protocol": "TCP"}, {"protocol": "SCTP"}]),
+        ("icmp_flood", "host/10.0.0.2", [{"protocol": "TCP"}, {"protocol": "UDP"}, {"protocol": "SCTP"}]),
+    ],
+)
+def test_a_flood_of_many_narrows_what_comes_in_to_what_is_not_the_flood(
+    pattern: str, entity: str, ports: list[dict[str, object]]
+) -> None:
+    rule = propose(a_finding(pattern, entities=(entity,), evidence=MANY))[0].manifest["spec"]["ingress"][0]
+    assert rule["ports"] == ports
+    assert [block["ipBlock"]["cidr"] for block in rule["from"]] == ["0.0.0.0/0", "::/0"]
+
+
 def test_isolation_lets_nothing_in_or_out_of_the_marked_pod() -> None:
     spec = propose(a_finding("exfiltration", entities=("pod/shop/cart-0", FAR)))[2].manifest["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]

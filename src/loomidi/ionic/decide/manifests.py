@@ -29,11 +29,21 @@ def network_policy(name: str, direction: str, blocked: Sequence[str], notes: dic
     return _policy(name, "default", spec, notes)
 
 
-def service_policy(name: str, service: Place, notes: dict[str, str]) -> dict[str, Any]:
-    """Let only the service's own port in: what a distributed flood can be narrowed to without naming sources."""
-    rule: dict[str, Any] = {"from": [{"ipBlock": {"cidr": family}} for family in EVERYWHERE]}
+def narrowing(pattern: str, service: Place) -> tuple[list[dict[str, Any]], str]:
+    """The ports that may stay open while many sources press on a service, and the same in words.
+
+    Answers to what the pods ask for always come back: policies see connections, not packets.
+    """
+    if pattern == "amplification" or (pattern == "udp_flood" and not service.port):
+        return [{"protocol": "TCP"}, {"protocol": "SCTP"}], "everything but UDP that nobody asked for"
     if service.port and service.protocol in _POLICY_PORTS:
-        rule["ports"] = [{"protocol": _POLICY_PORTS[service.protocol], "port": service.port}]
+        return [{"protocol": _POLICY_PORTS[service.protocol], "port": service.port}], "the service's own port only"
+    return [{"protocol": name} for name in _POLICY_PORTS.values()], "TCP, UDP and SCTP only"
+
+
+def service_policy(name: str, service: Place, ports: list[dict[str, Any]], notes: dict[str, str]) -> dict[str, Any]:
+    """Let only these ports in: what a distributed flood can be narrowed to without naming sources."""
+    rule = {"from": [{"ipBlock": {"cidr": family}} for family in EVERYWHERE], "ports": ports}
     spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [rule]}
     return _policy(name, service.namespace, spec, notes)
 

@@ -21,6 +21,7 @@ SOURCE_PPS, SERVICE_PPS = 100, 2000  # let through when the finding has no learn
 MOST_PPS = 1_000_000
 ADDED_REPLICAS = 2
 FEW_SOURCES = 3  # more distinct sources than this: distributed, so no source is blamed
+_ONE_PROTOCOL = {"amplification": 17, "udp_flood": 17, "syn_flood": 6, "tcp_flag_flood": 6}  # when the entity has none
 _RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
 _SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
 
@@ -117,7 +118,7 @@ def _limit_service(finding: Finding, entity: str, service: Place) -> FoldSpec:
             destination=service.address,
             source_port=_reflected_port(finding),
             destination_port=service.port,
-            protocol=service.protocol,
+            protocol=service.protocol or _ONE_PROTOCOL.get(finding.pattern, 0),
         ),
         rate_pps=rate,
         burst=2 * rate,
@@ -125,15 +126,16 @@ def _limit_service(finding: Finding, entity: str, service: Place) -> FoldSpec:
         because=finding.id,
     )
     name = manifests.object_name("loomidi", "service", finding.id)
+    ports, in_words = manifests.narrowing(finding.pattern, service)
     notes = _notes(fold) | {
         "loomidi.io/rate-pps": str(rate),
-        "loomidi.io/note": "NetworkPolicy has no rate: applied as it is, this lets in the service's own port only",
+        "loomidi.io/note": f"NetworkPolicy has no rate: applied as it is, this lets in {in_words}",
     }
     undo = (
         f"The limit on {entity} ends by itself after {fold.ttl_s:g} s. Sooner: remove the limit; "
         f"in a cluster: kubectl delete networkpolicy {name} -n {service.namespace}."
     )
-    return dataclasses.replace(fold, manifest=manifests.service_policy(name, service, notes), undo=undo)
+    return dataclasses.replace(fold, manifest=manifests.service_policy(name, service, ports, notes), undo=undo)
 
 
 def _scale(finding: Finding, entity: str, service: Place) -> FoldSpec:
