@@ -8,7 +8,7 @@ house that it names. Memory does not grow with the captures: every stage has a b
 import dataclasses
 import ipaddress
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +19,13 @@ from loomidi.contracts.records import Finding, Severity
 from loomidi.garden.graph import EntityGraph
 from loomidi.insight.report import SEVERITIES, Balance, CaptureRead, ProposedFold, Report, choosing, stories
 from loomidi.insight.report.tallying import Tally
-from loomidi.ionic.decide import Decider, propose, standard_guards
+from loomidi.ionic.decide import Decider, FloorGuard, RegoGuard, propose
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.flows import FlowStream, MeterSettings, meter
 from loomidi.origami.online import FlowDetectors
 
 Source = str | os.PathLike[str]
+_GUARD_S = 10.0  # nobody waits for a plan here; a policy engine that starts slowly on a busy machine is not a refusal
 Progress = Callable[[int, int], object]  # octets read, octets to read (0: unknown)
 
 
@@ -71,7 +72,14 @@ def analyze(
     findings = found.worst_first()
     folds = _planned(findings[: settings.most_planned], graph, settings, tally.totals().last_ns)  # 5 folds, judged
     findings = [_explained(finding, folds) for finding in findings]  # 6 explanation
-    return _report(names, flows, tally, graph, (findings, found.left_out, folds))  # 7 report
+    beyond = {
+        "findings": found.left_out,
+        "hosts": graph.collapsed_hosts,
+        "edges": graph.collapsed_edges,
+        "detector_rows": detectors.shed,
+        "flows": flows.evicted,
+    }
+    return _report(names, flows, tally, graph, (findings, folds, beyond))  # 7 report
 
 
 def _batches(flows: FlowStream, progress: Progress | None) -> Iterator[pa.RecordBatch]:
@@ -90,7 +98,7 @@ def _planned(
 
     The clock stands at the end of the captures, so that the same captures always give the same plans.
     """
-    guards = standard_guards(settings.protected)
+    guards = (FloorGuard(settings.protected), RegoGuard(timeout_s=_GUARD_S))
     decider = Decider(guards, settings.protected, graph=graph, clock=ManualClock(now_ns))
     planned = []
     for finding in findings:
@@ -113,9 +121,9 @@ def _report(
     flows: FlowStream,
     tally: Tally,
     graph: EntityGraph,
-    outcome: tuple[Sequence[Finding], int, Sequence[ProposedFold]],
+    outcome: tuple[Sequence[Finding], Sequence[ProposedFold], Mapping[str, int]],
 ) -> Report:
-    findings, left_out, folds = outcome
+    findings, folds, beyond = outcome
     alarms = [finding for finding in findings if finding.severity is not Severity.INFO]
     seen = choosing.survey(graph.edges(), alarms or findings)
     return Report(
@@ -123,7 +131,7 @@ def _report(
         flows=tally.totals(),
         series=tally.series(),
         findings=tuple(findings),
-        findings_left_out=left_out,
+        beyond=beyond,
         folds=tuple(folds),
         entities=seen.entities,
         entity_count=seen.entity_count,
@@ -156,7 +164,7 @@ def _balance(flows: FlowStream, tally: Tally) -> Balance:
     reasons = {name: counts for name, counts in flows.balance.items() if counts[0]}
     accounted = flows.balance["accounted"][0]
     received = sum(packets for packets, _ in reasons.values())
-    return Balance(reasons, received, accounted == tally.totals().packets, flows.evicted)
+    return Balance(reasons, received, accounted == tally.totals().packets)
 
 
 class Found:

@@ -94,7 +94,7 @@ def report(
         flows=totals,
         series=Series(T0, SECOND // 10, {"tcp": packets, "udp": (1,) * 120}, tuple(60 * p for p in packets)),
         findings=findings,
-        findings_left_out=0,
+        beyond={"findings": 0, "hosts": 0, "edges": 0, "detector_rows": 0, "flows": 0},
         folds=tuple(ProposedFold(FOLD, PLAN, ALLOWED, True) for _ in findings[:1]),
         entities=tuple(Entity(name, name.partition("/")[0], name.partition("/")[2]) for name in names),
         entity_count=60,

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from loomidi.contracts.records import Severity
 from loomidi.insight.report import Report
+from loomidi.insight.report.records import BEYOND
 from loomidi.insight.report.text import draw
 from tests.unit.insight.specimens import FINDING, report
 
@@ -86,6 +87,12 @@ def test_hostile_names_are_neither_markup_nor_escape_codes() -> None:
     assert "[red]x[/red]?]0;title?" in told
     assert "[bold]a?[2J.pcap" in told
     assert "\x1b" not in told
+
+
+def test_every_bound_that_was_met_is_told() -> None:
+    met = dataclasses.replace(report(), beyond=dict.fromkeys(BEYOND, 7))
+    assert all(f"7 {told}" in drawn(met, 200) for told in BEYOND.values())
+    assert not any(told in drawn(report(), 200) for told in BEYOND.values())
 
 
 def test_an_unread_rest_is_named() -> None:

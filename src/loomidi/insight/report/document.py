@@ -67,7 +67,7 @@ def _summary(report: Report) -> dict[str, Any]:
         "first_ns": report.flows.first_ns,
         "last_ns": report.flows.last_ns,
         "findings": by_severity,
-        "findings_left_out": report.findings_left_out,
+        "beyond": dict(report.beyond),
         "folds_allowed": sum(proposed.allowed for proposed in report.folds),
         "entities": report.entity_count,
         "hosts_not_shown": sum(report.hosts_not_shown),
@@ -98,7 +98,6 @@ def _balance(balance: Balance, report: Report) -> dict[str, Any]:
         "received": balance.received,
         "reasons": {name: {"packets": p, "octets": o} for name, (p, o) in balance.reasons.items()},
         "adds_up": balance.adds_up,
-        "evicted_flows": balance.evicted_flows,
         "problems": [
             {"capture": _text(read.path), "problem": _text(line)} for read in report.captures for line in read.problems
         ],

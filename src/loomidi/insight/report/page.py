@@ -93,7 +93,8 @@ def _traffic(report: Report) -> str:
     legend = "".join(f'<span class="key {_text(name)}">{_text(name)}</span>' for name in report.protocols)
     shares = ", ".join(_share(name, totals, report.flows) for name, totals in report.protocols.items())
     drawn = drawing.timeline(report.series, report.alarms or report.findings)
-    return f'<p class="legend">{legend}<span class="dim">{_text(shares)}; times in UTC</span></p>{drawn}'
+    legend += f'<span class="dim">{_text(shares)}; times in UTC</span>'
+    return f'<p class="legend">{legend}</p><div class="scroll">{drawn}</div>'
 
 
 def _share(name: str, totals: FlowTotals, all_flows: FlowTotals) -> str:
@@ -117,7 +118,7 @@ def _findings(report: Report) -> str:
     ]
     heads = ("severity", "pattern", "involved", "ATT&CK", "confidence", "first seen (UTC)", "lasted")
     stories = "".join(_story(f, report.proposals(f), at < _OPEN) for at, f in enumerate(report.findings[:MOST_ROWS]))
-    unsaid = len(report.findings[MOST_ROWS:]) + report.findings_left_out
+    unsaid = len(report.findings[MOST_ROWS:])
     more = f"<p>And {wording.plural(unsaid, 'finding')} more that this page does not list.</p>" if unsaid else ""
     return _table(heads, rows, right={4, 6}) + more + stories
 
@@ -153,7 +154,7 @@ def _graph(report: Report) -> str:
         '<span class="key host">other host</span><span class="key heap">many hosts as one</span>'
         '<span class="dim">initiators left, responders right, both in between; width: octets</span></p>'
     )
-    return legend + drawn
+    return f'{legend}<div class="scroll">{drawn}</div>'
 
 
 def _folds(report: Report) -> str:
@@ -204,9 +205,9 @@ def _balance(report: Report) -> str:
         for name, (packets, octets) in balance.reasons.items()
     ]
     end = '<span class="badge ok">adds up</span>' if balance.adds_up else '<span class="badge critical">does not</span>'
-    return f"<p>{wording.plural(balance.received, 'packet')} read {end}</p>" + _table(
-        ("where packets ended", "packets", "octets"), rows, right={1, 2}
-    )
+    bounds = "".join(f'<p class="dim">{_text(line)}</p>' for line in report.bounds)
+    table = _table(("where packets ended", "packets", "octets"), rows, right={1, 2})
+    return f"<p>{wording.plural(balance.received, 'packet')} read {end}</p>{table}{bounds}"
 
 
 def _foot(report: Report) -> str:

@@ -8,8 +8,18 @@ import dataclasses
 from collections.abc import Mapping
 
 from loomidi.contracts.records import Entity, Finding, FoldSpec, Plan, Severity, Verdict
+from loomidi.insight import wording
 
 SEVERITIES = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFO)  # worst first
+
+
+BEYOND = {  # key of `Report.beyond` -> what it counts, after "N "
+    "findings": "further findings were milder and are not listed",
+    "hosts": "hosts were folded into their networks",
+    "edges": "edges of the graph were folded",
+    "detector_rows": "rows were given up by detectors, so counts in evidence are lower bounds",
+    "flows": "flows were ended early because the flow table was full",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +99,6 @@ class Balance:
     reasons: Mapping[str, tuple[int, int]]  # reason -> packets, octets
     received: int  # packets read
     adds_up: bool  # every packet is in exactly one reason, and the accounted ones are in the flow records
-    evicted_flows: int = 0  # ended early because the flow table was full
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class Report:
     flows: FlowTotals
     series: Series
     findings: tuple[Finding, ...]  # worst first, each with its explanation
-    findings_left_out: int  # beyond the limit of the settings, counted
+    beyond: Mapping[str, int]  # what did not fit into a bound, see `BEYOND`
     folds: tuple[ProposedFold, ...]
     entities: tuple[Entity, ...]  # those that findings name, then the busiest
     entity_count: int  # all that the graph holds
@@ -120,6 +129,11 @@ class Report:
     def problems(self) -> tuple[str, ...]:
         """One line for each thing that could not be read."""
         return tuple(f"{capture.path}: {problem}" for capture in self.captures for problem in capture.problems)
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """One line for each bound that was met."""
+        return tuple(f"{wording.count(number)} {BEYOND[name]}" for name, number in self.beyond.items() if number)
 
     @property
     def exit_code(self) -> int:

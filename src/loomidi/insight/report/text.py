@@ -113,9 +113,9 @@ def _findings(report: Report, console: Console, in_full: int) -> RenderableType:
     rest = report.findings[in_full:]
     if rest:
         parts += [Text(), _rule(console, "further findings"), _one_liners(rest[:ONE_LINERS], console)]
-    unsaid = len(rest[ONE_LINERS:]) + report.findings_left_out
+    unsaid = len(rest[ONE_LINERS:])
     if unsaid:
-        parts.append(Text(f"and {wording.plural(unsaid, 'finding')} more; --json has those that were kept", "dim"))
+        parts.append(Text(f"and {wording.plural(unsaid, 'finding')} more; --json has them all", "dim"))
     return Group(*parts)
 
 
@@ -223,10 +223,7 @@ def _balance(report: Report, console: Console) -> RenderableType:
     told = f"{wording.plural(balance.received, 'packet')} read = {' + '.join(terms) or '0'}"
     end = Text("adds up", "green") if balance.adds_up else Text("does NOT add up, please report it", "bold red")
     lines: list[RenderableType] = [Text(), _rule(console), Text.assemble("balance   ", told, "  ", end)]
-    if balance.evicted_flows:
-        lines.append(
-            Text(f"          {wording.plural(balance.evicted_flows, 'flow')} cut: the flow table was full", "dim")
-        )
+    lines += [Text(f"          {line}", "dim") for line in report.bounds]
     unread = sum(bool(read.problems) for read in report.captures)
     if unread:
         told = f"{wording.plural(unread, 'capture')} could not be read to the end; what was readable is above"
