@@ -1,8 +1,11 @@
 """What crosses a boundary: frozen records, Arrow schemas, Protocols and the error tree.
 
 Every house imports from here; nothing here does I/O or imports another house (except `kit`).
-`schemas` is not imported by this face, so that records can be used without loading pyarrow.
+`schemas` is not imported by this face, so that records can be used without loading pyarrow; records are made when the
+first is asked for, so that a verb without any does not wait for them.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from loomidi.contracts.errors import (
     Conflict,
@@ -13,25 +16,27 @@ from loomidi.contracts.errors import (
     Retryable,
     UsageError,
 )
-from loomidi.contracts.records import (
-    Approval,
-    BlastRadius,
-    Edge,
-    Entity,
-    Evidence,
-    Finding,
-    FoldKind,
-    FoldSpec,
-    Match,
-    Mode,
-    Outcome,
-    Plan,
-    Receipt,
-    Severity,
-    Step,
-    Verdict,
-    content_id,
-)
+
+if TYPE_CHECKING:
+    from loomidi.contracts.records import (
+        Approval,
+        BlastRadius,
+        Edge,
+        Entity,
+        Evidence,
+        Finding,
+        FoldKind,
+        FoldSpec,
+        Match,
+        Mode,
+        Outcome,
+        Plan,
+        Receipt,
+        Severity,
+        Step,
+        Verdict,
+        content_id,
+    )
 
 __all__ = [
     "Approval",
@@ -59,3 +64,12 @@ __all__ = [
     "Verdict",
     "content_id",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A record, by its name."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from loomidi.contracts import records
+
+    return getattr(records, name)
