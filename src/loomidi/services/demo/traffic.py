@@ -5,7 +5,8 @@ standard input. Out: one JSON line for each, with the frames that the kernel too
 CLOCK_MONOTONIC time just before the first. Leaves what a frame looks like to `frames`.
 
 Orders: {"do": "flood", "kind": NAME, "source": IP, "target": IP, "port": N, "seconds": S, "pps": N or 0}
-        {"do": "trials", "sources": [IP...], "target": IP, "port": N, "seconds": S, "rest": S, "beside": IP or ""}
+        {"do": "trials", "sources": [IP...], "target": IP, "port": N, "seconds": S, "rest": S, "pps": N,
+         "beside": IP or ""}
         {"do": "logins", "source": IP, "target": IP, "seconds": S, "per_second": N}
         {"do": "fetch", "source": IP, "target": IP}     one web request: does this address get through?
 """
@@ -104,7 +105,7 @@ def _trials(sender: Sender, order: Order) -> Order:
     for source in order["sources"]:
         ready = frames.syn_flood(source, target, port, count=64)
         mixed = [f for i, frame in enumerate(ready) for f in (frame, *others[i * 9 : i * 9 + 9])]
-        figures = sender.send(mixed, float(order["seconds"]))
+        figures = sender.send(mixed, float(order["seconds"]), int(order.get("pps", 0)))
         done.append({"source": source, **figures, "sent": -(-figures["sent"] // (len(mixed) // len(ready)))})
         if beside:
             sender.send(others, float(order["rest"]))
@@ -144,9 +145,10 @@ DOES: dict[str, Callable[[Sender, Order], Order]] = {
 
 
 def main(interface: str, cpu: int = -1) -> None:
-    """Carry out orders until standard input ends. `cpu`: stay on this one."""
+    """Carry out orders until standard input ends. `cpu`: stay on this one, and be first there: a machine of its own."""
     if cpu >= 0:
         os.sched_setaffinity(0, {cpu})
+        os.nice(-19)
     sender = Sender(interface)
     for line in sys.stdin:
         order = json.loads(line)

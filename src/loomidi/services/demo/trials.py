@@ -16,6 +16,7 @@ from loomidi.services.demo.stage import Attacker, Defender, Message, Spread
 from loomidi.services.demo.testbed import TRIALS, WEB
 
 FLOOD_S, REST_S = 0.06, 0.01
+PPS = 20_000  # of one trial's flood: dense enough to time by, and generator and services are not busy with themselves
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,9 +40,10 @@ def fresh_sources(start: int, count: int) -> list[str]:
 
 
 def run_trials(attacker: Attacker, defender: Defender, sources: list[str], beside: str = "") -> Trials:
-    """One short SYN flood per source, one after the other. `beside`: a source that floods all the while."""
+    """One short SYN flood per source, one after the other. `beside`: a source that floods at full rate all the while."""
     defender.ask({"do": "staged", "value": False})
     order = {"do": "trials", "sources": sources, "target": WEB, "port": 80, "beside": beside}
+    order["pps"] = 0 if beside else PPS
     sent = attacker.does(order | {"seconds": FLOOD_S, "rest": REST_S})["trials"]
     entries = {entry["source"]: entry for entry in defender.ask({"do": "entries"})["entries"]}
     defender.ask({"do": "staged", "value": True})
