@@ -85,7 +85,7 @@ def midstream_downloads(flows: int = 12, packets: int = 3000, seed: int = 34) ->
     for index in range(packets):
         flow = source.randrange(flows)
         frame = synthetic.tcp(
-            f"203.0.113.{10 + flow}", 443, CLIENT, 40000 + flow, ACK | PSH * (index % 9 == 0), bytes(1400)
+            f"203.0.113.{10 + flow}", 443, CLIENT, 40000 + flow, ACK | PSH * (index % 9 == 0), payload=bytes(1400)
         )
         made.append((START_NS + index * 400_000, frame))
     return _benign("midstream_downloads", made)

@@ -63,7 +63,7 @@ def ip_packet(source: str, destination: str, protocol: int, body: bytes, fragmen
     return _ETHERNET + b"\x08\x00" + head[:10] + struct.pack(">H", total) + head[12:] + body
 
 
-def tcp(source: str, port: int, destination: str, to_port: int, flags: int, payload: bytes = b"") -> bytes:
+def tcp(source: str, port: int, destination: str, to_port: int, flags: int, *, payload: bytes = b"") -> bytes:
     """A TCP segment without options."""
     head = struct.pack(">HHIIBBHHH", port, to_port, 1, 1 if flags & ACK else 0, 0x50, flags, 64240, 0, 0)
     return ip_packet(source, destination, 6, head + payload)
@@ -90,10 +90,10 @@ def connection(
     step = 200_000
 
     def out(flags: int, size: int = 0) -> Packet:
-        return at_ns, tcp(*client, *server, flags, bytes(size))
+        return at_ns, tcp(*client, *server, flags, payload=bytes(size))
 
     def back(flags: int, size: int = 0) -> Packet:
-        return at_ns, tcp(*server, *client, flags, bytes(size))
+        return at_ns, tcp(*server, *client, flags, payload=bytes(size))
 
     for packet, flags in ((out, SYN), (back, SYN | ACK), (out, ACK)):
         yield packet(flags)
@@ -189,7 +189,7 @@ def ip_flood(
 
 
 def amplification(
-    packets: int = 4000, reflectors: int = 300, rate: float = 2000, port: int = 123, octets: int = 440, seed: int = 6
+    packets: int = 4000, reflectors: int = 300, rate: float = 2000, port: int = 123, octets: int = 440, *, seed: int = 6
 ) -> Scenario:
     """Answers of reflectors; with more than 1472 octets each in fragments, of which only the first has ports."""
     random_ = random.Random(seed)
