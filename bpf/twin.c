@@ -276,12 +276,20 @@ uint32_t lm_twin_suspects(struct lm_env *env, struct lm_suspect *out, uint32_t r
 int lm_twin_drain(struct lm_env *env, struct lm_meter *m)
 {
 	struct lm_pairs *flows = &env->flows;
-	int status = lm_meter_absorb_records(m, env->records.items, env->records.count, 0);
+	int status = lm_meter_absorb_records(m, env->records.items, env->records.count, 0, 1);
+	struct lm_record *all = malloc(flows->count * sizeof(*all) + 1);
+	uint32_t count = 0;
 
+	if (!all)
+		return -1;
+	for (int64_t slot = lm_pairs_next(flows, -1); slot >= 0; slot = lm_pairs_next(flows, slot)) {
+		memcpy(&all[count].key, lm_pairs_key(flows, (uint32_t)slot), sizeof(struct lm_key));
+		memcpy(&all[count++].flow, lm_pairs_value(flows, (uint32_t)slot), sizeof(struct lm_flow));
+	}
+	if (!status)
+		status = lm_meter_absorb_records(m, all, count, 0, 0);
+	free(all);
 	env->records.count = 0;
-	for (int64_t slot = lm_pairs_next(flows, -1); slot >= 0 && !status; slot = lm_pairs_next(flows, slot))
-		status = lm_meter_absorb(m, lm_pairs_key(flows, (uint32_t)slot), lm_pairs_value(flows, (uint32_t)slot), 1, 1,
-					 sizeof(struct lm_flow), 0);
 	lm_pairs_clear(flows);
 	return status;
 }

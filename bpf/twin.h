@@ -49,7 +49,8 @@ LM_API int lm_twin_drain(struct lm_env *env, struct lm_meter *m);
 LM_API struct lm_capture *lm_frames_open(const char *path);
 LM_API int lm_frames_next(struct lm_capture *capture, struct lm_frame *frame);
 LM_API void lm_frames_close(struct lm_capture *capture);
-LM_API int lm_meter_absorb_records(struct lm_meter *m, const struct lm_record *records, uint32_t n, int64_t offset_ns);
+LM_API int lm_meter_absorb_records(struct lm_meter *m, const struct lm_record *records, uint32_t n, int64_t offset_ns,
+				   int as_they_are);
 
 struct lm_pairs {
 	uint8_t *used;

@@ -62,9 +62,9 @@ class Meter:
         if self._library.lm_meter_absorb(self.handle, keys, values, flows, cpus, stride, offset_ns):
             raise EnvironmentLacks("no memory for drained flows; lower the number of flows")
 
-    def absorb_records(self, records: int, count: int, offset_ns: int) -> None:
+    def absorb_records(self, records: int, count: int, offset_ns: int, *, in_order: bool) -> None:
         """Merge `count` adjacent `struct lm_record`."""
-        if self._library.lm_meter_absorb_records(self.handle, records, count, offset_ns):
+        if self._library.lm_meter_absorb_records(self.handle, records, count, offset_ns, int(in_order)):
             raise EnvironmentLacks("no memory for drained flows; lower the number of flows")
 
     def tick(self, now_ns: int) -> None:

@@ -89,7 +89,7 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
         _INT,
         [_POINTER, _POINTER, _POINTER, _U32, _U32, ctypes.c_size_t, ctypes.c_int64],
     ),
-    "lm_meter_absorb_records": (_INT, [_POINTER, _POINTER, _U32, ctypes.c_int64]),
+    "lm_meter_absorb_records": (_INT, [_POINTER, _POINTER, _U32, ctypes.c_int64, _INT]),
     "lm_meter_tick": (None, [_POINTER, _U64]),
     "lm_meter_flush": (None, [_POINTER]),
     "lm_meter_stream": (_INT, [_POINTER, _INT, _POINTER]),

@@ -57,9 +57,9 @@ class FlowTable:
         """As `absorb`, from two addresses. `shape`: flows, CPUs, octets between two CPUs' states."""
         self._meter.absorb(keys, values, shape, offset_ns)
 
-    def absorb_records(self, records: int, count: int, offset_ns: int) -> None:
-        """As `absorb`, from `count` adjacent `struct lm_record` (key and state) at an address."""
-        self._meter.absorb_records(records, count, offset_ns)
+    def absorb_records(self, records: int, count: int, offset_ns: int, *, in_order: bool) -> None:
+        """As `absorb`, from `count` adjacent `struct lm_record` (key and state) at an address. `in_order`: of time."""
+        self._meter.absorb_records(records, count, offset_ns, in_order=in_order)
 
     def tick(self, now_ns: int) -> None:
         """End flows that are over by now (epoch); needs no traffic."""

@@ -191,7 +191,7 @@ class KernelShield(TableShield):
             buffer, count = ring.read()
             if not count:
                 return
-            flows.absorb_records(ctypes.addressof(buffer), count, self.offset_ns)
+            flows.absorb_records(ctypes.addressof(buffer), count, self.offset_ns, in_order=True)
 
     def _absorb_table(self, flows: FlowTable, table: bpf.Map) -> None:
         if self._buffers is None:
@@ -199,7 +199,7 @@ class KernelShield(TableShield):
             self._buffers = make(_TAKE * table.key_octets), make(_TAKE * table.value_octets)
         keys, values = self._buffers
         for count in table.take(keys, values, _TAKE):
-            flows.absorb_records(ctypes.addressof(values), count, self.offset_ns)
+            flows.absorb_records(ctypes.addressof(values), count, self.offset_ns, in_order=False)
 
 
 def _records(
