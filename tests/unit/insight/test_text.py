@@ -10,7 +10,7 @@ from loomidi.contracts.records import Severity
 from loomidi.insight.report import Report
 from loomidi.insight.report.records import BEYOND
 from loomidi.insight.report.text import draw
-from tests.unit.insight.specimens import FINDING, report
+from tests.unit.insight.specimens import FINDING, T0, report
 
 
 def drawn(found: Report, width: int = 100, **options: object) -> str:
@@ -38,6 +38,12 @@ def test_it_says_what_would_be_done_and_that_nothing_was() -> None:
     assert "proposed folds, nothing was applied" in told
     assert "RECONFIGURE_NETWORK  Drop the packets from 192.0.2.7" in told
     assert "guards allow; touches 1 peer" in told
+
+
+def test_the_peak_is_that_of_the_busiest_bin_and_not_before_the_first_packet() -> None:
+    assert "peak 2,410 packets/s at 22:13:26.200 UTC" in drawn(report())
+    late = dataclasses.replace(report().flows, first_ns=T0 + 7 * 10**9)
+    assert "packets/s at 22:13:27.000 UTC" in drawn(dataclasses.replace(report(), flows=late))
 
 
 def test_the_balance_is_one_sentence() -> None:

@@ -86,10 +86,10 @@ def _traffic(report: Report, console: Console) -> RenderableType:
     most = max(columns) or 1
     drawn = Text("".join(bars[-(-number * (len(bars) - 1) // most)] for number in columns), "cyan")
     column_ns = series.bin_ns * len(packets) / len(columns)
-    peak_at = series.start_ns + int(columns.index(most) * column_ns) if any(columns) else series.start_ns
-    caption = Text(
-        f"peak {wording.count(most / (series.bin_ns / 1e9))} packets/s at {wording.clock(peak_at)} UTC", "dim"
-    )
+    peak = max(packets)
+    peak_at = max(report.flows.first_ns, series.start_ns + packets.index(peak) * series.bin_ns)
+    rate = wording.count(peak / (series.bin_ns / 1e9))
+    caption = Text(f"peak {rate} packets/s at {wording.clock(peak_at)} UTC", "dim")
     marks = Text()
     for at in range(len(columns)):
         begin = series.start_ns + int(at * column_ns)
