@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FACES = {
     "loomidi": "__version__ analyze meter",
+    "loomidi.insight.explain": "Part Phrase explain patterns phrase technique tell",
+    "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",
 }
 
 
