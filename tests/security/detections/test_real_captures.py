@@ -1,11 +1,15 @@
 """Real captures: the four floods are found; hardly any of nDPI's captures raises a false finding."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
+from loomidi.origami.online import PATTERNS
 from loomidi.origami.online.rules import rules_folder
 from tests.security.detections.replaying import findings_of, serious
 
+ROOT = Path(__file__).resolve().parents[3]
 FLOODS = {
     "amp.UDP.isakmp.pcap": ("amplification", 4500),
     "amp.UDP.snmp.src161.pcapng": ("amplification", 161),
@@ -37,3 +41,10 @@ def test_at_most_three_percent_of_the_ndpi_captures_raise_a_false_finding(ndpi):
     ]
     assert len(captures) >= 200
     assert len(set(false)) <= 0.03 * len(captures), false
+
+
+def test_the_page_tells_every_pattern_and_every_verdict():
+    page = (ROOT / "docs" / "detections.md").read_text()
+    verdicts = yaml.safe_load((rules_folder() / "verdicts.yaml").read_text())
+    assert [pattern for pattern in PATTERNS if f"`{pattern}`" not in page] == []
+    assert [capture for capture in verdicts if capture not in page] == []

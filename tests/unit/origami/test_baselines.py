@@ -26,6 +26,15 @@ def test_a_flood_cannot_teach_itself_at_once():
     assert baselines.usual("service")[1] < 100
 
 
+def test_before_anything_is_usual_a_flood_counts_no_more_than_the_limit_of_its_rule():
+    baselines = Baselines()
+    for _ in range(8):
+        baselines.learn("service", 100.0, 40.0)
+        baselines.learn("victim", 5000.0, 40.0)
+    assert baselines.usual("service") == (40.0, 120.0)
+    assert baselines.usual("victim") is None
+
+
 def test_real_growth_is_followed_in_the_end():
     baselines = learned([10.0] * 32)
     for step in range(400):

@@ -115,3 +115,20 @@ def test_learned_baselines_survive_a_restart():
     before.finish()
     after.restore(before.snapshot())
     assert told(syns(600, 60, at_s=50 * 3600), detectors=after) == []
+
+
+def test_a_flood_that_lasts_does_not_become_usual():
+    detectors = FlowDetectors()
+    for part in range(60):
+        detectors.observe(batch(syns(400, 40, at_s=part * 10) + syns(4000, 1000, at_s=part * 10)))
+    (finding,) = detectors.finish()
+    assert finding.last_ns - finding.first_ns > 590 * 10**9
+
+
+def test_what_a_live_agent_asks_for_early_is_judged_again_with_what_comes_later():
+    detectors = FlowDetectors()
+    detectors.observe(batch(syns(80, 80)))
+    assert detectors.finish() == []
+    detectors.observe(batch(syns(80, 80, at_s=1)))
+    assert [finding.pattern for finding in detectors.finish()] == ["syn_flood"]
+    assert detectors.finish() == []

@@ -1,12 +1,13 @@
 """What is usual: a robust, bounded, prequential baseline per key, in plain Python.
 
 Called by both lanes. In: (key, value) in order of time; a value is judged before it is learned. Out: median and
-spread of the last values, from which a limit follows. An outlier is clipped to the limit before it is learned:
-dropping it would let the limit lag behind real growth for ever (origami.md, pitfall 4), learning it whole would let
-one flood raise the limit at once (pitfall 15).
+spread of the last values, from which a limit follows. What exceeds the limit is clipped to it before it is learned:
+dropping it would let the limit lag behind real growth for ever, learning it whole would let one flood raise the limit
+at once. What exceeds it far is an attack and teaches nothing.
 """
 
 import dataclasses
+import math
 import statistics
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ class BaselineSettings:
     values: int = 64  # per key
     mature: int = 8  # values before a baseline counts
     sigmas: float = 8.0  # robust deviations above the median
+    hopeless: float = 4.0  # times the limit: beyond it nothing is learned
     factor: float = 3.0  # and at least this many times the median: a steady service has almost no deviation
 
 
@@ -58,15 +60,18 @@ class Baselines:
             self._refresh(usual)
         return usual.median, usual.limit
 
-    def learn(self, key: str, value: float) -> None:
-        """Add a value, clipped to the limit of a mature baseline."""
+    def learn(self, key: str, value: float, floor: float = math.inf) -> None:
+        """Add a value, clipped to the limit; to `floor`, the limit of the rule, as long as there is no other."""
         known = self.usual(key)
+        limit = floor if known is None else max(known[1], min(floor, known[1] * self._settings.factor))
+        if value > limit * self._settings.hopeless:
+            return
         usual = self._usual.get(key)
         if usual is None:
             usual = self._usual[key] = _Usual(self._settings.values)
             if len(self._usual) > self._settings.keys:
                 self._usual.popitem(last=False)
-        usual.values.append(value if known is None else min(value, known[1]))
+        usual.values.append(min(value, limit))
         usual.stale += 1
         self._usual.move_to_end(key)
 

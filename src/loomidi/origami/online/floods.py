@@ -192,7 +192,7 @@ class FloodDetector:
         key = f"{target}|{kind.name}"
         usual = self._baselines.usual(key)
         if rate >= floor / 4:
-            self._baselines.learn(key, rate)
+            self._baselines.learn(key, rate, floor)
         if usual is None or usual[1] <= floor:
             return floor, ""
         return usual[1], f"; this target is used to {usual[0]:.0f}"

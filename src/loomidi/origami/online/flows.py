@@ -60,6 +60,7 @@ class FlowDetectors:
         self._reflectors = np.array(sorted(self._rules["amplification"].ports), np.int64)
         self._now_ns: int | None = None
         self._judged_ns = 0
+        self._kept: dict[int, tuple[int, int]] = {}  # width -> windows not forgotten yet
 
     @property
     def shed(self) -> int:
@@ -80,7 +81,10 @@ class FlowDetectors:
         return self._settle(self._now_ns)
 
     def finish(self) -> list[Finding]:
-        """Judge every window that is still open and return all findings not told yet."""
+        """Judge every window that is still open and return all findings not told yet.
+
+        A live agent may call it from time to time: what was counted stays, and a window that grows is judged anew.
+        """
         for detector, _ in self._lanes:
             self._judge(detector, sorted(detector.windows.open))
         return self._episodes.rest(self._rules)
@@ -101,6 +105,8 @@ class FlowDetectors:
             due = sorted(window for window in detector.windows.open if not keep[0] <= window <= keep[1])
             if due:
                 self._judge(detector, due)
+            if keep != self._kept.get(width):
+                self._kept[width] = keep
                 detector.forget(keep)
         return self._episodes.ended(now_ns, lateness_ns, self._rules)
 

@@ -319,15 +319,17 @@ class PairDetector:
         if not table:
             return
         rule = self._rules["exfiltration"].thresholds
+        hosts = self._rules["horizontal_scan"].thresholds["hosts"]
         sources = _groups(table, ("source_hash",))
         for index in np.flatnonzero((sources["sent"] >= rule["octets"] / 10) | (sources["probed"] >= 10)).tolist():
             name = _ends(sources, index)[0]
-            self._baselines.learn(f"{name}|sent", float(sources["sent"][index]))
-            self._baselines.learn(f"{name}|hosts", float(sources["probed"][index]))
+            self._baselines.learn(f"{name}|sent", float(sources["sent"][index]), rule["octets"] * 2)
+            self._baselines.learn(f"{name}|hosts", float(sources["probed"][index]), hosts)
         auth = np.isin(table["port"], self._auth) & (table["talks"] >= 10) & (table["protocol"] == _TCP)
         for index in np.flatnonzero(auth).tolist():
             victim = service_id(table["destination"][index].decode(), int(table["port"][index]), _TCP)
-            self._baselines.learn(f"{victim}|talks", float(table["talks"][index]))
+            floor = float(self._rules["brute_force"].services[int(table["port"][index])][1])
+            self._baselines.learn(f"{victim}|talks", float(table["talks"][index]), floor)
 
 
 def inside(address: str) -> bool:
