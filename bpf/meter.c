@@ -382,6 +382,12 @@ static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t 
 		f = &lm_entry_at(t, i)->flow;
 		*f = *part;
 		f->end = LM_END_NONE;
+	} else if (part->first_ns < f->first_ns) { /* another CPU saw its beginning: that part gives the direction */
+		struct lm_flow first = *part;
+
+		lm_flow_merge(&first, f, &m->settings.flow);
+		*f = first;
+		f->end = LM_END_NONE;
 	} else {
 		lm_flow_merge(f, part, &m->settings.flow);
 	}
