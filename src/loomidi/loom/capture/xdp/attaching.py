@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ NATIVE, GENERIC, TRAFFIC = "xdp-native", "xdp-generic", "tc"
 MODES = {"auto": (NATIVE, GENERIC, TRAFFIC), "native": (NATIVE,), "generic": (GENERIC,), "tc": (TRAFFIC,)}
 _BPFFS_MAGIC = 0xCAFE4A11
 _OURS = "lm_shield_"
+_LINK_GONE_S = 0.2  # the kernel takes an unpinned link off a little later
 
 
 @dataclasses.dataclass
@@ -108,12 +110,19 @@ def attach(interface: str, mode: str, settings: ShieldSettings, *, pin: bool) ->
 
 
 def _refuse_second(interface: str, ifindex: int) -> None:
-    there = [xdp_program(ifindex), *tc_programs(ifindex)]
-    if any(bpf.program_name(program).startswith(_OURS) for program in there if program):
-        raise Conflict(f"{interface} has a shield already; use it, or `loomidi shield detach {interface}` first")
+    until = time.monotonic() + _LINK_GONE_S
+    while _is_ours(ifindex):
+        if time.monotonic() > until:
+            raise Conflict(f"{interface} has a shield already; use it, or `loomidi shield detach {interface}` first")
+        time.sleep(_LINK_GONE_S / 20)
     pins = pins_of(interface)
     if pins.exists():
         remove_pins(pins)  # left by a crash: nothing on the interface belongs to them
+
+
+def _is_ours(ifindex: int) -> bool:
+    there = (xdp_program(ifindex), *tc_programs(ifindex))
+    return any(bpf.program_name(program).startswith(_OURS) for program in there if program)
 
 
 def _climb(interface: str, ifindex: int, mode: str, settings: ShieldSettings) -> Attached:
@@ -292,7 +301,7 @@ def detach(interface: str) -> bool:
         ifindex = socket.if_nametoindex(interface)
     except OSError:
         ifindex = 0
-    if ifindex and any(bpf.program_name(p).startswith(_OURS) for p in tc_programs(ifindex)):
+    if ifindex and _is_ours(ifindex):
         clsact_detach(ifindex)
         found = True
     remove_pins(pins)
