@@ -62,3 +62,16 @@ def test_a_folder_that_is_not_there_is_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("loomidi: /nowhere/demo.json")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_without_the_kernel_it_tells_the_same_story(tmp_path: Path) -> None:
+    file = tmp_path / "twin.json"
+    arguments = ["--twin", "--quick", "--json", str(file)]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    figures = json.loads(file.read_text())
+    assert set(figures) == KEYS
+    assert figures["rung"] == "twin"
+    assert figures["balance"]["adds_up"] is True
+    assert figures["undo"] == {"verified": True}

@@ -27,7 +27,7 @@ from loomidi.services.demo.story import Outcome, Telling
 from loomidi.services.demo.tallying import Tally
 from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, CLIENTS6, WEB, WEB6
 from loomidi.services.demo.traffic import prepared
-from loomidi.services.demo.trials import FLOOD_S, Trials, fresh_sources
+from loomidi.services.demo.trials import LONGEST_S, Trials, fresh_sources
 from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
 from loomidi.services.poising import poised
 from loomidi.services.waking import waking
@@ -174,7 +174,7 @@ class Replay:
 
     def _trial(self, source: str) -> tuple[int, int, int] | None:
         """A flood until its first drop: ns from the decision, from the first frame, and from crossing to decision."""
-        ready, until = frames.syn_flood(source, WEB, 80, count=64), time.monotonic() + FLOOD_S
+        ready, until = frames.syn_flood(source, WEB, 80, count=64), time.monotonic() + LONGEST_S
         first_ns = time.time_ns()
         for frame in itertools.cycle(ready):
             if not self._frame(frame):

@@ -92,6 +92,7 @@ class Defender(Speaking):
         config = {"interface": network.interface, **config}
         super().__init__(network, "node", "defender", json.dumps(config))
         self.decisions: list[Message] = []
+        self.applied: dict[str, Message] = {}  # target -> what was last carried out against it
         self.ready: Message = self._readied()
         self._listener = listener
         self._replies: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -129,6 +130,13 @@ class Defender(Speaking):
                 return found
             time.sleep(0.02)
 
+    def wait_applied(self, target: str, seconds: float) -> Message | None:
+        """What was carried out against a target, as soon as it is known; None when nothing is in time."""
+        until = time.monotonic() + seconds
+        while target not in self.applied and time.monotonic() < until:
+            time.sleep(0.002)
+        return self.applied.get(target)
+
     def end(self) -> None:
         """Let it finish its receipts and go."""
         assert self.process.stdin is not None
@@ -142,6 +150,8 @@ class Defender(Speaking):
                 self._replies.put(message["reply"])
             else:
                 self.decisions.append(message)
+                if message["decision"] == "applied":
+                    self.applied[message["target"]] = message
                 self._listener(message)
 
 

@@ -5,8 +5,8 @@ standard input. Out: one JSON line for each, with the frames that the kernel too
 CLOCK_MONOTONIC time just before the first. Leaves what a frame looks like to `frames`.
 
 Orders: {"do": "flood", "kind": NAME, "source": IP, "target": IP, "port": N, "seconds": S, "pps": N or 0}
-        {"do": "trials", "sources": [IP...], "target": IP, "port": N, "seconds": S, "rest": S, "pps": N,
-         "beside": IP or ""}
+        {"do": "trial", "source": IP, "target": IP, "port": N, "seconds": S, "pps": N or 0, "beside": IP or ""}
+        {"do": "stop"}                                  ends a trial; has no reply
         {"do": "logins", "source": IP, "target": IP, "seconds": S, "per_second": N}
         {"do": "fetch", "source": IP, "target": IP}     one web request: does this address get through?
 """
@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import random
+import select
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ from loomidi.services.demo import benign, frames
 from loomidi.services.demo.testbed import FORGED
 
 Order = dict[str, Any]
+AFTER_S = 0.02  # a trial goes on for so long after it was told to stop: the entry must be met
 
 
 class Sender:
@@ -36,8 +38,16 @@ class Sender:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self._socket.bind((interface, 0))
 
-    def send(self, prepared: Sequence[bytes], seconds: float, pps: int = 0, once: bool = False) -> dict[str, int]:
-        """Send the frames round and round for so long, or each once; `pps` 0: as fast as it goes."""
+    def send(
+        self,
+        prepared: Sequence[bytes],
+        seconds: float,
+        pps: int = 0,
+        *,
+        once: bool = False,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> dict[str, int]:
+        """Send the frames round and round for so long or until `enough`, or each once; `pps` 0: as fast as it goes."""
         send, now = self._socket.send, time.monotonic_ns
         sent = failed = 0
         first = now()
@@ -50,7 +60,7 @@ class Sender:
                 failed += 1
             if pps:
                 _pace(first + (sent + failed) * 1_000_000_000 // pps)
-            if not (sent + failed) & 7 and now() >= end:
+            if not (sent + failed) & 7 and (now() >= end or enough()):
                 break
         return {"sent": sent, "failed": failed, "first_ns": first, "last_ns": now()}
 
@@ -91,27 +101,28 @@ def prepared(order: Order) -> tuple[list[bytes], bool]:
 
 def _flood(sender: Sender, order: Order) -> Order:
     ready, once = prepared(order)
-    return dict(sender.send(ready, float(order["seconds"]), int(order.get("pps", 0)), once))
+    return dict(sender.send(ready, float(order["seconds"]), int(order.get("pps", 0)), once=once))
 
 
-def _trials(sender: Sender, order: Order) -> Order:
-    """Short SYN floods, each from a fresh source, with a rest between them.
+def _trial(sender: Sender, order: Order) -> Order:
+    """A SYN flood from one source until the next order comes in, and a little longer, but no more than `seconds`.
 
-    `beside`: another source whose flood never rests: nine of its frames go out with each frame of a trial.
+    `beside`: another source that floods, too: nine of its frames go out with each frame of the trial.
     """
     target, port, beside = order["target"], int(order["port"]), order.get("beside", "")
-    others = frames.udp_flood(beside, target, port, 576) if beside else []
-    done = []
-    for source in order["sources"]:
-        ready = frames.syn_flood(source, target, port, count=64)
-        mixed = [f for i, frame in enumerate(ready) for f in (frame, *others[i * 9 : i * 9 + 9])]
-        figures = sender.send(mixed, float(order["seconds"]), int(order.get("pps", 0)))
-        done.append({"source": source, **figures, "sent": -(-figures["sent"] // (len(mixed) // len(ready)))})
-        if beside:
-            sender.send(others, float(order["rest"]))
-        else:
-            time.sleep(float(order["rest"]))
-    return {"trials": done}
+    ready = frames.syn_flood(order["source"], target, port, count=64)
+    others = frames.udp_flood(beside, target, port, 9 * len(ready)) if beside else []
+    mixed = [f for i, frame in enumerate(ready) for f in (frame, *others[i * 9 : i * 9 + 9])]
+    pps, share = int(order.get("pps", 0)), len(mixed) // len(ready)
+    begun = sender.send(mixed, float(order["seconds"]), pps, enough=_told)
+    ended = sender.send(mixed, AFTER_S, pps)
+    sent = -(-begun["sent"] // share) - (-ended["sent"] // share)
+    return {"source": order["source"], "sent": sent, "first_ns": begun["first_ns"], "last_ns": ended["last_ns"]}
+
+
+def _told() -> bool:
+    """Whether the next order is there. It is read when this one is done."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
 def _logins(_: Sender, order: Order) -> Order:
@@ -138,7 +149,7 @@ def _fetch(_: Sender, order: Order) -> Order:
 
 DOES: dict[str, Callable[[Sender, Order], Order]] = {
     "flood": _flood,
-    "trials": _trials,
+    "trial": _trial,
     "logins": _logins,
     "fetch": _fetch,
 }
@@ -152,6 +163,8 @@ def main(interface: str, cpu: int = -1) -> None:
     sender = Sender(interface)
     for line in sys.stdin:
         order = json.loads(line)
+        if order["do"] == "stop":
+            continue
         sys.stdout.write(json.dumps(DOES[order["do"]](sender, order)) + "\n")
         sys.stdout.flush()
 

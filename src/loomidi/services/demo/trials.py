@@ -10,12 +10,13 @@ SYN flood) pass before.
 
 import dataclasses
 import ipaddress
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from loomidi.services.demo.stage import Attacker, Defender, Message, Spread
 from loomidi.services.demo.testbed import TRIALS, WEB
 
-FLOOD_S, REST_S = 0.06, 0.01
+LONGEST_S = 1.0  # a flood ends when it was acted on, and at the latest then
 PPS = 20_000  # of one trial's flood: dense enough to time by, and generator and services are not busy with themselves
 
 
@@ -40,18 +41,33 @@ def fresh_sources(start: int, count: int) -> list[str]:
 
 
 def run_trials(attacker: Attacker, defender: Defender, sources: list[str], beside: str = "") -> Trials:
-    """One short SYN flood per source, one after the other. `beside`: a source that floods at full rate all the while."""
+    """One short SYN flood per source, one after the other. `beside`: a source that floods at full rate meanwhile."""
     defender.ask({"do": "staged", "value": False})
-    order = {"do": "trials", "sources": sources, "target": WEB, "port": 80, "beside": beside}
-    order["pps"] = 0 if beside else PPS
-    sent = attacker.does(order | {"seconds": FLOOD_S, "rest": REST_S})["trials"]
+    order = {
+        "do": "trial",
+        "target": WEB,
+        "port": 80,
+        "beside": beside,
+        "seconds": LONGEST_S,
+        "pps": 0 if beside else PPS,
+    }
+    sent = [_trial(attacker, defender, order | {"source": source}) for source in sources]
     entries = {entry["source"]: entry for entry in defender.ask({"do": "entries"})["entries"]}
     defender.ask({"do": "staged", "value": True})
     return _sorted_out(sent, entries, defender)
 
 
+def _trial(attacker: Attacker, defender: Defender, order: Message) -> Message:
+    """Flood until the defender has acted on the source."""
+    attacker.tell(order)
+    defender.wait_applied(f"host/{order['source']}", LONGEST_S)
+    attacker.tell({"do": "stop"})
+    done: Message = json.loads(attacker.line())
+    return done
+
+
 def _sorted_out(trials: list[Message], entries: dict[str, Message], defender: Defender) -> Trials:
-    decided = {d["target"]: d for d in defender.decisions if d["decision"] == "applied"}
+    decided = defender.applied
     offset = defender.ready["offset_ns"]
     rows = list(_blocked(trials, entries, decided))
     raw = {
