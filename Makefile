@@ -38,7 +38,7 @@ check: setup ## lint, format, types, layers, house figures, C format
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
+	@$(BIN)/lint-imports --no-logo --no-cache > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
 	@$(BIN)/python -m pytest --no-header tests/guards -m "not slow"
 	@if command -v clang-format >/dev/null; then \
 	  find bpf -name '*.[ch]' ! -path 'bpf/build/*' -print0 | xargs -0 clang-format --dry-run -Werror; \

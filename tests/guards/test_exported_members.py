@@ -10,8 +10,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FACES = {
     "loomidi": "__version__ analyze meter",
+    "loomidi.contracts": (
+        "Approval BlastRadius Conflict Edge Entity EnvironmentLacks Evidence Finding FoldKind FoldSpec "
+        "InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step UsageError "
+        "Verdict content_id"
+    ),
+    "loomidi.garden.graph": "EntityGraph GraphSettings Touched host_id protocol_name service_id",
     "loomidi.insight.explain": "Part Phrase explain patterns phrase technique tell",
     "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",
+    "loomidi.ionic.act": (
+        "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Lease MemoryReceipts ShieldDriver SqliteReceipts"
+    ),
+    "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
+    "loomidi.ionic.decide": (
+        "BASE_RULES Decider DeciderSettings FloorGuard GUARDS Limits PlanRefused RegoGuard Signer "
+        "process_signer propose standard_guards"
+    ),
+    "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard RegoGuard",
+    "loomidi.loom.capture": "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen",
+    "loomidi.loom.flows": "FlowStream FlowTable MeterSettings Problem meter",
+    "loomidi.origami.online": "FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors SuspectSettings load_rules",
 }
 
 
