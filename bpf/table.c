@@ -4,8 +4,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define LM_FIRST_SLOTS 4096U
+#define LM_HUGE_PAGE (2U << 20)
+
+_Static_assert(LM_CHUNK * sizeof(struct lm_entry) % LM_HUGE_PAGE == 0, "chunks are whole huge pages");
 
 static void lm_free_entry(struct lm_table *t, uint32_t i)
 {
@@ -45,9 +49,11 @@ static int lm_grow_entries(struct lm_table *t)
 	if (!links)
 		return -1;
 	t->links = links;
-	chunks[chunk] = aligned_alloc(64, LM_CHUNK * sizeof(struct lm_entry));
+	chunks[chunk] = aligned_alloc(LM_HUGE_PAGE, LM_CHUNK * sizeof(struct lm_entry));
 	if (!chunks[chunk])
 		return -1;
+	/* Flows are met in no order: with small pages most of them cost a walk of the page table. */
+	(void)madvise(chunks[chunk], LM_CHUNK * sizeof(struct lm_entry), MADV_HUGEPAGE);
 	if (lm_grow_ended(t, room)) {
 		free(chunks[chunk]);
 		return -1;

@@ -12,7 +12,7 @@
 #include <loomidi/flow.h>
 
 #define LM_NO_ENTRY UINT32_MAX
-#define LM_CHUNK_BITS 10U
+#define LM_CHUNK_BITS 13U
 #define LM_CHUNK (1U << LM_CHUNK_BITS)
 
 struct lm_entry {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loomidi.conductor.starting import import_arrow_alone
+from loomidi.conductor.starting import import_arrow_alone, leave
 from loomidi.contracts.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def command(sources: tuple[str, ...], output: str, duration: float, **given: Any
         click.echo(_balance_line(stream), err=True)
         for problem in stream.problems:
             click.echo(f"loomidi: {problem.source}: {problem.message}", err=True)
-        return 2 if stream.problems else 0
+    return leave(2 if stream.problems else 0)
 
 
 def _keep_sources(sources: tuple[str, ...], output: str) -> None:
