@@ -63,8 +63,9 @@ def test_a_flood_names_the_service_and_a_single_flooder_comes_first(tmp_path):
     assert single.entities == ("host/198.51.100.66", "service/10.0.0.80:443/tcp")
 
 
-def test_tcp_reflection_is_told_as_amplification(tmp_path):
-    (finding,) = replay(SCENARIOS["syn_ack_reflection"]().packets, tmp_path)
+@pytest.mark.parametrize("scenario", ["syn_ack_reflection", "middlebox_reflection"])
+def test_tcp_reflection_is_told_as_amplification(scenario, tmp_path):
+    (finding,) = replay(SCENARIOS[scenario]().packets, tmp_path)
     assert finding.pattern == "amplification"
     assert "T1498.002" in finding.techniques
 

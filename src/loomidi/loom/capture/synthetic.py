@@ -216,6 +216,17 @@ def syn_ack_reflection(packets: int = 3000, reflectors: int = 400, rate: float =
     return _scenario("syn_ack_reflection", made, "amplification", (SERVER,))
 
 
+def middlebox_reflection(packets: int = 3000, reflectors: int = 300, rate: float = 1500, seed: int = 13) -> Scenario:
+    """Middleboxes answer forged requests with a blocking page."""
+    random_ = random.Random(seed)
+    pool = [_public(random_) for _ in range(reflectors)]
+    made = [
+        (at, tcp(random_.choice(pool), 80, SERVER, random_.randint(1024, 65535), PSH | ACK, payload=bytes(1100)))
+        for at in _times(packets, rate, random_)
+    ]
+    return _scenario("middlebox_reflection", made, "amplification", (SERVER,))
+
+
 def vertical_scan(ports: int = 200, rate: float = 100, open_share: float = 0.02, seed: int = 8) -> Scenario:
     """A half-open scan of one host: closed ports answer with RST, open ones with SYN-ACK."""
     random_ = random.Random(seed)
@@ -284,8 +295,8 @@ def benign_http(connections: int = 300, rate: float = 60, clients: int = 40, see
 SCENARIOS: dict[str, Callable[..., Scenario]] = {
     builder.__name__: builder
     for builder in (
-        syn_flood, udp_flood, icmp_flood, tcp_flag_flood, ip_flood, amplification, syn_ack_reflection, vertical_scan,
-        horizontal_scan, brute_force, beaconing, exfiltration, benign_http,
+        syn_flood, udp_flood, icmp_flood, tcp_flag_flood, ip_flood, amplification, syn_ack_reflection,
+        middlebox_reflection, vertical_scan, horizontal_scan, brute_force, beaconing, exfiltration, benign_http,
     )
 }  # fmt: skip
 """Builders by name, as `rules/detections/*/rule.yaml` names them."""

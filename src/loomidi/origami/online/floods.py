@@ -361,12 +361,27 @@ class FloodDetector:
         limit, origin = self._limit(target, Kind.STRAY, cell.rate, rule["rate"])
         if not scattered or cell.rate < limit:
             return None
+        answers = self._rules["amplification"].thresholds
+        alike = cell.source_ports <= _FEW and cell.sources >= answers["handshake_sources"]
+        if alike and cell.mean >= answers["few_mean_octets"]:
+            return self._answered_hit(target, cell, limit, origin)
         evidence = (
             Evidence("stray_rate", round(cell.rate, 1), round(limit, 1), "packets/s", f"stray segments {origin}"),
             Evidence("conversations", cell.flows, int(rule["flows"]), "", "distinct ones without a handshake"),
             Evidence("illegal_flags", illegal.packets, None, "packets", "with flags that no stack sends"),
         )
         return _hit("tcp_flag_flood", target, cell, evidence, cell.rate / limit, protocol=6)
+
+    def _answered_hit(self, target: str, cell: Cell, limit: float, origin: str) -> Hit:
+        """Large segments of no connection from one port of many servers: middleboxes that answer forged requests."""
+        floor = self._rules["amplification"].thresholds["few_mean_octets"]
+        meaning = f"segments of no connection{origin}"
+        evidence = (
+            Evidence("answer_rate", round(cell.rate, 1), round(limit, 1), "packets/s", meaning),
+            Evidence("mean_packet_octets", round(cell.mean), floor, "octets", "size of a segment"),
+            Evidence("source_port", cell.source_port, None, "", "the port of the servers that answer"),
+        )
+        return _hit("amplification", target, cell, evidence, cell.rate / limit, protocol=6, base=0.7)
 
     def _ip(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule = self._rules["ip_flood"].thresholds

@@ -120,11 +120,11 @@ def _read_tcp(rows: Rows) -> None:
     kind[attempts & (flags["ack"] == 0) & (flags["fin"] > 0)] = Kind.ILLEGAL
     completed = (rows.back_packets > 0) | (rows.payload > 0) | (flags["fin"] > 0)
     kind[tcp & (flags["syn"] > 0) & (flags["ack"] > 0) & completed] = Kind.HANDSHAKE
-    answers = (flags["back_syn"] > 0) & (flags["back_syn"] == rows.back_packets)
-    unasked = tcp & answers & (flags["back_ack"] >= flags["back_syn"]) & (flags["syn"] == 0)
-    unasked &= rows.packets == flags["rst"]
+    answers = (flags["back_syn"] > 0) & (flags["back_ack"] >= flags["back_syn"]) & (rows.back_payload == 0)
+    unasked = tcp & answers & (flags["syn"] == 0) & (rows.packets == flags["rst"])
+    unasked &= rows.back_packets <= 2 * _STRAY_PACKETS
     kind[unasked] = Kind.SYN_ACK
-    kind[unasked & (flags["back_fin"] > 0)] = Kind.ILLEGAL
+    kind[unasked & (flags["back_fin"] > 0) & (flags["back_syn"] == rows.back_packets)] = Kind.ILLEGAL
     rows.turned[unasked] = True
 
 
