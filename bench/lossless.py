@@ -1,9 +1,10 @@
 """No packet is lost on the way to the flow records: live frames at the generator's full rate, added up to the packet.
 
-Run by `make bench` as root. A program run by BPF_PROG_TEST_RUN with live frames redirects them into a veth pair; the shield
-on its other end accounts them while its tables are drained every interval. Floor: the same generator against a bare drop.
-The balance: generator = interface = counters = flow records + overflow. In: nothing. Out: a table, `--json FILE`, exit 1
-when it does not add up.
+Run by `make bench` as root. A program run by BPF_PROG_TEST_RUN with live frames redirects them into a veth pair; the
+shield on its other end accounts them while its tables are drained every interval. Floor: the same generator against a
+bare
+drop. The balance: generator = interface = counters = flow records + overflow. In: nothing. Out: a table, `--json FILE`,
+exit 1 when it does not add up.
 """
 
 import argparse
@@ -25,9 +26,12 @@ from loomidi.loom.flows.settings import MeterSettings
 
 INTO, AT = "lmgen0", "lmgen1"
 BATCH = 1 << 16  # frames of one system call
-FRAME = bytes.fromhex("020000000001020000000002") + b"\x08\x00" + struct.pack(
-    "!BBHHHBBH4s4sHHHH", 0x45, 0, 46, 0, 0, 64, 17, 0, b"\x0a\0\0\0", b"\xc0\0\2\1", 1024, 53, 26, 0
-) + b"\0" * 18
+FRAME = (
+    bytes.fromhex("020000000001020000000002")
+    + b"\x08\x00"
+    + struct.pack("!BBHHHBBH4s4sHHHH", 0x45, 0, 46, 0, 0, 64, 17, 0, b"\x0a\0\0\0", b"\xc0\0\2\1", 1024, 53, 26, 0)
+    + b"\0" * 18
+)
 
 
 @contextlib.contextmanager
@@ -66,7 +70,7 @@ class Generator:
         until = time.monotonic() + seconds
         context = struct.pack("=6I", 0, len(FRAME), 0, 0, 0, 0)
         while time.monotonic() < until:
-            bpf.test_run(self._program, FRAME, context, repeat=BATCH, flags=bpf.TEST_XDP_LIVE_FRAMES)
+            bpf.try_out(self._program, FRAME, context, repeat=BATCH, flags=bpf.TEST_XDP_LIVE_FRAMES)
 
     def close(self) -> None:
         """Unload."""

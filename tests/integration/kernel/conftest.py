@@ -59,7 +59,7 @@ class Kernel:
     def run(self, frame: bytes, at_ns: int, wire: int) -> int:
         meta = bytes(layouts.Meta(at_ns, wire))
         context = struct.pack("=6I", len(meta), len(meta) + len(frame), 0, 0, 0, 0)
-        return bpf.test_run(self._loaded.program, meta + frame, context).verdict
+        return bpf.try_out(self._loaded.program, meta + frame, context).verdict
 
     def close(self) -> None:
         self.shield.close()
@@ -72,13 +72,13 @@ class Traffic(Kernel):
         context = bytearray(192)
         struct.pack_into("=Q", context, 152, at_ns)
         struct.pack_into("=I", context, 160, wire)
-        verdict = bpf.test_run(self._loaded.program, frame, bytes(context)).verdict
+        verdict = bpf.try_out(self._loaded.program, frame, bytes(context)).verdict
         return _XDP_DROP if verdict == _TC_DROP else verdict
 
 
 @pytest.fixture(autouse=True)
 def one_cpu() -> Iterator[None]:
-    """Test runs happen on the caller's CPU; a flow that changes CPU is merged from two parts, which know no common gaps."""
+    """Test runs happen on the caller's CPU; the parts of a flow that changes CPU know no common gaps."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     yield

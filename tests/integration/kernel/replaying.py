@@ -1,7 +1,7 @@
 """Replays a capture through a rung and through the user-space meter, and compares the flow records.
 
-Called by test_replay. Frames of other link types get an Ethernet header in front of their IP packet; what BPF_PROG_TEST_RUN
-cannot carry is left out on both sides, and counted with its reason.
+Called by test_replay. Frames of other link types get an Ethernet header in front of their IP packet; what
+BPF_PROG_TEST_RUN cannot carry is left out on both sides, and counted with its reason.
 """
 
 import collections
@@ -69,7 +69,8 @@ def by_rung(rung: Any, packets: list[tuple[bytes, int, int]]) -> pa.Table:
 
 
 def goes_back(packets: list[tuple[bytes, int, int]]) -> bool:
-    """Whether the capture's clock steps back by more than the idle timeout. User space then has ended flows by the later
+    """Whether the capture's clock steps back by more than the idle timeout. User space then has ended flows by the
+    later
     clock; the kernel, which judges a flow by its own times only, goes on with them."""
     newest = 0
     for *_, at_ns in packets:

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from loomidi.loom.capture.xdp import loading
-
-from . import replaying
-from .conftest import SECOND, Kernel, Traffic, Twin, frame
+from tests.integration.kernel import replaying
+from tests.integration.kernel.conftest import SECOND, Kernel, Traffic, Twin, frame
 
 SIZES = {"watch": None, "flows": replaying.OUTER, "max_flows": 131_072}
 
@@ -92,7 +91,11 @@ def _story() -> list[tuple[bytes, int, int]]:
 @pytest.mark.kernel
 @pytest.mark.parametrize("kind", ["xdp", "tc", "twin"])
 def test_splits_directions_and_reordering_agree(kind: str) -> None:
-    make = {"xdp": lambda: Kernel(loading.XDP, **SIZES), "tc": lambda: Traffic(loading.TC, **SIZES), "twin": lambda: Twin(**SIZES)}
+    make = {
+        "xdp": lambda: Kernel(loading.XDP, **SIZES),
+        "tc": lambda: Traffic(loading.TC, **SIZES),
+        "twin": lambda: Twin(**SIZES),
+    }
     rung = make[kind]()
     try:
         _compare(rung, _story())

@@ -7,8 +7,7 @@ import pytest
 
 from loomidi.contracts.ports import Deny
 from loomidi.contracts.records import Match
-
-from .conftest import SECOND, START, frame
+from tests.integration.kernel.conftest import SECOND, START, frame
 
 pytestmark = pytest.mark.kernel
 
@@ -38,17 +37,31 @@ CASES = [
     Case("nothing denied passes", frame(), "pass", "accounted"),
     Case("an exact tuple drops", frame(), "drop", "drop_tuple", (drop(EXACT),)),
     Case("another port is another tuple", frame(ports=(40_001, 80)), "pass", "accounted", (drop(EXACT),)),
-    Case("a tuple is directional", frame("10.0.0.2", "10.0.0.1", ports=(80, 40_000)), "pass", "accounted", (drop(EXACT),)),
+    Case(
+        "a tuple is directional", frame("10.0.0.2", "10.0.0.1", ports=(80, 40_000)), "pass", "accounted", (drop(EXACT),)
+    ),
     Case("a host drops", frame(), "drop", "drop_host", (drop(Match("10.0.0.1")),)),
-    Case("the target is not the source", frame("10.0.0.2", "10.0.0.1"), "pass", "accounted", (drop(Match("10.0.0.1")),)),
+    Case(
+        "the target is not the source", frame("10.0.0.2", "10.0.0.1"), "pass", "accounted", (drop(Match("10.0.0.1")),)
+    ),
     Case("a prefix drops", frame(), "drop", "drop_cidr", (drop(Match("10.0.0.0/8")),)),
     Case("beside a prefix passes", frame("11.0.0.1"), "pass", "accounted", (drop(Match("10.0.0.0/8")),)),
     Case("0.0.0.0/0 is all of IPv4", frame(), "drop", "drop_cidr", (drop(Match("0.0.0.0/0")),)),
     Case("0.0.0.0/0 is nothing of IPv6", frame(V6, V6), "pass", "accounted", (drop(Match("0.0.0.0/0")),)),
     Case("IPv6 host drops", frame(V6, "2001:db8::2"), "drop", "drop_host", (drop(Match(V6)),)),
     Case("IPv6 prefix drops", frame(V6, "2001:db8::2"), "drop", "drop_cidr", (drop(Match("2001:db8::/32")),)),
-    Case("an expired entry is none", frame(), "pass", "accounted", (drop(Match("10.0.0.1"), 1),), (), START + 2 * SECOND),
-    Case("at its last ns an entry holds", frame(), "drop", "drop_host", (drop(Match("10.0.0.1"), 1),), (), START + SECOND - 1),
+    Case(
+        "an expired entry is none", frame(), "pass", "accounted", (drop(Match("10.0.0.1"), 1),), (), START + 2 * SECOND
+    ),
+    Case(
+        "at its last ns an entry holds",
+        frame(),
+        "drop",
+        "drop_host",
+        (drop(Match("10.0.0.1"), 1),),
+        (),
+        START + SECOND - 1,
+    ),
     Case("protected always passes", frame(), "pass", "accounted", (drop(Match("10.0.0.1")),), ("10.0.0.0/24",)),
     Case("others are not protected", frame(), "drop", "drop_host", (drop(Match("10.0.0.1")),), ("10.0.1.0/24",)),
     Case("protected IPv6 passes", frame(V6, V6), "pass", "accounted", (drop(Match(V6)),), ("2001:db8::/32",)),
@@ -141,9 +154,9 @@ def test_removed_and_disallowed_are_gone(rung: Any) -> None:
     rung.shield.deny(drop(Match("10.0.0.0/8")))
     rung.shield.allow("10.0.0.1")
     assert rung.shield.protected() == ["10.0.0.1/32"]
-    assert rung.shield.disallow("10.0.0.1") and not rung.shield.disallow("10.0.0.1")
+    assert [rung.shield.disallow("10.0.0.1") for _ in range(2)] == [True, False]
     assert rung.send(frame()) == "drop"
-    assert rung.shield.remove(Match("10.0.0.0/8")) and not rung.shield.remove(Match("10.0.0.0/8"))
+    assert [rung.shield.remove(Match("10.0.0.0/8")) for _ in range(2)] == [True, False]
     assert rung.send(frame()) == "pass"
 
 

@@ -1,7 +1,7 @@
 """`loomidi balance`: every packet of an interface, accounted for.
 
-Called by `conductor.cli`. In: an interface with an attached shield (or none: all of them). Out: the chain of the loss balance;
-exit 1 when it does not add up. Today the chain ends at the flow table; bus and lake add their links to it.
+Called by `conductor.cli`. In: an interface with an attached shield (or none: all of them). Out: the chain of the loss
+balance; exit 1 when it does not add up. Today the chain ends at the flow table; bus and lake add their links to it.
 """
 
 import json
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 def command(interfaces: tuple[str, ...], as_json: bool) -> int:
     """Account for every packet; exit 1 when it does not add up.
 
-    received = unparsed + dropped + passed + accounted + overflowed + overflow_lost, counted per CPU, each packet in exactly one.
-    The drops are then held against the entries that did them, and all of it against the interface's own receive counter.
+    received = unparsed + dropped + passed + accounted + overflowed + overflow_lost, counted per CPU, each packet in
+    exactly one. The drops are then held against the entries that did them, and all of it against the interface's
+    own receive
+    counter.
     """
     from loomidi.loom.capture.balance import balance_of
 

@@ -1,7 +1,7 @@
 """`loomidi shield`: deny, rate-limit and allow sources on an interface, each entry with an end.
 
-Called by `conductor.cli`. In: an interface and what to do. Out: tables or JSON on standard output. State is in the kernel and
-survives the command. Leaves everything but arguments and rendering to `loom.capture`.
+Called by `conductor.cli`. In: an interface and what to do. Out: tables or JSON on standard output. State is in the
+kernel and survives the command. Leaves everything but arguments and rendering to `loom.capture`.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "sctp": 132, "icmpv6": 58}
 _TUPLE = re.compile(r"^(?P<protocol>\w+):(?P<source>.+?)>(?P<target>.+)$")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Seconds, or with a unit: 500ms, 60s, 5m, 2h, 1d."""
 
     name = "duration"
@@ -39,7 +39,7 @@ class Duration(click.ParamType):
         return float(match[1]) * _UNITS[match[2]]
 
 
-class Tuple(click.ParamType):
+class Tuple(click.ParamType[Match]):
     """PROTOCOL:SOURCE:PORT>TARGET:PORT; IPv6 in brackets; ICMP without ports."""
 
     name = "tuple"
@@ -81,15 +81,16 @@ def _matched(source: str | None, exact: Match | None) -> Match:
 def _open(interface: str) -> "KernelShield":
     from loomidi.loom.capture import reopen
 
-    return reopen(interface)
+    shield: KernelShield = reopen(interface)
+    return shield
 
 
 @click.group(name="shield")
 def command() -> None:
     """Deny, rate-limit or allow sources in the kernel, each entry with an end.
 
-    Entries end by themselves, whatever becomes of who wrote them. Nothing is protected but what --protect names and the SSH
-    session that attaches.
+    Entries end by themselves, whatever becomes of who wrote them. Nothing is protected but what --protect names and
+    the SSH session that attaches.
     """
 
 
@@ -123,7 +124,9 @@ def attach(interface: str, mode: str, protect: tuple[str, ...], verbose: bool, a
         click.echo(f"{rung}: {why}", err=True)
     click.echo(f"{interface}: {shield.rung}; nothing is denied yet")
     named = [*prefixes, *(f"{address} (your SSH session)" for address in operator)]
-    click.echo(f"protected: {', '.join(named) or 'nothing; --protect CIDR at the next attach, or `loomidi shield allow`'}")
+    click.echo(
+        f"protected: {', '.join(named) or 'nothing; --protect CIDR at the next attach, or `loomidi shield allow`'}"
+    )
     shield.close()
 
 

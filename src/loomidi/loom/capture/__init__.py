@@ -1,23 +1,11 @@
 """Where packets are met: the kernel shield, its user-space twin, the probe of what this machine can do.
 
-Called by `services` and the verbs. In: an interface and settings. Out: a `contracts.ports.Shield`, or a `Probe`. Leaves flow
-records to `loom.flows`. Names are bound on first use, so that reading a capture loads no BPF code.
+Called by `services` and the verbs. In: an interface and settings. Out: a `contracts.ports.Shield`, or a `Probe`.
+Leaves flow records to `loom.flows`. Names are bound on first use, so that reading a capture loads no BPF code.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from loomidi.loom.capture.opening import attach as attach
-    from loomidi.loom.capture.opening import detach as detach
-    from loomidi.loom.capture.opening import open_shield as open_shield
-    from loomidi.loom.capture.opening import reopen as reopen
-    from loomidi.loom.capture.probing import Probe as Probe
-    from loomidi.loom.capture.probing import probe as probe
-    from loomidi.loom.capture.twin import TwinShield as TwinShield
-    from loomidi.loom.capture.verdicts import Limits as Limits
-    from loomidi.loom.capture.verdicts import Watch as Watch
-    from loomidi.loom.capture.xdp.loading import ShieldSettings as ShieldSettings
+from typing import Any
 
 _HOMES = {
     "attach": "opening",

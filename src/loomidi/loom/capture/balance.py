@@ -1,7 +1,9 @@
 """The kernel's part of the loss balance.
 
-Called by `loomidi balance`. In: the name of an interface with a pinned shield. Out: `Balance`, which says of each equation
-whether it holds. An equation whose sides cannot be read at the same instant holds when the later reading is not smaller.
+Called by `loomidi balance`. In: the name of an interface with a pinned shield. Out: `Balance`, which says of each
+equation whether it holds. An equation whose sides cannot be read at the same instant holds when the later reading is
+not
+smaller.
 """
 
 import dataclasses
@@ -60,26 +62,23 @@ def _read(shield: KernelShield) -> Balance:
     entries_before = sum(state.dropped for state in shield.entries())
     counters = shield.counters()
     in_entries = sum(state.dropped for state in shield.entries())
-    received_by_interface = _interface_packets(shield.name)
+    interface = _interface_packets(shield.name)
     dropped = sum(counters[name][0] for name in _DROPS)
     received = sum(packets for packets, _ in counters.values())
     lost = counters["overflow_lost"][0]
     checks = (
-        Check(f"drops in the counters ({dropped:,}) are at least those of the entries that still exist ({entries_before:,})", dropped >= entries_before),
-        Check(f"no more drops in the entries ({in_entries:,}) than in the counters and since", _close(in_entries, dropped, shield)),
-        Check(f"the interface received ({received_by_interface:,}) at least what the shield saw ({received:,})", received_by_interface >= received),
-        Check(f"no passed packet is missing from the flow records (overflow_lost {lost:,})", lost == 0),
+        Check(f"entries that exist dropped {entries_before:,}, the counters {dropped:,}", entries_before <= dropped),
+        Check(f"read the other way round: {in_entries:,} in entries", _caught_up(in_entries, shield)),
+        Check(f"{shield.name} received {interface:,}, the shield saw {received:,} of them", received <= interface),
+        Check(f"no passed packet is missing from the flow records (lost {lost:,})", lost == 0),
     )
     parts = tuple((name, packets) for name, (packets, _) in counters.items() if packets)
     return Balance(shield.name, shield.rung, received, parts, checks)
 
 
-def _close(in_entries: int, dropped: int, shield: KernelShield) -> bool:
-    """A packet is counted in its entry first: read again, the counters must have caught up."""
-    if in_entries <= dropped:
-        return True
-    now = sum(shield.counters()[name][0] for name in _DROPS)
-    return in_entries <= now
+def _caught_up(in_entries: int, shield: KernelShield) -> bool:
+    """A packet is counted in its entry first, then in the counters: read later, they must hold at least as many."""
+    return in_entries <= sum(shield.counters()[name][0] for name in _DROPS)
 
 
 def _interface_packets(interface: str) -> int:

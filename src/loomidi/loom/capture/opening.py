@@ -1,7 +1,7 @@
 """Open a shield on an interface: attached for the process, attached for good, or reopened.
 
-Called by `services` and the verbs through `loom.capture`. In: interface, mode, settings. Out: `KernelShield`. Leaves rungs and
-pins to `xdp.attaching`.
+Called by `services` and the verbs through `loom.capture`. In: interface, mode, settings. Out: `KernelShield`. Leaves
+rungs and pins to `xdp.attaching`.
 """
 
 from loomidi.loom.capture.xdp import attaching

@@ -1,7 +1,7 @@
 """What this machine can do, found out by doing it: each rung is attached for real and taken off again.
 
-Called by `loomidi doctor` and the demo. In: an interface, or none (then a veth pair in a network namespace of its own, which
-leaves no trace). Out: `Probe`. Rungs, best first: XDP native, XDP generic, tc, AF_PACKET, captures only.
+Called by `loomidi doctor` and the demo. In: an interface, or none (then a veth pair in a network namespace of its
+own, which leaves no trace). Out: `Probe`. Rungs, best first: XDP native, XDP generic, tc, AF_PACKET, captures only.
 """
 
 import ctypes

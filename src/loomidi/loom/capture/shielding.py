@@ -1,7 +1,7 @@
 """The Shield over verdict tables, the same for the kernel and for the user-space twin.
 
-Called by `xdp.kernel` and `twin`, which bring the tables. In: records of the contracts. Out: the same. Leaves attaching,
-rings and flow tables to them.
+Called by `xdp.kernel` and `twin`, which bring the tables. In: records of the contracts. Out: the same. Leaves
+attaching, rings and flow tables to them.
 """
 
 import errno
@@ -46,7 +46,7 @@ class Tables(Protocol):
 
 
 class TableShield:
-    """Verdicts, protected set, counters, generations. Entries end by themselves; dead ones are swept when in the way."""
+    """Verdicts, protected set, counters, generations. Entries end by themselves; dead ones make room."""
 
     def __init__(self, name: str, rung: str, tables: Tables, offset_ns: int) -> None:
         """`offset_ns`: from the data plane's clock to the epoch."""

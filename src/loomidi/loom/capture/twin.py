@@ -1,7 +1,8 @@
 """The shield in user space: the same C body over plain tables, fed frame by frame.
 
-Called by tests (the reference of the kernel) and where there is no XDP. In: Ethernet frames with their times (ns since the
-epoch), or captures. Out: the Shield Protocol. Its clock is the last frame's time, so it is exact and needs no waiting.
+Called by tests (the reference of the kernel) and where there is no XDP. In: Ethernet frames with their times (ns
+since the epoch), or captures. Out: the Shield Protocol. Its clock is the last frame's time, so it is exact and needs
+no waiting.
 """
 
 import ctypes
@@ -22,6 +23,7 @@ from loomidi.loom.flows.settings import MeterSettings
 from loomidi.loom.flows.tables import FlowTable
 
 ETHERNET = 1  # LINKTYPE_
+_FLOWS = MeterSettings()
 _ROOM = 1024  # suspects of one call
 _NUMBERS = {layouts.TUPLES: 0, layouts.HOSTS: 1, layouts.CIDRS: 2, layouts.PROTECTED: 3}
 _KEYS = {layouts.TUPLES: 40, layouts.HOSTS: 16, layouts.CIDRS: 20, layouts.PROTECTED: 20}
@@ -76,9 +78,9 @@ class TwinSettings:
     records: int = 11_000  # finished or overflowed flows between two drains, as many as the kernel's ring
     suspects: int = 1_400  # as many as the kernel's ring
     accounting: bool = True
-    watch: verdicts.Watch | None = verdicts.Watch()
+    watch: verdicts.Watch | None = verdicts.DEFAULT_WATCH
     inner: bool = False
-    flows: MeterSettings = MeterSettings()
+    flows: MeterSettings = _FLOWS
 
 
 def _library() -> ctypes.CDLL:
@@ -173,9 +175,7 @@ class TwinShield(TableShield):
         super().__init__(name, "twin", self._twin, 0)
         self._flows = FlowTable(self.settings.flows)
         control, timeouts = self._twin.control, self.settings.flows.native()
-        control.flow = layouts.Settings(
-            timeouts.idle_ns, timeouts.active_ns, timeouts.linger_ns, timeouts.activity_ns
-        )
+        control.flow = layouts.Settings(timeouts.idle_ns, timeouts.active_ns, timeouts.linger_ns, timeouts.activity_ns)
         control.generation = 1
         self.watch(self.settings.watch)
         if self.settings.accounting:

@@ -1,7 +1,7 @@
 """Between the records of the contracts and the octets of the verdict tables.
 
-Called by `shielding` (kernel and twin alike). In: `Deny`, prefixes, thresholds, raw keys and values. Out: keys and values
-as the data plane reads them, `DenyState` and `Suspect` with epoch times and text addresses. Pure.
+Called by `shielding` (kernel and twin alike). In: `Deny`, prefixes, thresholds, raw keys and values. Out: keys and
+values as the data plane reads them, `DenyState` and `Suspect` with epoch times and text addresses. Pure.
 """
 
 import dataclasses
@@ -52,6 +52,9 @@ class Watch:
     # What a service sees from all together: spoofed floods show up here and nowhere else.
 
 
+DEFAULT_WATCH = Watch()
+
+
 def network_of(text: str) -> Network:
     """Address or CIDR, host bits ignored. Raises UsageError for anything else."""
     try:
@@ -98,9 +101,6 @@ def prefix_text(key: bytes) -> str:
     return f"{ipaddress.IPv6Address(address)}/{bits}"
 
 
-
-
-
 def place(match: Match) -> tuple[str, bytes]:
     """(table, key) of a match. Raises UsageError for one that no table can hold."""
     rest = (match.destination, match.source_port, match.destination_port, match.protocol)
@@ -110,7 +110,9 @@ def place(match: Match) -> tuple[str, bytes]:
             return layouts.HOSTS, _packed(network)
         return layouts.CIDRS, prefix_key(network)
     if not (match.source and match.destination and match.protocol):
-        raise UsageError("an entry needs a source alone, or source, destination and protocol (with ports, if it has any)")
+        raise UsageError(
+            "an entry needs a source alone, or source, destination and protocol (with ports, if it has any)"
+        )
     key = layouts.Tuple(source_port=match.source_port, destination_port=match.destination_port, protocol=match.protocol)
     return layouts.TUPLES, address_of(match.source) + address_of(match.destination) + bytes(key)[32:]
 

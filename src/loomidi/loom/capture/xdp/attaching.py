@@ -1,7 +1,7 @@
 """Attach, pin, reopen, detach: the rungs of the kernel.
 
-Called by `capture` and `probe`. In: an interface of this network namespace, a mode, settings. Out: `Attached`. Rungs, in
-order: XDP native, XDP generic, tc (TCX link, else clsact). Leaves maps to `loading` and the Shield to `kernel`.
+Called by `capture` and `probe`. In: an interface of this network namespace, a mode, settings. Out: `Attached`. Rungs,
+in order: XDP native, XDP generic, tc (TCX link, else clsact). Leaves maps to `loading` and the Shield to `kernel`.
 """
 
 import ctypes
@@ -66,13 +66,13 @@ def index_of(interface: str) -> int:
 
 def pins_of(interface: str) -> Path:
     """Where the state of a shield is pinned; names are per network namespace."""
-    here, first = os.stat("/proc/thread-self/ns/net").st_ino, _first_namespace()
+    here, first = Path("/proc/thread-self/ns/net").stat().st_ino, _first_namespace()
     return BPFFS / "loomidi" / (interface if here == first else f"{interface}@{here}")
 
 
 def _first_namespace() -> int:
     try:
-        return os.stat("/proc/1/ns/net").st_ino
+        return Path("/proc/1/ns/net").stat().st_ino
     except OSError:
         return 0
 
@@ -192,7 +192,12 @@ _RUNGS: dict[str, Callable[[int, int], int]] = {
 class _Hook(ctypes.Structure):
     """struct bpf_tc_hook."""
 
-    _fields_ = [("sz", ctypes.c_size_t), ("ifindex", ctypes.c_int), ("point", ctypes.c_int), ("parent", ctypes.c_uint32)]
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("ifindex", ctypes.c_int),
+        ("point", ctypes.c_int),
+        ("parent", ctypes.c_uint32),
+    ]
 
 
 class _Options(ctypes.Structure):

@@ -221,14 +221,14 @@ class Run:
     each_ns: int  # mean duration of one repetition
 
 
-def test_run(program: int, data: bytes, context: bytes = b"", repeat: int = 1, flags: int = 0, cpu: int = 0) -> Run:
+def try_out(program: int, data: bytes, context: bytes = b"", *, repeat: int = 1, flags: int = 0) -> Run:
     """BPF_PROG_TEST_RUN. Raises OSError; EINTR after a signal in a long run."""
     frame = ctypes.create_string_buffer(data, len(data))
     ctx = ctypes.create_string_buffer(context, len(context)) if context else None
     attr = struct.pack(
         "=IIIIQQIIIIQQIII",
         *(program, 0, len(data), 0, _at(frame), 0, repeat, 0),
-        *(len(context), 0, _at(ctx) if ctx is not None else 0, 0, flags, cpu, 0),
+        *(len(context), 0, _at(ctx) if ctx is not None else 0, 0, flags, 0, 0),
     )
     result = call(PROG_TEST_RUN, attr, "test run")
     verdict = struct.unpack_from("=I", result, 8 + 4)[0]

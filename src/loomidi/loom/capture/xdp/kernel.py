@@ -1,7 +1,7 @@
 """The Shield in the kernel: verdict tables, events, drains.
 
-Called by `capture.open_shield` and the verbs. In: `Loaded` maps of an attached program. Out: the Shield Protocol. Leaves
-attaching and pins to `attaching`, verdict logic to `shielding`.
+Called by `capture.open_shield` and the verbs. In: `Loaded` maps of an attached program. Out: the Shield Protocol.
+Leaves attaching and pins to `attaching`, verdict logic to `shielding`.
 """
 
 import ctypes
@@ -99,13 +99,15 @@ class KernelShield(TableShield):
             self._initialise()
 
     def suspects(self, timeout_s: float) -> list[Suspect]:
-        """Wait up to `timeout_s` for threshold crossings; all that are there. Raises EnvironmentLacks: interface gone."""
+        """Wait up to `timeout_s` for threshold crossings. Raises EnvironmentLacks when the interface has gone."""
         ring = self._ring(layouts.EVENTS, layouts.Suspect, 256)
         until = time.monotonic() + timeout_s
         while True:
             buffer, count = ring.read()
             if count:
-                return [verdicts.suspect_of(event, self.offset_ns) for event in _records(buffer, layouts.Suspect, count)]
+                return [
+                    verdicts.suspect_of(event, self.offset_ns) for event in _records(buffer, layouts.Suspect, count)
+                ]
             left = until - time.monotonic()
             if left <= 0:
                 return []
@@ -217,4 +219,3 @@ def epoch_offset_ns() -> int:
         after = time.monotonic_ns()
         readings.append((after - before, now - (before + after) // 2))
     return min(readings)[1]
-

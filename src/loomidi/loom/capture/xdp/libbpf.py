@@ -9,6 +9,7 @@ import ctypes.util
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from loomidi.contracts.errors import EnvironmentLacks
@@ -23,13 +24,15 @@ def log() -> list[str]:
     return list(_log)
 
 
-@_PRINTER
-def _print(_level: int, form: bytes, arguments: int | None) -> int:
+def _say(_level: int, form: bytes, arguments: int | None) -> int:
     buffer = ctypes.create_string_buffer(4096)
     ctypes.CDLL(None).vsnprintf(buffer, ctypes.c_size_t(len(buffer)), form, ctypes.c_void_p(arguments))
     _log.extend(line for line in buffer.value.decode(errors="replace").splitlines() if line.strip())
     del _log[:-_LOG_LINES]
     return 0
+
+
+_print = _PRINTER(_say)  # kept: libbpf calls it for as long as the process lives
 
 
 @functools.cache
@@ -64,18 +67,18 @@ class Object:
     def __init__(self, path: str) -> None:
         self._lib = library()
         _log.clear()
-        if not os.path.isfile(path):
+        if not Path(path).is_file():
             raise EnvironmentLacks(f"{path} is missing: build it with `make -C bpf`, or install the wheel")
         self._path = path
         self._object = ctypes.c_void_p(self._lib.bpf_object__open_file(path.encode(), None))
-        if not self._object:
+        if not self._object.value:
             raise EnvironmentLacks(f"{path} does not open as a BPF object: {self._last_words()}")
 
     def only(self, program: str, flags: int = 0) -> None:
         """Load this program alone, with these program flags."""
         at = ctypes.c_void_p(self._lib.bpf_object__next_program(self._object, None))
         wanted = self._program(program)
-        while at:
+        while at.value:
             chosen = at.value == wanted.value
             self._lib.bpf_program__set_autoload(at, ctypes.c_bool(chosen))
             if chosen and flags:
@@ -90,7 +93,7 @@ class Object:
     def constants(self, value: bytes) -> None:
         """Overwrite the read-only data, which is one struct, before load."""
         at = ctypes.c_void_p(self._lib.bpf_object__next_map(self._object, None))
-        while at:
+        while at.value:
             if self._lib.bpf_map__name(at).endswith(b".rodata"):
                 size = ctypes.c_size_t()
                 data = self._lib.bpf_map__initial_value(at, ctypes.byref(size))
@@ -117,7 +120,7 @@ class Object:
 
     def close(self) -> None:
         """Free libbpf's side. Programs and maps live on in duplicated descriptors."""
-        if self._object:
+        if self._object.value:
             self._lib.bpf_object__close(self._object)
             self._object = ctypes.c_void_p()
 
@@ -138,8 +141,8 @@ class Object:
             return
         reason = os.strerror(-status)
         if -status in (1, 13) and os.geteuid() != 0:
-            raise EnvironmentLacks(f"{what} of {os.path.basename(self._path)}: {reason}; run as root")
-        raise EnvironmentLacks(f"{what} of {os.path.basename(self._path)}: {reason} ({self._last_words()})")
+            raise EnvironmentLacks(f"{what} of {Path(self._path).name}: {reason}; run as root")
+        raise EnvironmentLacks(f"{what} of {Path(self._path).name}: {reason} ({self._last_words()})")
 
     def _last_words(self) -> str:
         telling = [line for line in _log if "libbpf:" in line or "processed" not in line]

@@ -21,6 +21,7 @@ TC = "lm_shield_tc"
 _FRAGS = 1 << 5  # BPF_F_XDP_HAS_FRAGS
 _PERCPU = (5, 6)  # hash, array
 _LEAST_FLOWS = 64
+_FLOWS = MeterSettings()
 _FINGERPRINT = 8  # octets
 
 
@@ -40,11 +41,11 @@ class ShieldSettings:
     # Octets, a power of two: suspects; about 1,400.
     accounting: bool = True
     # Flow records. Off: verdicts and counters only, for a shield that nobody drains.
-    watch: verdicts.Watch | None = verdicts.Watch()
+    watch: verdicts.Watch | None = verdicts.DEFAULT_WATCH
     # Thresholds of suspects; None: no short-window counters.
     inner: bool = False
     # Judge and account what is inside VXLAN and Geneve.
-    flows: MeterSettings = MeterSettings()
+    flows: MeterSettings = _FLOWS
     # When flows end.
     clock_from_meta: bool = False
     # Tests only: time and length come with each frame.
@@ -128,7 +129,9 @@ def _load(program: str, settings: ShieldSettings, *, frags: bool) -> Loaded:
         _fill(loaded, settings, cpus)
     except OSError as error:
         loaded.close()
-        raise EnvironmentLacks(f"flow tables for {settings.max_flows} flows: {error.strerror}; lower --max-flows") from error
+        raise EnvironmentLacks(
+            f"flow tables for {settings.max_flows} flows: {error.strerror}; lower --max-flows"
+        ) from error
     return loaded
 
 
@@ -141,4 +144,3 @@ def _fill(loaded: Loaded, settings: ShieldSettings, cpus: int) -> None:
         table = bpf.Map.create(layouts.FLOWS, _FINGERPRINT, ctypes.sizeof(layouts.Record), share)
         loaded.tables.append(table)
         loaded.maps[layouts.FLOWS].update(slot.to_bytes(4, "little"), table.fd.to_bytes(4, "little"))
-

@@ -36,7 +36,13 @@ class Ring:
         self._poll.register(fd, select.EPOLLIN)
         self._read = native.library().lm_ring_read
         self._read.restype = ctypes.c_int64
-        self._read.argtypes = [*([ctypes.c_void_p] * 3), ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32]
+        self._read.argtypes = [
+            *([ctypes.c_void_p] * 3),
+            ctypes.c_uint64,
+            ctypes.c_uint32,
+            ctypes.c_void_p,
+            ctypes.c_uint32,
+        ]
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until the data plane wakes us, or the time is up."""
