@@ -84,7 +84,16 @@ def test_any_order_of_batches_gives_the_same_timeline() -> None:
     assert max(abs(a - b) for a, b in zip(there.octets, back.octets, strict=True)) <= 1  # rounding
 
 
-def test_mad_times_do_not_grow_the_timeline() -> None:
-    series = tallied(flows((0, 0, 1, 6), (2**62, 2**62, 1, 6))).series()
+@pytest.mark.parametrize(
+    "mad",
+    [
+        ((0, 0, 1, 6), (2**62, 2**62, 1, 6)),
+        ((-(2**63) + 1, 2**63 - 1, 2, 6), (0, 5, 0, 6)),
+        ((2**63 - 1, -(2**63) + 1, 2, 6), (0, 0, 0, 6)),
+        ((-(2**62), -(2**62) + 7, 1, 6), (2**63 - 9, 2**63 - 1, 1, 6)),
+    ],
+)
+def test_mad_times_neither_grow_nor_break_the_timeline(mad: tuple[tuple[int, int, int, int], ...]) -> None:
+    series = tallied(*(flows(row) for row in mad)).series()
     assert len(series.octets) <= 240
     assert sum(series.packets["tcp"]) == 2

@@ -37,7 +37,7 @@ class Tally:
         if batch.num_rows == 0:
             return
         start = _column(batch, "flow_start_nanoseconds").view(np.int64)
-        end = _column(batch, "flow_end_nanoseconds").view(np.int64)
+        end = np.maximum(_column(batch, "flow_end_nanoseconds").view(np.int64), start)  # a capture may claim anything
         packets = _both(batch, "packet_delta_count")
         octets = _both(batch, "octet_delta_count")
         group = _GROUP_OF[_column(batch, "protocol_identifier")]
@@ -86,11 +86,12 @@ class Timeline:
         np.add.at(self._values, (row[within], first[within]), amount[within].astype(np.float64))
         if not within.all():
             over = ~within
-            begin = start_ns[over] - self._first * self._width
-            length = (end_ns - start_ns)[over].astype(np.float64)
+            begin = (start_ns[over] % self._width + first[over] * self._width).astype(np.float64)
+            exact = (end_ns - start_ns)[over]  # wraps below 0 when a capture claims more than 292 years
+            length = np.where(exact > 0, exact, end_ns[over].astype(np.float64) - start_ns[over])
             self._spread(begin, length, amount[over] / length, (row[over], first[over], last[over]))
 
-    def _spread(self, begin: Numbers, length: Shares, rate: Shares, at: tuple[npt.NDArray[np.intp], ...]) -> None:
+    def _spread(self, begin: Shares, length: Shares, rate: Shares, at: tuple[npt.NDArray[np.intp], ...]) -> None:
         """Amounts that cross a bin's edge: the parts at both ends, and whole bins between them as running sums."""
         row, first, last = at
         width = float(self._width)
@@ -112,7 +113,7 @@ class Timeline:
         first, values = lowest_ns // width, np.zeros_like(self._values)
         if self._first is not None:
             old = np.arange(self._bins)[: self._last - self._first + 1]
-            np.add.at(values.T, (self._first + old) * self._width // width - first, self._values.T[old])
+            np.add.at(values.T, (self._first + old) // (width // self._width) - first, self._values.T[old])
         self._values, self._width, self._first, self._last = values, width, first, highest_ns // width
 
     def rounded(self) -> tuple[int, int, list[list[int]]]:
