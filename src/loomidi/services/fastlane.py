@@ -230,11 +230,11 @@ class FastLane:
         return self._trimmed(folds[-1] if at_once else folds[0])
 
     def _trimmed(self, fold: FoldSpec) -> FoldSpec:
-        """The fold with a fast lane's burst and TTL."""
+        """The fold with a fast lane's burst and TTL, without the Kubernetes object that `propose` can make any time."""
         ttl_s = min(fold.ttl_s, self.settings.longest_ttl_s)
         burst = max(1, int(fold.rate_pps * self.settings.burst_s)) if fold.action == "rate" else 0
         undo = fold.undo.replace(f"{fold.ttl_s:g} s", f"{ttl_s:g} s")
-        return dataclasses.replace(fold, ttl_s=ttl_s, burst=burst, undo=undo)
+        return dataclasses.replace(fold, ttl_s=ttl_s, burst=burst, undo=undo, manifest={})
 
     def _unplaced(self, finding: Finding, seen_ns: int) -> Decision | None:
         """No single source to act on. A forged flood is kept until the drained flows say where it comes from."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loomidi.contracts import Step
+from loomidi.contracts import EnvironmentLacks, Step
 from loomidi.ionic.act import SqliteReceipts
 from loomidi.loom.capture import detach
 from loomidi.services.demo.attacks import PROTECTED, Attack, attacks, forged_at_random, forged_for_protected
@@ -141,3 +141,8 @@ def test_two_networks_stand_side_by_side() -> None:
     with Network() as one, Network() as other:
         assert one.interface != other.interface
         assert not set(map(one.name_of, ("node", "web"))) & set(map(other.name_of, ("node", "web")))
+
+
+def test_a_shield_that_cannot_be_attached_is_one_reason(tmp_path: Path) -> None:
+    with Network() as network, pytest.raises(EnvironmentLacks, match="no interface nowhere0"):
+        Defender(network, {"receipts": str(tmp_path / "r.sqlite"), "interface": "nowhere0"})

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loomidi.contracts import Match, Mode, Step
+from loomidi.contracts import LoomidiError, Match, Mode, Step
 from loomidi.contracts.ports import Deny, DenyState
 from loomidi.garden.graph import EntityGraph
 from loomidi.insight.explain import explain
@@ -226,7 +226,12 @@ def main(text: str) -> None:
     config = Config(**given | {"protected": tuple(given.get("protected", ()))})
     if config.cpu >= 0:
         os.sched_setaffinity(0, {config.cpu})
-    Defender(config).work()
+    try:
+        defender = Defender(config)
+    except LoomidiError as error:
+        _say({"error": str(error)})
+        sys.exit(error.exit_code)
+    defender.work()
 
 
 if __name__ == "__main__":

@@ -99,8 +99,13 @@ class Defender(Speaking):
         threading.Thread(target=self._read, daemon=True).start()
 
     def _readied(self) -> Message:
-        """The line that it is ready; before it come decisions about what an earlier process left."""
+        """The line that it is ready; before it come decisions about what an earlier process left.
+
+        Raises EnvironmentLacks with its reason when it cannot attach a shield here.
+        """
         while not (message := json.loads(self.line())).get("ready"):
+            if "error" in message:
+                raise EnvironmentLacks(message["error"])
             self.decisions.append(message)
         return dict(message)
 

@@ -134,9 +134,7 @@ class Story:
 
     def _run_tool(self, attack: Attack) -> None:
         """An attack by somebody else's program, ended after its time; how it ended is its own business."""
-        with self._network.inside("attacker"):
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-            child = subprocess.Popen(attack.tool, **quiet)  # type: ignore[call-overload]
+        child = self._network.spawn("attacker", attack.tool, quiet=True)
         try:
             child.wait(float(attack.order["seconds"]) if "--flood" in attack.tool else 10.0)
         except subprocess.TimeoutExpired:

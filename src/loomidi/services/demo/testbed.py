@@ -95,10 +95,16 @@ class Network:
         """The room's name as `ip netns` shows it."""
         return f"{self.prefix}-{room}"
 
-    def spawn(self, room: str, command: Sequence[str]) -> "subprocess.Popen[str]":
-        """Start a process in a room, text pipes on stdin and stdout. It ends with the network at the latest."""
+    def spawn(self, room: str, command: Sequence[str], *, quiet: bool = False) -> "subprocess.Popen[str]":
+        """Start a process in a room, text pipes on stdin and stdout. It ends with the network at the latest.
+
+        `quiet`: what it writes to standard error is thrown away. Ctrl-C reaches us only; we end the children.
+        """
+        pipe, errors = subprocess.PIPE, subprocess.DEVNULL if quiet else None
         with self.inside(room):
-            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            child = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=errors, text=True, bufsize=1, start_new_session=True
+            )
         self._children.append(child)
         return child
 
