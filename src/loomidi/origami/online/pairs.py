@@ -26,6 +26,7 @@ _TCP, _UDP = 6, 17
 _TRACE_PORTS = (33434, 33625)  # UDP trace routes count up from here
 _PROBE_PACKETS = {_TCP: 6, _UDP: 3}  # an attempt with its repetitions
 _TUNNEL = ("T1048.003", "T1071.004")  # over an unencrypted protocol, DNS as the channel
+_MOST_HITS = 500  # scanners told of one window
 _TOLD = 8  # ports or hosts named in a finding
 _COUNTS = (
     "flows", "probes", "talks", "answered", "packets", "sent", "got", "got_square", "duration", "failures",
@@ -391,6 +392,13 @@ def _groups(table: Table, by: tuple[str, ...]) -> Table:
     key = table[by[0]] if len(by) == 1 else joined(*(table[name] for name in by))
     shape = Shape(_SHAPE.keys, (*_COUNTS, "rows", "probed"), _SHAPE.lows, _SHAPE.highs)
     return grouped(table | more | {"key": key}, shape)
+
+
+def _strongest(many: Mask, groups: Table) -> list[int]:
+    """The rows that are told of one window: at most 500, those that tried the most."""
+    rows = np.flatnonzero(many)
+    order = np.argsort(-groups["probed"][rows], kind="stable")[:_MOST_HITS]
+    return [int(row) for row in rows[order]]
 
 
 def _ends(groups: Table, index: int) -> tuple[str, str, int]:
