@@ -44,8 +44,8 @@ def command(sources: tuple[str, ...], output: str, duration: float, **given: Any
     if not 0 <= duration < float("inf"):
         raise UsageError(f"duration {duration:g} s: use a number of seconds above 0")
     _keep_sources(sources, output)
-    with meter(sources, settings, duration_s=duration) as stream, _stopping(stream), _progress(stream):
-        with writing(output) as write:
+    with meter(sources, settings, duration_s=duration) as stream:
+        with _stopping(stream), _progress(stream), writing(output) as write:
             for batch in stream:
                 write(batch)
         click.echo(_balance_line(stream), err=True)
