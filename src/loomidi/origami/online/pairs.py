@@ -118,9 +118,7 @@ class PairDetector:
             return []
         floor = np.where(groups["protocol"] == _TCP, rule["ports"], rule["udp_ports"])
         many = (groups["probed"] >= floor) & (groups["probed"] >= rule["probe_share"] * groups["rows"])
-        return [
-            self._vertical_hit(table, groups, index, float(floor[index])) for index in np.flatnonzero(many).tolist()
-        ]
+        return [self._vertical_hit(table, groups, index, float(floor[index])) for index in _strongest(many, groups)]
 
     def _vertical_hit(self, table: Table, groups: Table, index: int, floor: float) -> Hit:
         source, destination, protocol = _ends(groups, index)
@@ -154,9 +152,7 @@ class PairDetector:
         floor = np.where(groups["protocol"] == _TCP, rule["hosts"], np.where(groups["protocol"] == _UDP, udp, 1e9))
         floor = np.where(np.isin(groups["protocol"], (1, 58)), rule["icmp_hosts"], floor)
         many = (groups["probed"] >= floor) & (groups["probed"] >= rule["probe_share"] * groups["rows"])
-        hits = [
-            self._horizontal_hit(table, groups, index, float(floor[index])) for index in np.flatnonzero(many).tolist()
-        ]
+        hits = [self._horizontal_hit(table, groups, index, float(floor[index])) for index in _strongest(many, groups)]
         return [hit for hit in hits if hit is not None]
 
     def _horizontal_hit(self, table: Table, groups: Table, index: int, floor: float) -> Hit | None:
