@@ -282,6 +282,18 @@ LM_INLINE void lm_watch_put(struct lm_env *env, const struct lm_watch_key *key, 
 	bpf_map_update_elem(&lm_watch, key, state, BPF_NOEXIST);
 }
 
+/* A function of its own, so that the struct is in the BTF, from which its layout is tested. */
+LM_OUTLINE int lm_suspect_fill(struct lm_suspect *suspect, __u32 causes, __u32 kind, const struct lm_charge *charge,
+			       const struct lm_watch_state *seen)
+{
+	suspect->at_ns = charge->at_ns;
+	suspect->tuple = charge->tuple;
+	suspect->causes = causes;
+	suspect->kind = kind;
+	suspect->seen = *seen;
+	return 0;
+}
+
 /* Told at once: somebody sleeps on it. A full ring is noticed by the detectors, which read the counters too. */
 LM_INLINE void lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, const struct lm_charge *charge,
 			       const struct lm_watch_state *seen)
@@ -290,11 +302,7 @@ LM_INLINE void lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, con
 
 	if (!suspect)
 		return;
-	suspect->causes = causes;
-	suspect->at_ns = charge->at_ns;
-	suspect->tuple = charge->tuple;
-	suspect->kind = kind;
-	suspect->seen = *seen;
+	lm_suspect_fill(suspect, causes, kind, charge, seen);
 	bpf_ringbuf_submit(suspect, BPF_RB_FORCE_WAKEUP);
 }
 

@@ -41,10 +41,9 @@ def command(interfaces: tuple[str, ...], as_json: bool) -> int:
 
 def _attached() -> list[str]:
     """Interfaces with a pinned shield."""
-    from loomidi.loom.capture.xdp.attaching import BPFFS
+    from loomidi.loom.capture.xdp.attaching import pins_of
 
-    folder = Path(BPFFS) / "loomidi"
-    names = sorted(path.name for path in folder.iterdir() if "@" not in path.name) if folder.is_dir() else []
+    names = sorted(path.name for path in Path("/sys/class/net").iterdir() if pins_of(path.name).is_dir())
     if not names:
         raise EnvironmentLacks("no shield is attached; `loomidi shield attach IFACE` first")
     return names
