@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loomidi.services.demo.stage import Attacker, Defender, People, Spread
+from loomidi.services.demo.stage import Attacker, Defender, People, Spread, apart
 from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, WEB, Network, sweep
 from loomidi.services.demo.trials import PPS, Trials, fresh_sources, run_trials
 
@@ -68,7 +68,7 @@ def floor(network: Network, folder: Path, cpus: tuple[int, int], trials: int) ->
 
 def figures(network: Network, folder: Path, trials: int) -> dict[str, Any]:
     """Floor, idle, under flood."""
-    cpus = (0, 1) if (os.cpu_count() or 1) > 1 else (0, 0)
+    cpus = apart()
     bare = floor(network, folder, cpus, min(trials, FLOOR_TRIALS))
     config = {
         "receipts": str(folder / "receipts.sqlite"),

@@ -6,6 +6,7 @@ Each process ends when its standard input does, so none outlives us. Leaves what
 
 import dataclasses
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -20,6 +21,12 @@ from loomidi.services.demo.testbed import CLIENTS, CLIENTS6, LOGIN, WEB, WEB6, N
 Message = dict[str, Any]
 ANSWER_S = 30.0  # a process of ours that is silent for longer is broken
 PAIRS = (*((c, WEB) for c in CLIENTS), *((c, WEB6) for c in CLIENTS6), *((c, LOGIN) for c in CLIENTS[:4]))
+
+
+def apart() -> tuple[int, int]:
+    """A CPU for the attacker and one for the defender: they are two machines. -1, -1 where there is only one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return (allowed[0], allowed[1]) if len(allowed) > 1 else (-1, -1)
 
 
 class Speaking:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loomidi.services.demo.attacks import PROTECTED, Attack, attacks, forged_at_random, forged_for_protected
-from loomidi.services.demo.stage import Attacker, Defender, Message, People
+from loomidi.services.demo.stage import Attacker, Defender, Message, People, apart
 from loomidi.services.demo.testbed import ATTACKERS, WEB, Network, sweep
 from loomidi.services.demo.trials import Trials, fresh_sources, run_trials
 
@@ -82,11 +82,12 @@ class Story:
     def tell(self, network: Network, folder: Path) -> Outcome:
         """All steps, in order."""
         # 1 build and attach
-        config = {"receipts": str(folder / "receipts.sqlite"), "protected": PROTECTED, "judge_s": 1.5}
+        cpus = apart()
+        config = {"receipts": str(folder / "receipts.sqlite"), "protected": PROTECTED, "judge_s": 1.5, "cpu": cpus[1]}
         self._network = network
         self._defender = Defender(network, config, self._telling.decision)
         self.outcome.rung = self._defender.ready["rung"]
-        self._attacker = Attacker(network)
+        self._attacker = Attacker(network, cpu=cpus[0])
         before = self._stable_counts()
         self._telling.scene(
             f"shield attached ({self.outcome.rung}), mode autonomous; protected: {', '.join(PROTECTED)}"

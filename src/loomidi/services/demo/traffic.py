@@ -34,7 +34,9 @@ AFTER_S = 0.02  # a trial goes on for so long after it was told to stop: the ent
 class Sender:
     """A raw socket on one interface of the room that this thread was in when it was made."""
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, *, spin: bool = False) -> None:
+        """`spin`: the CPU is ours; wait without sleeping."""
+        self._wait = _spin_until if spin else _sleep_until
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self._socket.bind((interface, 0))
 
@@ -59,7 +61,7 @@ class Sender:
             except OSError:  # the queue is full; the frame was not taken
                 failed += 1
             if pps:
-                _pace(first + (sent + failed) * 1_000_000_000 // pps)
+                self._wait(first + (sent + failed) * 1_000_000_000 // pps)
             if not (sent + failed) & 7 and (now() >= end or enough()):
                 break
         return {"sent": sent, "failed": failed, "first_ns": first, "last_ns": now()}
@@ -69,11 +71,17 @@ class Sender:
         self._socket.close()
 
 
-def _pace(due_ns: int) -> None:
-    """Wait until it is time for the next frame."""
+def _sleep_until(due_ns: int) -> None:
+    """Wait until it is time for the next frame; a wait too short to sleep is made up for by the next one."""
     ahead = due_ns - time.monotonic_ns()
     if ahead > 50_000:
         time.sleep(ahead / 1e9)
+
+
+def _spin_until(due_ns: int) -> None:
+    """The same without giving the CPU away: who sleeps may have to wait for it afterwards."""
+    while time.monotonic_ns() < due_ns:
+        pass
 
 
 def forged_sources() -> Iterator[str]:
@@ -160,7 +168,7 @@ def main(interface: str, cpu: int = -1) -> None:
     if cpu >= 0:
         os.sched_setaffinity(0, {cpu})
         os.nice(-19)
-    sender = Sender(interface)
+    sender = Sender(interface, spin=cpu >= 0)
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "stop":
