@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 
 #define LM_FIRST_SLOTS 4096U
-#define LM_HUGE_PAGE (2U << 20)
 
 _Static_assert(LM_CHUNK * sizeof(struct lm_entry) % LM_HUGE_PAGE == 0, "chunks are whole huge pages");
 

@@ -12,7 +12,10 @@
 #include <loomidi/flow.h>
 
 #define LM_NO_ENTRY UINT32_MAX
-#define LM_CHUNK_BITS 13U
+#ifndef LM_CHUNK_BITS
+#define LM_CHUNK_BITS 13U /* 8192 flows: three huge pages */
+#define LM_HUGE_PAGE (2U << 20)
+#endif
 #define LM_CHUNK (1U << LM_CHUNK_BITS)
 
 struct lm_entry {
