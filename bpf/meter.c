@@ -364,6 +364,7 @@ static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t 
 	struct lm_table *t = &m->table;
 	uint32_t i = lm_table_find(t, key, hash);
 	struct lm_flow *f;
+	int direction = -1;
 
 	if (i != LM_NO_ENTRY) {
 		__u8 reason;
@@ -371,6 +372,8 @@ static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t 
 		f = &lm_entry_at(t, i)->flow;
 		reason = lm_flow_split(f, part->first_ns, part->first_flags, &m->settings.flow);
 		if (reason && part->first_ns > f->last_ns) {
+			if (reason == LM_END_ACTIVE)
+				direction = f->initiator_is_high;
 			lm_table_end(t, i, reason);
 			i = LM_NO_ENTRY;
 		}
@@ -382,12 +385,22 @@ static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t 
 		f = &lm_entry_at(t, i)->flow;
 		*f = *part;
 		f->end = LM_END_NONE;
+		if (direction >= 0) {
+			if (f->initiator_is_high != direction)
+				lm_flow_turn(f);
+			f->inherited = 1;
+		}
 	} else if (part->first_ns < f->first_ns) { /* another CPU saw its beginning: that part gives the direction */
 		struct lm_flow first = *part;
 
 		lm_flow_merge(&first, f, &m->settings.flow);
 		*f = first;
 		f->end = LM_END_NONE;
+		if (direction >= 0) {
+			if (f->initiator_is_high != direction)
+				lm_flow_turn(f);
+			f->inherited = 1;
+		}
 	} else {
 		lm_flow_merge(f, part, &m->settings.flow);
 	}

@@ -62,5 +62,3 @@ def test_random_octets_are_counted_and_never_crash() -> None:
         for _ in range(10_000):
             twin.process(dice.randbytes(dice.randrange(0, 120)), START)
         assert sum(packets for packets, _ in twin.counters().values()) == 10_000
-
-

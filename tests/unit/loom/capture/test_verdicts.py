@@ -38,7 +38,12 @@ def test_host_bits_of_a_prefix_are_ignored() -> None:
 
 @pytest.mark.parametrize(
     "match",
-    [Match(), Match("nonsense"), Match("192.0.2.7", destination_port=80), Match("192.0.2.0/24", "198.51.100.1", 1, 2, 6)],
+    [
+        Match(),
+        Match("nonsense"),
+        Match("192.0.2.7", destination_port=80),
+        Match("192.0.2.0/24", "198.51.100.1", 1, 2, 6),
+    ],
 )
 def test_what_no_table_holds_is_refused(match: Match) -> None:
     with pytest.raises(UsageError):

@@ -90,6 +90,18 @@ def test_a_drain_after_the_idle_timeout_is_another_flow() -> None:
         assert [row["flow_end_reason"] for row in rows(table)] == ["idle", "forced"]
 
 
+def test_the_direction_survives_the_active_timeout() -> None:
+    """Also when the drain after it starts with a packet of the responder."""
+    with FlowTable(MeterSettings(active_s=5)) as table:
+        table.absorb(*partial(CONVERSATION[:4]))
+        table.absorb(*partial(CONVERSATION[4:]))
+        table.flush()
+        found = rows(table)
+    assert [row["flow_end_reason"] for row in found] == ["active", "forced"]
+    assert [row["source_ip_address"] for row in found] == [f.CLIENT, f.CLIENT]
+    assert (found[1]["packet_delta_count"], found[1]["reverse_packet_delta_count"]) == (1, 1)
+
+
 def test_absorbed_flows_end_by_the_clock() -> None:
     """A tick after a drain, with no more traffic."""
     with FlowTable(MeterSettings(idle_s=5)) as table:
