@@ -1,6 +1,7 @@
 """When the kernel wakes the fast lane: the thresholds of its short windows, from the rules that the detectors go by.
 
-Called by whoever opens the shield for a fast lane. In: `rules/detections`. Out: `Watch`. Judging is left to the detectors.
+Called by whoever opens the shield for a fast lane. In: `rules/detections`. Out: `Watch`. Leaves judging to the
+detectors.
 """
 
 from loomidi.loom.capture import Limits, Watch

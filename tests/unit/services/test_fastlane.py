@@ -66,6 +66,11 @@ class Bench:
         """How many passed."""
         return sum(self.shield.packet(Packet(source, WEB)) for _ in range(packets))
 
+    def fresh(self) -> Suspect:
+        """The same flood, again, just now."""
+        now_ns = self.clock.now_ns() + 1
+        return suspect(first_ns=now_ns - 20_000_000, at_ns=now_ns)
+
     def outcomes(self) -> list[str]:
         return [decision.outcome for decision in self.told]
 
@@ -122,7 +127,7 @@ def test_who_was_dropped_before_is_dropped_at_once(bench: Bench) -> None:
         bench.turn(seconds=0.3)
     bench.turn(seconds=400)
     bench.turn(seconds=10)
-    bench.turn(suspect(at_ns=bench.clock.now_ns() + 1))
+    bench.turn(bench.fresh())
     assert [d.action for d in bench.told if d.outcome == "applied"] == ["rate", "drop", "drop"]
 
 
@@ -232,7 +237,8 @@ def test_a_pardoned_source_that_attacks_again_is_slowed_again(bench: Bench) -> N
     bench.turn(suspect())
     bench.lane.undo(f"host/{ATTACKER}")
     bench.turn()
-    bench.turn(suspect(at_ns=bench.clock.now_ns() + 1), seconds=6)
+    bench.clock.sleep(6)
+    bench.turn(bench.fresh())
     assert [entry.deny.action for entry in bench.shield.entries()] == ["rate"]
 
 
