@@ -7,7 +7,8 @@ import pytest
 
 from loomidi.contracts.ports import Deny
 from loomidi.contracts.records import Match
-from tests.integration.kernel.conftest import SECOND, START, frame
+from loomidi.loom.flows.settings import MeterSettings
+from tests.integration.kernel.conftest import RUNGS, SECOND, START, frame
 
 pytestmark = pytest.mark.kernel
 
@@ -172,3 +173,24 @@ def test_spoofed_sources_are_told_by_the_service(rung: Any) -> None:
         rung.send(frame(f"172.16.{i % 250}.{i}", flags=0x02), START + i)
     told = {(s.kind, reason) for s in rung.shield.suspects(0) for reason in s.reasons}
     assert told == {("service", "syns"), ("service", "sources")}
+
+
+def _vxlan(inner: bytes) -> bytes:
+    outer = frame("192.0.2.1", "192.0.2.2", ports=(50_000, 4789), protocol=17, payload=8 + len(inner))
+    return outer[: -8 - len(inner)] + b"\x08\0\0\0\0\0\x2a\0" + inner
+
+
+@pytest.mark.parametrize("kind", ["twin", "xdp", "tc"])
+def test_inside_a_tunnel_when_built_for_it(kind: str) -> None:
+    rung = RUNGS[kind](inner=True, flows=MeterSettings(inner=True))
+    try:
+        rung.shield.deny(drop(Match("10.0.0.1")))
+        assert [rung.send(_vxlan(frame(source))) for source in ("10.0.0.1", "10.0.0.9")] == ["drop", "pass"]
+        rows = [
+            row
+            for batch in rung.shield.flush()
+            for row in batch.select(["tunnel_type", "layer2_segment_id"]).to_pylist()
+        ]
+        assert rows == [{"tunnel_type": "vxlan", "layer2_segment_id": 42}]
+    finally:
+        rung.close()
