@@ -11,7 +11,7 @@
 #include <linux/ip.h>
 #include <linux/udp.h>
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
 
 struct lm_generator {
 	__u32 ifindex; /* where frames are sent */

@@ -10,7 +10,7 @@
 #define LM_TC_NEXT (-1)
 #define LM_TC_DROP 2
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
 
 /* Time and length as the test gives them. */
 LM_INLINE int lm_meta_read(const __u8 *meta, const __u8 *data, struct lm_packet *p)

@@ -17,7 +17,7 @@
 
 struct lm_env {
 	struct lm_control control;
-	struct lm_count counts[LM_REASONS];
+	struct lm_count counts[LM_COUNTERS];
 	struct lm_pairs tables[LM_TWIN_TABLES];
 	uint32_t lengths[LM_TWIN_TABLES][129]; /* entries per prefix length */
 	struct lm_pairs flows;
@@ -144,13 +144,16 @@ LM_INLINE void lm_watch_put(struct lm_env *env, const struct lm_watch_key *key, 
 	lm_pairs_put(&env->watch, key, state);
 }
 
-LM_INLINE void lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, const struct lm_charge *charge,
-			       const struct lm_watch_state *seen)
+LM_INLINE int lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, const struct lm_charge *charge,
+			      const struct lm_watch_state *seen)
 {
 	struct lm_suspect suspect = {
 		.at_ns = charge->at_ns, .tuple = charge->tuple, .causes = causes, .kind = kind, .seen = *seen};
 
-	lm_queue_add(&env->suspects, &suspect);
+	if (!lm_queue_add(&env->suspects, &suspect))
+		return 0;
+	lm_count(env, LM_UNTOLD, 0);
+	return -1;
 }
 
 #include <loomidi/shield.h>
@@ -163,9 +166,12 @@ struct lm_env *lm_twin_open(const struct lm_twin_settings *s)
 	if (!env)
 		return 0;
 	env->inner = s->inner != 0;
-	failed |= lm_pairs_open(&env->tables[LM_TWIN_TUPLES], sizeof(struct lm_tuple), sizeof(struct lm_verdict), s->entries);
-	failed |= lm_pairs_open(&env->tables[LM_TWIN_HOSTS], sizeof(struct lm_addr), sizeof(struct lm_verdict), s->entries);
-	failed |= lm_pairs_open(&env->tables[LM_TWIN_CIDRS], sizeof(struct lm_prefix), sizeof(struct lm_verdict), s->entries);
+	failed |= lm_pairs_open(&env->tables[LM_TWIN_TUPLES], sizeof(struct lm_tuple), sizeof(struct lm_verdict),
+				s->entries);
+	failed |= lm_pairs_open(&env->tables[LM_TWIN_HOSTS], sizeof(struct lm_addr), sizeof(struct lm_verdict),
+				s->entries);
+	failed |= lm_pairs_open(&env->tables[LM_TWIN_CIDRS], sizeof(struct lm_prefix), sizeof(struct lm_verdict),
+				s->entries);
 	failed |= lm_pairs_open(&env->tables[LM_TWIN_PROTECTED], sizeof(struct lm_prefix), sizeof(__u32), s->entries);
 	failed |= lm_pairs_open(&env->flows, sizeof(struct lm_key), sizeof(struct lm_flow), s->flows);
 	failed |= lm_pairs_open(&env->watch, sizeof(struct lm_watch_key), sizeof(struct lm_watch_state), s->watched);

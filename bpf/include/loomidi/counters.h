@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Short-window counters of sources and services, and the suspect that is told when one crosses a threshold. Called by
- * shield.h. The embedder provides lm_watch_find, lm_watch_put, lm_suspect_begin and lm_suspect_tell (maps.h, twin.c).
+ * shield.h. The embedder provides lm_watch_find, lm_watch_put, lm_count and lm_suspect_tell (maps.h, twin.c).
  *
  * These are evidence, not accounting: two CPUs that start a window at the same time may lose a few counts.
  */
 #ifndef LOOMIDI_COUNTERS_H
 #define LOOMIDI_COUNTERS_H
 
+#include <loomidi/parse.h>
 #include <loomidi/wire.h>
 
 #define LM_SKETCH_BITS (64U * LM_SKETCH_WORDS)
@@ -92,8 +93,9 @@ LM_OUTLINE int lm_watch_charge(struct lm_env *env, const struct lm_charge *c, co
 	causes = lm_causes(w, limits) & ~w->told;
 	if (!causes)
 		return 0;
+	if (lm_suspect_tell(env, causes, key->kind, c, w))
+		return 0;
 	w->told |= causes;
-	lm_suspect_tell(env, causes, key->kind, c, w);
 	return 1;
 }
 
@@ -101,15 +103,17 @@ LM_OUTLINE int lm_watch_charge(struct lm_env *env, const struct lm_charge *c, co
 LM_INLINE void lm_charge_both(struct lm_env *env, const struct lm_charge *c, const struct lm_control *control)
 {
 	struct lm_watch_key key = {};
+	int told;
 
 	key.address = c->tuple.source;
 	key.kind = LM_WATCH_SOURCE;
-	lm_watch_charge(env, c, &key, control);
+	told = lm_watch_charge(env, c, &key, control);
 	key.address = c->tuple.destination;
 	key.port = c->tuple.destination_port;
 	key.protocol = c->tuple.protocol;
 	key.kind = LM_WATCH_SERVICE;
-	lm_watch_charge(env, c, &key, control);
+	told += lm_watch_charge(env, c, &key, control);
+	LM_USED(told);
 }
 
 #endif

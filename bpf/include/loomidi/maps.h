@@ -36,7 +36,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LM_REASONS);
+	__uint(max_entries, LM_COUNTERS);
 	__type(key, __u32);
 	__type(value, struct lm_count);
 } lm_counters SEC(".maps");
@@ -218,8 +218,7 @@ LM_INLINE int lm_key_differs(const struct lm_key *a, const struct lm_key *b)
 {
 	const lm_word *x = (const void *)a, *y = (const void *)b;
 
-	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]) |
-		(x[5] ^ y[5])) != 0;
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]) | (x[5] ^ y[5])) != 0;
 }
 
 LM_INLINE struct lm_flow *lm_flow_find(struct lm_env *env, __u32 table, const struct lm_key *key)
@@ -294,16 +293,19 @@ LM_OUTLINE int lm_suspect_fill(struct lm_suspect *suspect, __u32 causes, __u32 k
 	return 0;
 }
 
-/* Told at once: somebody sleeps on it. A full ring is noticed by the detectors, which read the counters too. */
-LM_INLINE void lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, const struct lm_charge *charge,
-			       const struct lm_watch_state *seen)
+/* Told at once: somebody sleeps on it. A full ring is counted, and the next charge tells it. */
+LM_INLINE int lm_suspect_tell(struct lm_env *env, __u32 causes, __u32 kind, const struct lm_charge *charge,
+			      const struct lm_watch_state *seen)
 {
 	struct lm_suspect *suspect = bpf_ringbuf_reserve(&lm_events, sizeof(*suspect), 0);
 
-	if (!suspect)
-		return;
-	lm_suspect_fill(suspect, causes, kind, charge, seen);
+	if (!suspect) {
+		lm_count(env, LM_UNTOLD, 0);
+		return -1;
+	}
+	lm_keep(lm_suspect_fill(suspect, causes, kind, charge, seen));
 	bpf_ringbuf_submit(suspect, BPF_RB_FORCE_WAKEUP);
+	return 0;
 }
 
 #endif

@@ -63,6 +63,15 @@ struct lm_cursor {
 };
 
 /*
+ * Keeps the value of an outlined function alive. Where nobody uses it, clang leaves r0 as it happens to be, and the verifier
+ * refuses the function ("cannot return stack pointer to the caller").
+ */
+LM_INLINE void lm_keep(int value)
+{
+	__asm__ volatile("" : : "r"(value));
+}
+
+/*
  * Tells the verifier to forget by which way the cursor came here, so that the paths meet again instead of multiplying.
  * 0 when the cursor is further than any header may be (never on a frame that fits a page).
  */

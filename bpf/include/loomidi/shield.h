@@ -19,7 +19,7 @@
 #include <loomidi/wire.h>
 
 #define LM_CIDR_NESTED 3
-#define LM_CHARGE_TALK 3 /* packets after the SYN: acknowledged, said something, ended */
+#define LM_CHARGE_TALK 3       /* packets after the SYN: acknowledged, said something, ended */
 #define LM_TOKEN 1000000000ULL /* one packet, in the bucket's unit: rate_pps * ns */
 
 LM_INLINE void lm_tuple_of(const struct lm_packet *p, struct lm_tuple *t)
@@ -134,7 +134,7 @@ LM_INLINE int lm_judge(struct lm_env *env, const struct lm_packet *p, const stru
  * with what came since. Short conversations that complete are thus no SYN flood; a SYN taken back by RST still is.
  */
 LM_INLINE void lm_watch_flow(struct lm_env *env, struct lm_flow *f, const struct lm_packet *p, int fresh,
-			const struct lm_control *control)
+			     const struct lm_control *control)
 {
 	struct lm_charge c;
 	int syn = p->protocol == LM_TCP && (p->tcp_flags & (LM_SYN | LM_ACK)) == LM_SYN;

@@ -20,6 +20,9 @@
 #define LM_UNROLL
 #endif
 
+/* A result that nobody reads: else clang leaves in the register what the verifier may refuse, a stack pointer. */
+#define LM_USED(x) __asm__ volatile("" : : "r"(x))
+
 #define LM_SPLT 16U	  /* packets whose size, direction and gap are kept */
 #define LM_SKETCH_WORDS 4 /* 64-bit words in a linear-counting bitmap */
 
@@ -187,6 +190,8 @@ enum lm_reason {
 	LM_UNPARSED_LINK = 12,	     /* link type that the meter does not know (captures only) */
 	LM_PASSED = 13,		     /* passed while accounting is off */
 	LM_REASONS = 14,
+	LM_UNTOLD = LM_REASONS, /* no packet: a suspect that found the ring full, kept beside the reasons */
+	LM_COUNTERS,
 };
 
 struct lm_count {
@@ -295,7 +300,7 @@ struct lm_watch_state {
 	__u64 octets;
 	__u32 packets;
 	__u32 syns;
-	__u32 told; /* enum lm_cause bits already sent in this window */
+	__u32 told;	 /* enum lm_cause bits already sent in this window */
 	__u16 ports_set; /* bits set below */
 	__u16 peers_set;
 	__u64 ports[LM_SKETCH_WORDS];

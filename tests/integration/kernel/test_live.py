@@ -16,6 +16,7 @@ from loomidi.contracts.errors import Conflict, EnvironmentLacks, InputError, Ref
 from loomidi.contracts.ports import Deny
 from loomidi.contracts.records import Match
 from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, probe, reopen
+from loomidi.loom.capture.verdicts import Limits, Watch
 from loomidi.loom.capture.xdp import attaching
 from loomidi.loom.capture.xdp.kernel import KernelShield
 from tests.integration.kernel.conftest import frame
@@ -183,6 +184,16 @@ def test_full_flow_table_and_full_ring_are_counted_to_the_packet(veth: str) -> N
         assert {"overflowed", "overflow_lost"} < set(counts)
         rows = sum(batch.num_rows for batch in shield.flush())
         assert rows == counts["accounted"] + counts["overflowed"]
+
+
+def test_suspects_that_find_the_ring_full_are_counted(veth: str) -> None:
+    watch = Watch(source=Limits(packets=1), service=Limits())
+    with open_shield(veth, "native", ShieldSettings(event_ring=4096, watch=watch)) as shield:
+        send([frame(source=f"10.9.0.{i}") for i in range(200)])
+        counted(shield, 200)
+        told = len(shield.suspects(0))
+        assert 0 < told < 200
+        assert shield.untold() == 200 - told
 
 
 def test_disarmed_for_good_refuses_until_armed(veth: str) -> None:

@@ -251,11 +251,14 @@ def stats(interface: str, as_json: bool, watch: bool) -> None:
         for counters in _readings(shield, watch):
             if as_json:
                 plain = {name: {"packets": p, "octets": o} for name, (p, o) in counters.items()}
+                plain["suspects"] = {"untold": shield.untold()}
                 click.echo(json.dumps(plain, indent=None if watch else 1))
                 continue
             rows = [(name, *count) for name, count in counters.items() if count[0]]
             for name, packets, octets in rows or [("no packet yet", 0, 0)]:
                 click.echo(f"{name:22} {packets:>14,} packets {octets:>18,} octets")
+            if shield.untold():
+                click.echo(f"{'suspects untold':22} {shield.untold():>14,} (the ring was full)")
             if watch:
                 click.echo("")
 

@@ -289,6 +289,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
 
 CONTROL = "lm_control"
 COUNTERS = "lm_counters"
+UNTOLD = len(Reason)  # index behind the reasons: suspects that found the ring full
 FLOWS = "lm_flows"
 TUPLES = "lm_tuples"
 HOSTS = "lm_hosts"

@@ -38,6 +38,9 @@ class Tables(Protocol):
     def counts(self) -> list[layouts.Count]:
         """One per reason, summed over CPUs."""
 
+    def untold(self) -> int:
+        """Suspects that found the ring full."""
+
     def now_ns(self) -> int:
         """The clock that packets are stamped with."""
 
@@ -120,6 +123,10 @@ class TableShield:
         """reason -> (packets, octets), summed over CPUs. Every packet is in exactly one."""
         counts = self.tables.counts()
         return {reason.name.lower(): (counts[reason].packets, counts[reason].octets) for reason in layouts.Reason}
+
+    def untold(self) -> int:
+        """How often a suspect could not be told since the ring was full; it is told again with the next packets."""
+        return self.tables.untold()
 
     def disarm(self, *, for_good: bool = False) -> None:
         """Turn every verdict entry off with one 8-byte write (a new generation).

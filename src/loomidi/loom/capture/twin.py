@@ -127,7 +127,14 @@ class TwinTables:
 
     def counts(self) -> list[layouts.Count]:
         """One per reason."""
-        counts = layouts.Count * len(layouts.Reason)
+        return self._counts()[: len(layouts.Reason)]
+
+    def untold(self) -> int:
+        """Suspects that found the queue full."""
+        return int(self._counts()[layouts.UNTOLD].packets)
+
+    def _counts(self) -> list[layouts.Count]:
+        counts = layouts.Count * (len(layouts.Reason) + 1)
         return list(counts.from_address(self._library.lm_twin_counts(self.handle)))
 
     def now_ns(self) -> int:

@@ -6,6 +6,7 @@ from loomidi.contracts.errors import Retryable
 from loomidi.contracts.ports import Deny
 from loomidi.contracts.records import Match
 from loomidi.loom.capture.twin import TwinSettings, TwinShield
+from loomidi.loom.capture.verdicts import Limits, Watch
 
 START = 1_000_000_000_000
 ARP = b"\xff" * 6 + b"\2" * 6 + b"\x08\x06" + b"\0" * 28
@@ -35,6 +36,17 @@ def test_a_full_table_overflows_to_records_and_then_to_a_counter() -> None:
         counts = {name: packets for name, (packets, _) in twin.counters().items() if packets}
         assert counts == {"accounted": 2, "overflowed": 3, "overflow_lost": 4}
         assert sum(batch.num_rows for batch in twin.flush()) == 5
+
+
+def test_a_suspect_that_finds_the_queue_full_is_counted_and_told_later() -> None:
+    watch = Watch(source=Limits(packets=1), service=Limits())
+    with TwinShield(settings=TwinSettings(suspects=1, watch=watch)) as twin:
+        for i in range(3):
+            twin.process(udp(f"10.0.0.{i}"), START)
+        assert twin.untold() == 2
+        assert [each.source for each in twin.suspects(0)] == ["10.0.0.0"]
+        twin.process(udp("10.0.0.1", 54), START + 1)
+        assert [each.source for each in twin.suspects(0)] == ["10.0.0.1"]
 
 
 def test_entries_move_when_others_go() -> None:

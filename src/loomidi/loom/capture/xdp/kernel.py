@@ -58,13 +58,16 @@ class KernelTables:
 
     def counts(self) -> list[layouts.Count]:
         """One per reason, summed over CPUs."""
-        counters = self.loaded.maps[layouts.COUNTERS]
-        sums = []
-        for reason in layouts.Reason:
-            raw = counters.lookup(int(reason).to_bytes(4, "little")) or b""
-            each = (layouts.Count * possible_cpus()).from_buffer_copy(raw)
-            sums.append(layouts.Count(sum(c.packets for c in each), sum(c.octets for c in each)))
-        return sums
+        return [self._count(reason) for reason in layouts.Reason]
+
+    def untold(self) -> int:
+        """Suspects that found the ring full."""
+        return int(self._count(layouts.UNTOLD).packets)
+
+    def _count(self, index: int) -> layouts.Count:
+        raw = self.loaded.maps[layouts.COUNTERS].lookup(int(index).to_bytes(4, "little")) or b""
+        each = (layouts.Count * possible_cpus()).from_buffer_copy(raw)
+        return layouts.Count(sum(c.packets for c in each), sum(c.octets for c in each))
 
     def now_ns(self) -> int:
         """CLOCK_MONOTONIC."""
