@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* See meter.h. Packets are taken in small batches, so that the cache misses of their flows overlap. */
+/*
+ * See meter.h: packets of all sources to flows, and when flows end. Packets are taken in small groups, so that the cache
+ * misses of their flows overlap. absorb.c takes drains of the kernel, export.c hands flows out.
+ */
 #include "meter.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,41 +15,14 @@
 #include <unistd.h>
 
 #include "capture.h"
+#include "inside.h"
 #include "linktype.h"
-#include "table.h"
 
 #define LM_GROUP 16U		 /* packets whose flows are fetched together */
 #define LM_BREATHE (32ULL << 20) /* octets read before an empty batch lets the caller look up */
 #define LM_WAIT_MS 200		 /* the same for interfaces */
 #define LM_EXPIRE_STEPS 4U	 /* flows looked at per list and packet */
 #define LM_MINIMUM_FLOWS 16U
-
-struct lm_source {
-	char *path;
-	struct lm_tap *tap; /* set: an interface */
-	uint64_t duration_ns;
-};
-
-struct lm_problem {
-	uint32_t source;
-	char text[320];
-};
-
-struct lm_meter {
-	struct lm_meter_settings settings;
-	struct lm_table table;
-	struct lm_source *sources;
-	uint32_t source_count;
-	uint32_t source_at;
-	struct lm_capture *capture; /* of sources[source_at] when it is being read */
-	uint64_t capture_before;    /* octets of the captures before it */
-	uint64_t deadline_ns;	    /* CLOCK_MONOTONIC, of the interface being read */
-	struct lm_problem *problems;
-	struct lm_meter_state state;
-	atomic_int stop;
-	int flushed;
-	char error[64];
-};
 
 /* One packet of a group. */
 struct lm_ready {
@@ -222,7 +197,7 @@ static void lm_evict(struct lm_meter *m)
 	m->state.evicted++;
 }
 
-static uint32_t lm_add_flow(struct lm_meter *m, const struct lm_key *key, uint32_t hash, uint64_t at_ns)
+uint32_t lm_add_flow(struct lm_meter *m, const struct lm_key *key, uint32_t hash, uint64_t at_ns)
 {
 	uint32_t i;
 
@@ -230,11 +205,6 @@ static uint32_t lm_add_flow(struct lm_meter *m, const struct lm_key *key, uint32
 		lm_evict(m);
 	i = lm_table_add(&m->table, key, hash, at_ns);
 	return i;
-}
-
-static enum lm_list lm_list_of(const struct lm_flow *f)
-{
-	return lm_flow_closed(f) ? LM_LIST_CLOSING : LM_LIST_OPEN;
 }
 
 static void lm_account(struct lm_meter *m, const struct lm_ready *r)
@@ -343,128 +313,7 @@ int lm_meter_frame(struct lm_meter *m, const uint8_t *frame, uint32_t captured, 
 	return -status;
 }
 
-/* ---- drains of the kernel ---- */
-
-static void lm_shift(struct lm_flow *f, int64_t by)
-{
-	f->first_ns += (uint64_t)by;
-	f->last_ns += (uint64_t)by;
-	f->active_from_ns += (uint64_t)by;
-	for (int i = 0; i < 2; i++) {
-		if (!f->side[i].packets)
-			continue;
-		f->side[i].first_ns += (uint64_t)by;
-		f->side[i].last_ns += (uint64_t)by;
-	}
-}
-
-/* Merges one partial state, already in our time. */
-static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t hash, const struct lm_flow *part)
-{
-	struct lm_table *t = &m->table;
-	uint32_t i = lm_table_find(t, key, hash);
-	struct lm_flow *f;
-	int direction = -1;
-
-	if (i != LM_NO_ENTRY) {
-		__u8 reason;
-
-		f = &lm_entry_at(t, i)->flow;
-		reason = lm_flow_split(f, part->first_ns, part->first_flags, &m->settings.flow);
-		if (reason && part->first_ns > f->last_ns) {
-			if (reason == LM_END_ACTIVE)
-				direction = f->initiator_is_high;
-			lm_table_end(t, i, reason);
-			i = LM_NO_ENTRY;
-		}
-	}
-	if (i == LM_NO_ENTRY) {
-		i = lm_add_flow(m, key, hash, part->last_ns);
-		if (i == LM_NO_ENTRY)
-			return -ENOMEM;
-		f = &lm_entry_at(t, i)->flow;
-		*f = *part;
-		f->end = LM_END_NONE;
-		if (direction >= 0) {
-			if (f->initiator_is_high != direction)
-				lm_flow_turn(f);
-			f->inherited = 1;
-		}
-	} else if (part->first_ns < f->first_ns) { /* another CPU saw its beginning: that part gives the direction */
-		struct lm_flow first = *part;
-
-		lm_flow_merge(&first, f, &m->settings.flow);
-		*f = first;
-		f->end = LM_END_NONE;
-		if (direction >= 0) {
-			if (f->initiator_is_high != direction)
-				lm_flow_turn(f);
-			f->inherited = 1;
-		}
-	} else {
-		lm_flow_merge(f, part, &m->settings.flow);
-	}
-	if (part->end)
-		lm_table_end(t, i, part->end);
-	else
-		lm_table_touch(t, i, f->last_ns, lm_list_of(f));
-	return 0;
-}
-
-int lm_meter_absorb(struct lm_meter *m, const struct lm_key *keys, const void *values, uint32_t n, uint32_t cpus,
-		    size_t stride, int64_t offset_ns)
-{
-	const char *at = values;
-	int status = 0;
-
-	for (uint32_t k = 0; k < n; k++, at += cpus * stride) {
-		uint32_t hash = (uint32_t)lm_hash_key(&keys[k], m->table.seed);
-		uint64_t done_ns = 0;
-		uint32_t done = 0;
-
-		/* The parts in order of their start; equal starts in order of the CPU. Few CPUs saw one flow. */
-		for (uint32_t round = 0; round < cpus; round++) {
-			struct lm_flow part;
-			const char *next = NULL;
-			uint64_t next_ns = 0;
-			uint32_t next_cpu = 0;
-
-			for (uint32_t cpu = 0; cpu < cpus; cpu++) {
-				memcpy(&part, at + cpu * stride, sizeof(part));
-				if (!part.side[0].packets && !part.side[1].packets)
-					continue;
-				if (round && (part.first_ns < done_ns || (part.first_ns == done_ns && cpu <= done)))
-					continue;
-				if (next && part.first_ns >= next_ns)
-					continue;
-				next = at + cpu * stride;
-				next_ns = part.first_ns;
-				next_cpu = cpu;
-			}
-			if (!next)
-				break;
-			memcpy(&part, next, sizeof(part));
-			done_ns = next_ns;
-			done = next_cpu;
-			lm_shift(&part, offset_ns);
-			if (lm_absorb_one(m, &keys[k], hash, &part))
-				status = -ENOMEM;
-		}
-	}
-	return status;
-}
-
-int lm_meter_peek(const struct lm_meter *m, struct lm_key *key, void *flow)
-{
-	const struct lm_table *t = &m->table;
-	uint32_t i = t->oldest[LM_LIST_OPEN] != LM_NO_ENTRY ? t->oldest[LM_LIST_OPEN] : t->oldest[LM_LIST_CLOSING];
-
-	if (i == LM_NO_ENTRY)
-		return -ENOENT;
-	*key = lm_entry_at(t, i)->key;
-	memcpy(flow, &lm_entry_at(t, i)->flow, sizeof(struct lm_flow));
-	return 0;
-}
+/* ---- flows that end without traffic ---- */
 
 void lm_meter_tick(struct lm_meter *m, uint64_t now_ns)
 {
@@ -587,8 +436,7 @@ static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 		lm_leave_source(m);
 }
 
-/* Reads on; whatever it was, the next call goes on from there. At the end of all sources the table is flushed. */
-static void lm_read_on(struct lm_meter *m)
+void lm_read_on(struct lm_meter *m)
 {
 	struct lm_source *source;
 
@@ -605,93 +453,4 @@ static void lm_read_on(struct lm_meter *m)
 		lm_read_interface(m, source);
 	else if (m->capture || !lm_open_source(m))
 		lm_read_capture(m);
-}
-
-/* ---- export ---- */
-
-struct lm_stream {
-	struct lm_meter *meter;
-	int all;
-	char error[96];
-};
-
-static int lm_stream_schema(struct ArrowArrayStream *stream, struct ArrowSchema *out)
-{
-	(void)stream;
-	return lm_columns_schema(out);
-}
-
-static int lm_stream_next(struct ArrowArrayStream *stream, struct ArrowArray *out)
-{
-	struct lm_stream *s = stream->private_data;
-	struct lm_meter *m = s->meter;
-	uint32_t rows;
-	int status;
-
-	if (s->all && !m->flushed && m->table.ended_count < m->settings.batch_rows)
-		lm_read_on(m);
-	rows = m->table.ended_count < m->settings.batch_rows ? m->table.ended_count : m->settings.batch_rows;
-	if (!rows && (!s->all || m->flushed)) {
-		memset(out, 0, sizeof(*out));
-		return 0;
-	}
-	if (s->all && m->capture && rows < m->settings.batch_rows)
-		rows = 0; /* not yet a full batch: an empty one lets the caller breathe */
-	status = lm_columns_batch(&m->table, rows, out);
-	if (status) {
-		snprintf(s->error, sizeof(s->error), "no memory for a batch of %u flows", rows);
-		return status;
-	}
-	lm_table_drop_ended(&m->table, rows);
-	m->state.flows += rows;
-	return 0;
-}
-
-static const char *lm_stream_error(struct ArrowArrayStream *stream)
-{
-	struct lm_stream *s = stream->private_data;
-
-	return s->error[0] ? s->error : NULL;
-}
-
-static void lm_stream_release(struct ArrowArrayStream *stream)
-{
-	free(stream->private_data);
-	stream->release = NULL;
-}
-
-int lm_meter_stream(struct lm_meter *m, int all, struct ArrowArrayStream *out)
-{
-	struct lm_stream *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return -ENOMEM;
-	s->meter = m;
-	s->all = all;
-	*out = (struct ArrowArrayStream){lm_stream_schema, lm_stream_next, lm_stream_error, lm_stream_release, s};
-	return 0;
-}
-
-void lm_meter_state(const struct lm_meter *m, struct lm_meter_state *out)
-{
-	*out = m->state;
-	out->live = m->table.live;
-	out->ended = m->table.ended_count;
-	out->source = m->source_at;
-}
-
-const char *lm_meter_problem(const struct lm_meter *m, uint32_t n, uint32_t *source)
-{
-	if (n >= m->state.problems)
-		return NULL;
-	*source = m->problems[n].source;
-	return m->problems[n].text;
-}
-
-void lm_meter_sizes(uint32_t out[4])
-{
-	out[0] = sizeof(struct lm_key);
-	out[1] = sizeof(struct lm_flow);
-	out[2] = sizeof(struct lm_meter_settings);
-	out[3] = sizeof(struct lm_meter_state);
 }

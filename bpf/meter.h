@@ -88,7 +88,7 @@ LM_API const char *lm_meter_problem(const struct lm_meter *m, uint32_t n, uint32
 /* sizes of lm_key, lm_flow, lm_meter_settings, lm_meter_state: the loader compares them with its own. */
 LM_API void lm_meter_sizes(uint32_t out[4]);
 
-/* columns.c: the schema, and the first `rows` ended flows as one batch. 0 or an errno. */
+/* schema.c and columns.c: the schema, and the first `rows` ended flows as one batch. 0 or an errno. */
 struct lm_table;
 int lm_columns_schema(struct ArrowSchema *out);
 int lm_columns_batch(const struct lm_table *t, uint32_t rows, struct ArrowArray *out);

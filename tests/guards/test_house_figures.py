@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for path in (ROOT / "src").rglob("*.py"))
-BODY, FILE, NESTING, POSITIONAL = 40, 500, 3, 5
+C_SOURCES = sorted(path for path in (ROOT / "bpf").rglob("*.[ch]"))
+BODY, FILE, NESTING, POSITIONAL, C_FUNCTION = 40, 500, 3, 5, 60
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "misc"}
 NESTERS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -68,12 +69,27 @@ def test_functions_take_at_most_five_positional_parameters() -> None:
 def test_files_stay_within_five_hundred_lines() -> None:
     files = [
         *SOURCES,
+        *C_SOURCES,
         *(ROOT / "tests").rglob("*.py"),
         *(ROOT / "bench").rglob("*.py"),
         *(ROOT / "tools").rglob("*.py"),
     ]
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
     assert {path: lines for path, lines in long.items() if lines > FILE} == {}
+
+
+def c_functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Functions of a C file with their lines: clang-format puts both braces of a body, and of nothing else, alone."""
+    lines = path.read_text().splitlines()
+    for at, line in enumerate(lines):
+        if line == "{":
+            yield f"{path.relative_to(ROOT)}:{at} {lines[at - 1]}", lines.index("}", at) - at - 1
+
+
+def test_bodies_in_c_stay_within_sixty_lines() -> None:
+    bodies = [body for path in C_SOURCES for body in c_functions(path)]
+    assert len(bodies) > 100
+    assert [where for where, lines in bodies if lines > C_FUNCTION] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "loomidi")))
