@@ -37,6 +37,7 @@ int lm_shield_xdp(struct xdp_md *ctx)
 		p.wire_octets = (__u32)bpf_xdp_get_buff_len(ctx);
 	if (lm_tunables.clock_from_meta && lm_meta_read((const __u8 *)(long)ctx->data_meta, c.at, &p))
 		return XDP_ABORTED;
+	lm_stamp(0, &p);
 	parsed = lm_parse_frame(&c, &p, LM_INNER);
 	return lm_shield(0, &p, parsed) == LM_DROP ? XDP_DROP : XDP_PASS;
 }
@@ -60,6 +61,7 @@ int lm_shield_tc(struct __sk_buff *skb)
 		p.at_ns = skb->tstamp;
 		p.wire_octets = skb->wire_len;
 	}
+	lm_stamp(0, &p);
 	parsed = lm_parse_tagged(&c, &p, tagged, LM_INNER);
 	return lm_shield(0, &p, parsed) == LM_DROP ? LM_TC_DROP : LM_TC_NEXT;
 }

@@ -183,6 +183,18 @@ LM_INLINE int lm_account(struct lm_env *env, const struct lm_packet *p, const st
 	return fresh ? lm_flow_keep(env, control->table, &key) : LM_ACCOUNTED;
 }
 
+/*
+ * While no entry could drop the packet its time is read before it is parsed: the clock waits for every load that is
+ * under way, and the parser's are many. With entries it is read late, so that what is dropped does not pay for it.
+ */
+LM_INLINE void lm_stamp(struct lm_env *env, struct lm_packet *p)
+{
+	struct lm_control *control = lm_control_of(env);
+
+	if (control && (control->enabled & (LM_VERDICTS | LM_ACCOUNTING)) == LM_ACCOUNTING)
+		p->at_ns = lm_now(p);
+}
+
 /* The whole life of a packet; `parsed` is 0 or -reason. Counts it once and returns LM_DROP or LM_PASS. */
 LM_INLINE int lm_shield(struct lm_env *env, struct lm_packet *p, int parsed)
 {
@@ -198,7 +210,8 @@ LM_INLINE int lm_shield(struct lm_env *env, struct lm_packet *p, int parsed)
 		if (reason != LM_PASSED) {
 			verdict = LM_DROP;
 		} else if (control->enabled & LM_ACCOUNTING) {
-			p->at_ns = lm_now(p);
+			if (!p->at_ns)
+				p->at_ns = lm_now(p);
 			reason = lm_account(env, p, control);
 		}
 	}

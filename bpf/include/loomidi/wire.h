@@ -253,6 +253,7 @@ enum lm_enabled {
 	LM_HAVE_TUPLES = 1,
 	LM_HAVE_HOSTS = 2,
 	LM_HAVE_CIDRS = 4,
+	LM_VERDICTS = LM_HAVE_TUPLES | LM_HAVE_HOSTS | LM_HAVE_CIDRS,
 	LM_HAVE_PROTECTED = 8,
 	LM_ACCOUNTING = 16,
 	LM_WATCHING = 32, /* source and service counters */
