@@ -130,17 +130,27 @@ class Defender:
         """Every count there is, after the flows have been flushed. Traffic must have ended."""
         while self.lane.busy:
             self.lane.turn()  # a drain under way holds flows that nobody has counted
-        for batch in self.shield.flush():
-            self.tally.count(batch)
+        counters = self._settled_counters()
         wanted = set(order.get("sources", ()))
         states = [state for state in self.shield.entries() if state.deny.match.source in wanted]
         return {
-            "counters": self.counters({})["counters"],
+            "counters": counters,
             "flow_packets": self.tally.packets,
             "by_source": {source: self.tally.by_source[source] for source in wanted},
             "dropped_by_source": sum(state.dropped for state in states) + self._dropped_before(wanted),
             "lane": self.lane.figures(),
         }
+
+    def _settled_counters(self) -> Order:
+        """Flush the flows until no packet came meanwhile: a late RST or FIN must be in both counts or in neither."""
+        for _ in range(50):
+            before = self.counters({})["counters"]
+            for batch in self.shield.flush():
+                self.tally.count(batch)
+            after: Order = self.counters({})["counters"]
+            if after == before:
+                break
+        return after
 
     def _dropped_before(self, sources: set[str]) -> int:
         """Drops of entries that were taken out, from the receipts of their end."""
