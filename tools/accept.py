@@ -2,7 +2,9 @@
 
 Called by `make accept NAME=main-job` as `python -m tools.accept main-job`. In: acceptance/NAME.toml. Out: progress on
 standard output, docs/acceptance/NAME.md, exit code 0 when all is met, 1 when something is missed (the page is written
-all the same), 2 when the file makes no sense.
+all the same), 2 when the file makes no sense. The page is renewed after each entry from what is known: the results of
+this run and, after `--only`, the last ones of the other entries, kept in .work/ with their commit and time. An entry
+that was never judged counts as missed.
 
 An entry has `id`, `section`, `claim`, `command` and `judge`; commands that are equal run once. Judges:
   {kind = "exit0"}                                      the command ends with 0
@@ -53,6 +55,8 @@ class Judged:
     figure: str
     target: str
     seconds: float
+    commit: str = ""
+    at: str = ""  # UTC, to the minute
 
 
 def run(command: str, timeout_s: float) -> Ran:
@@ -67,6 +71,7 @@ def run(command: str, timeout_s: float) -> Ran:
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as at a prompt, also from a background job
         env=environment(),
     )
     try:
@@ -167,7 +172,30 @@ def judge(entry: dict[str, Any], ran: Ran) -> Judged:
         met, figure, target = JUDGES[entry["judge"]["kind"]](ran, entry["judge"])
     except (CannotJudge, json.JSONDecodeError) as error:
         met, figure, target = False, str(error), shown(entry["judge"].get("limit", "a figure"))
-    return Judged(entry, met, figure, target, ran.seconds)
+    return Judged(entry, met, figure, target, ran.seconds, commit(), dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M"))
+
+
+def commit() -> str:
+    """The short id of what is checked out, with a plus when something tracked was changed since."""
+    words = ("git", "describe", "--always", "--dirty=+", "--exclude=*")
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def remember(name: str, result: Judged) -> None:
+    """Keep a result for later pages. Two runs of different entries may go on side by side."""
+    with (ROOT / ".work" / f"accept-{name}.jsonl").open("a") as file:
+        kept = {**dataclasses.asdict(result), "entry": result.entry["id"], "command": result.entry["command"]}
+        file.write(json.dumps(kept) + "\n")
+
+
+def recall(document: dict[str, Any]) -> list[Judged]:
+    """The last result of each entry whose command has not changed since."""
+    store = ROOT / ".work" / f"accept-{document['name']}.jsonl"
+    lines = store.read_text().splitlines() if store.is_file() else []
+    last = {(kept["entry"], kept.pop("command")): kept for kept in map(json.loads, lines)}
+    never = {"met": False, "figure": "not judged yet", "target": "", "seconds": 0.0}
+    entries = document["entry"]
+    return [Judged(**{**last.get((e["id"], e["command"]), never), "entry": e}) for e in entries]
 
 
 def page(document: dict[str, Any], results: list[Judged]) -> str:
@@ -177,7 +205,7 @@ def page(document: dict[str, Any], results: list[Judged]) -> str:
         f"# Acceptance: {document['title']}",
         "",
         f"Written by `make accept NAME={document['name']}` on {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC.",
-        f"Machine: {machine()}.",
+        f"Machine: {machine()}. Judged at commit {', '.join(sorted({r.commit for r in results if r.commit}))}.",
         "",
         f"**{len(results) - len(missed)} of {len(results)} met"
         + (f", {len(missed)} missed:** {', '.join(result.entry['id'] for result in missed)}." if missed else ".**"),
@@ -221,7 +249,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run, print, write the page. `--only ID,ID` tries some entries and writes no page."""
+    """Run, print, write the page. `--only ID,ID` judges some entries anew; the others keep their last result."""
     only = set(arguments[2].split(",")) if len(arguments) == 3 and arguments[1] == "--only" else None
     if len(arguments) not in (1, 3) or (len(arguments) == 3 and only is None):
         print("usage: accept.py NAME [--only ID,ID]", file=sys.stderr)
@@ -244,14 +272,21 @@ def main(arguments: list[str]) -> int:
         results.append(judge(entry, done[command]))
         last = results[-1]
         print(f"  {'met   ' if last.met else 'MISSED'} {entry['id']}: {last.figure} (target {last.target})", flush=True)
+        remember(document["name"], last)
+        target = write(document)
     missed = sum(not result.met for result in results)
     print(f"{len(results) - missed} met, {missed} missed")
-    if only is None:
-        target = ROOT / "docs" / "acceptance" / f"{document['name']}.md"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page(document, results))
+    if results:
         print(f"written: {target.relative_to(ROOT)}")
     return 1 if missed else 0
+
+
+def write(document: dict[str, Any]) -> Path:
+    """The page, from the last result of each entry."""
+    target = ROOT / "docs" / "acceptance" / f"{document['name']}.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(document, recall(document)))
+    return target
 
 
 if __name__ == "__main__":
