@@ -63,15 +63,13 @@ def run(command: str, timeout_s: float) -> Ran:
     """Run a shell command from the root of the project in its own process group; a timeout ends the whole group."""
     started = time.time()
     process = subprocess.Popen(
-        command,
-        shell=True,
+        ["env", "--default-signal=INT", "sh", "-c", command],  # as at a prompt, also from a background job
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as at a prompt, also from a background job
         env=environment(),
     )
     try:
