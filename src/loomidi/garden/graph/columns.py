@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from loomidi.loom.flows.columns import plain
+
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Text = npt.NDArray[np.bytes_]
@@ -95,11 +97,8 @@ def joined(*parts: npt.ArrayLike) -> U64:
 
 def numbers(batch: pa.RecordBatch, name: str) -> I64:
     """An unsigned integer or time column as int64; null is 0."""
-    column = batch.column(name)
-    if pa.types.is_timestamp(column.type):
-        column = column.view(pa.int64())
-    values = np.asarray(column.to_numpy(zero_copy_only=False))  # with nulls: float64, exact below 2**53
-    return np.nan_to_num(values).astype(np.int64) if column.null_count else values.astype(np.int64)
+    values: I64 = plain(batch.column(name)).astype(np.int64)
+    return values
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

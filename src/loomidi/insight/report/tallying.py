@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from loomidi.insight.report.records import FlowTotals, Series
+from loomidi.loom.flows.columns import plain
 
 BINS = 240
 FINEST_NS = 1_000_000  # 1 ms: no bin is narrower
@@ -36,11 +37,11 @@ class Tally:
         """Add one batch of ended flows."""
         if batch.num_rows == 0:
             return
-        start = _column(batch, "flow_start_nanoseconds").view(np.int64)
-        end = np.maximum(_column(batch, "flow_end_nanoseconds").view(np.int64), start)  # a capture may claim anything
+        start = plain(batch.column("flow_start_nanoseconds"))
+        end = np.maximum(plain(batch.column("flow_end_nanoseconds")), start)  # a capture may claim anything
         packets = _both(batch, "packet_delta_count")
         octets = _both(batch, "octet_delta_count")
-        group = _GROUP_OF[_column(batch, "protocol_identifier")]
+        group = _GROUP_OF[plain(batch.column("protocol_identifier"))]
         for at, weights in enumerate((None, packets, octets)):
             self._totals[:, at] += np.bincount(group, weights, len(GROUPS)).astype(np.int64)
         lowest = int(start.min())
@@ -125,11 +126,8 @@ class Timeline:
         return self._first * self._width, self._width, np.diff(edges, axis=1, prepend=0).tolist()
 
 
-def _column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.int64]:
-    values: npt.NDArray[np.int64] = batch.column(name).to_numpy(zero_copy_only=False)
-    return values
-
-
 def _both(batch: pa.RecordBatch, name: str) -> Numbers:
     """A counter of both directions together."""
-    return _column(batch, name).astype(np.int64) + _column(batch, f"reverse_{name}").astype(np.int64)
+    answers = plain(batch.column(f"reverse_{name}")).astype(np.int64)
+    total: Numbers = plain(batch.column(name)).astype(np.int64) + answers
+    return total
