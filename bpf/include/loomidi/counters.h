@@ -113,7 +113,7 @@ LM_INLINE void lm_charge_both(struct lm_env *env, const struct lm_charge *c, con
 	key.protocol = c->tuple.protocol;
 	key.kind = LM_WATCH_SERVICE;
 	told += lm_watch_charge(env, c, &key, control);
-	LM_USED(told);
+	lm_keep(told);
 }
 
 #endif

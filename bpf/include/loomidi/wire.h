@@ -20,9 +20,6 @@
 #define LM_UNROLL
 #endif
 
-/* A result that nobody reads: else clang leaves in the register what the verifier may refuse, a stack pointer. */
-#define LM_USED(x) __asm__ volatile("" : : "r"(x))
-
 #define LM_SPLT 16U	  /* packets whose size, direction and gap are kept */
 #define LM_SKETCH_WORDS 4 /* 64-bit words in a linear-counting bitmap */
 
