@@ -70,7 +70,7 @@ static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t 
 	if (part->end)
 		lm_table_end(t, i, part->end);
 	else
-		lm_table_touch(t, i, f->last_ns, lm_list_of(f));
+		lm_table_touch(t, i, f->last_ns, lm_list_of(m, f));
 	return 0;
 }
 

@@ -36,9 +36,12 @@ struct lm_meter {
 };
 
 /* The list that a flow belongs to. */
-static inline enum lm_list lm_list_of(const struct lm_flow *f)
+static inline enum lm_list lm_list_of(const struct lm_meter *m, const struct lm_flow *f)
 {
-	return lm_flow_closed(f) ? LM_LIST_CLOSING : LM_LIST_OPEN;
+	if (lm_flow_closed(f))
+		return LM_LIST_CLOSING;
+	return m->settings.unanswered_ns && (!f->side[0].packets || !f->side[1].packets) ? LM_LIST_UNANSWERED
+											 : LM_LIST_OPEN;
 }
 
 /* meter.c: a new flow in the table, one that is there evicted for it if need be. LM_NO_ENTRY when memory is out. */

@@ -4,6 +4,7 @@
  * Called by meter.c. The kernel takes VLAN tags off; they are put back, so that the parser sees what was on the wire.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -14,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <arpa/inet.h>
 
@@ -21,8 +23,10 @@
 #include "linktype.h"
 #include "meter.h"
 
-#define LM_BLOCK (1U << 20)
-#define LM_BLOCKS 32U
+#define LM_RING (32U << 20)
+#define LM_BLOCK (1U << 20) /* at most; a small ring has smaller ones, so that some are free while one is read */
+#define LM_LEAST_BLOCK (64U << 10)
+#define LM_FEW_BLOCKS 16U
 #define LM_RETIRE_MS 50U /* a block that is not full is handed over after this */
 #define LM_TAP_FRAME 2048U
 #define LM_TAGGED 192U /* octets of a frame kept when a tag has to be put back: all headers fit */
@@ -31,6 +35,10 @@ struct lm_tap {
 	int fd;
 	int loopback; /* every packet passes twice there, out and in: the way out is skipped, as tcpdump does */
 	uint32_t link;
+	int finishing; /* nothing new comes in: only what the ring holds is still handed out */
+	uint32_t block_octets;
+	uint32_t blocks;
+	uint64_t twice; /* packets skipped since lm_tap_count */
 	uint8_t *map;
 	uint32_t block; /* the one being read */
 	uint32_t left;	/* packets of it not yet handed out */
@@ -66,21 +74,31 @@ static int lm_tap_link(struct lm_tap *r, const char *name)
 	}
 }
 
-static int lm_tap_map(struct lm_tap *r)
+/* Keeps `octets` of each frame; 0 lets none in. */
+static int lm_tap_filter(struct lm_tap *r, uint32_t octets)
 {
-	struct tpacket_req3 request = {
-		.tp_block_size = LM_BLOCK,
-		.tp_block_nr = LM_BLOCKS,
-		.tp_frame_size = LM_TAP_FRAME,
-		.tp_frame_nr = LM_BLOCK / LM_TAP_FRAME * LM_BLOCKS,
-		.tp_retire_blk_tov = LM_RETIRE_MS,
-	};
+	struct sock_filter keep = BPF_STMT(BPF_RET | BPF_K, octets);
+	struct sock_fprog program = {.len = 1, .filter = &keep};
+
+	return setsockopt(r->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) ? -errno : 0;
+}
+
+static int lm_tap_map(struct lm_tap *r, uint32_t ring)
+{
+	struct tpacket_req3 request = {.tp_frame_size = LM_TAP_FRAME, .tp_retire_blk_tov = LM_RETIRE_MS};
 	int version = TPACKET_V3;
 
+	r->block_octets = LM_BLOCK;
+	while (r->block_octets > LM_LEAST_BLOCK && ring / r->block_octets < LM_FEW_BLOCKS)
+		r->block_octets /= 2;
+	r->blocks = ring / r->block_octets > 2 ? ring / r->block_octets : 2;
+	request.tp_block_size = r->block_octets;
+	request.tp_block_nr = r->blocks;
+	request.tp_frame_nr = r->block_octets / LM_TAP_FRAME * r->blocks;
 	if (setsockopt(r->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) ||
 	    setsockopt(r->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof(request)))
 		return -errno;
-	r->map = mmap(NULL, (size_t)LM_BLOCK * LM_BLOCKS, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
+	r->map = mmap(NULL, (size_t)r->block_octets * r->blocks, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
 	if (r->map == MAP_FAILED) {
 		r->map = NULL;
 		return -errno;
@@ -101,7 +119,7 @@ static int lm_tap_bind(struct lm_tap *r, unsigned int index)
 	return 0;
 }
 
-int lm_tap_open(const char *name, struct lm_tap **out)
+int lm_tap_open(const char *name, uint32_t ring, uint32_t snap, struct lm_tap **out)
 {
 	unsigned int index = if_nametoindex(name);
 	struct lm_tap *r;
@@ -114,8 +132,10 @@ int lm_tap_open(const char *name, struct lm_tap **out)
 		return -ENOMEM;
 	r->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* protocol 0: nothing arrives before the bind */
 	status = r->fd < 0 ? -errno : lm_tap_link(r, name);
+	if (!status && snap)
+		status = lm_tap_filter(r, snap);
 	if (!status)
-		status = lm_tap_map(r);
+		status = lm_tap_map(r, ring ? ring : LM_RING);
 	if (!status)
 		status = lm_tap_bind(r, index);
 	if (status) {
@@ -129,7 +149,7 @@ int lm_tap_open(const char *name, struct lm_tap **out)
 void lm_tap_close(struct lm_tap *r)
 {
 	if (r->map)
-		munmap(r->map, (size_t)LM_BLOCK * LM_BLOCKS);
+		munmap(r->map, (size_t)r->block_octets * r->blocks);
 	if (r->fd >= 0)
 		close(r->fd);
 	free(r);
@@ -137,20 +157,37 @@ void lm_tap_close(struct lm_tap *r)
 
 static struct tpacket_block_desc *lm_block_at(const struct lm_tap *r)
 {
-	return (struct tpacket_block_desc *)(r->map + (size_t)r->block * LM_BLOCK);
+	return (struct tpacket_block_desc *)(r->map + (size_t)r->block * r->block_octets);
+}
+
+static int lm_block_ready(const struct lm_tap *r)
+{
+	return (__atomic_load_n(&lm_block_at(r)->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER) != 0;
+}
+
+/* While finishing, the socket may be in error and its poll at once over: the kernel's timer gives the last block. */
+static int lm_tap_wait_last(const struct lm_tap *r, int wait_ms)
+{
+	struct timespec step = {.tv_nsec = 10000000};
+
+	for (int waited = 0; !lm_block_ready(r); waited += 10) {
+		if (waited >= wait_ms)
+			return 0;
+		(void)nanosleep(&step, NULL);
+	}
+	return 1;
 }
 
 /* 1: the block is ours to read. 0: nothing within wait_ms. */
 static int lm_tap_wait(struct lm_tap *r, int wait_ms)
 {
-	struct tpacket_block_desc *block = lm_block_at(r);
 	struct pollfd wait = {.fd = r->fd, .events = POLLIN | POLLERR};
 
 	for (int round = 0; round < 2; round++) {
 		int error = 0, got;
 		socklen_t octets = sizeof(error);
 
-		if (__atomic_load_n(&block->hdr.bh1.block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER)
+		if (lm_block_ready(r))
 			return 1;
 		if (round || !wait_ms)
 			return 0;
@@ -195,11 +232,11 @@ static int lm_tap_step(struct lm_tap *r, int wait_ms)
 	}
 	if (r->packet) { /* the block is read to its end: back to the kernel */
 		__atomic_store_n(&block->hdr.bh1.block_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-		r->block = (r->block + 1) % LM_BLOCKS;
+		r->block = (r->block + 1) % r->blocks;
 		r->packet = NULL;
 		block = lm_block_at(r);
 	}
-	status = lm_tap_wait(r, wait_ms);
+	status = r->finishing ? lm_tap_wait_last(r, wait_ms) : lm_tap_wait(r, wait_ms);
 	if (status <= 0)
 		return status;
 	r->left = block->hdr.bh1.num_pkts;
@@ -210,13 +247,16 @@ static int lm_tap_step(struct lm_tap *r, int wait_ms)
 	return 1;
 }
 
-/* Whether it was seen on its way out of a loopback device. */
-static int lm_tap_twice(const struct lm_tap *r)
+/* Whether it was seen on its way out of a loopback device; counted. */
+static int lm_tap_twice(struct lm_tap *r)
 {
 	const struct sockaddr_ll *from =
 		(const struct sockaddr_ll *)((const uint8_t *)r->packet + TPACKET_ALIGN(sizeof(*r->packet)));
 
-	return r->loopback && from->sll_pkttype == PACKET_OUTGOING;
+	if (!r->loopback || from->sll_pkttype != PACKET_OUTGOING)
+		return 0;
+	r->twice++;
+	return 1;
 }
 
 int lm_tap_next(struct lm_tap *r, struct lm_frame *f, int wait_ms)
@@ -240,12 +280,21 @@ int lm_tap_next(struct lm_tap *r, struct lm_frame *f, int wait_ms)
 	return 1;
 }
 
-uint64_t lm_tap_lost(struct lm_tap *r)
+void lm_tap_finish(struct lm_tap *r)
+{
+	(void)lm_tap_filter(r, 0); /* when it fails, more may come in than is read: it stays counted as received */
+	r->finishing = 1;
+}
+
+void lm_tap_count(struct lm_tap *r, struct lm_meter_state *state)
 {
 	struct tpacket_stats_v3 stats;
 	socklen_t octets = sizeof(stats);
 
+	state->twice += r->twice;
+	r->twice = 0;
 	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &octets))
-		return 0;
-	return stats.tp_drops;
+		return;
+	state->received += stats.tp_packets; /* with the drops among them */
+	state->lost += stats.tp_drops;
 }

@@ -21,6 +21,7 @@
 #define LM_GROUP 16U		 /* packets whose flows are fetched together */
 #define LM_BREATHE (32ULL << 20) /* octets read before an empty batch lets the caller look up */
 #define LM_WAIT_MS 200		 /* the same for interfaces */
+#define LM_TURN 4096U		 /* packets of an interface between two looks at the clock */
 #define LM_EXPIRE_STEPS 4U	 /* flows looked at per list and packet */
 #define LM_MINIMUM_FLOWS 16U
 
@@ -63,7 +64,7 @@ static void lm_leave_source(struct lm_meter *m)
 		m->capture = NULL;
 	}
 	if (source->tap) {
-		m->state.lost += lm_tap_lost(source->tap);
+		lm_tap_count(source->tap, &m->state);
 		lm_tap_close(source->tap);
 		source->tap = NULL;
 	}
@@ -105,7 +106,7 @@ int lm_meter_add_interface(struct lm_meter *m, const char *name, uint64_t durati
 {
 	struct lm_source *source;
 	struct lm_tap *tap;
-	int status = lm_tap_open(name, &tap);
+	int status = lm_tap_open(name, m->settings.ring, m->settings.snap, &tap);
 
 	if (status)
 		return status;
@@ -146,9 +147,13 @@ static void lm_count(struct lm_meter *m, int reason, uint64_t octets)
 
 static uint64_t lm_lifetime(const struct lm_meter *m, int list)
 {
-	uint64_t idle = m->settings.flow.idle_ns, linger = m->settings.flow.linger_ns;
+	uint64_t idle = m->settings.flow.idle_ns, sooner = idle;
 
-	return list == LM_LIST_CLOSING && linger < idle ? linger : idle;
+	if (list == LM_LIST_CLOSING)
+		sooner = m->settings.flow.linger_ns;
+	else if (list == LM_LIST_UNANSWERED)
+		sooner = m->settings.unanswered_ns;
+	return sooner < idle ? sooner : idle;
 }
 
 /*
@@ -181,20 +186,36 @@ static void lm_expire(struct lm_meter *m, uint64_t now_ns, uint32_t steps)
 	}
 }
 
-/* Makes room for one more: the flow seen least recently goes, a closing one by its own reason. */
+/* The flow seen least recently, a closing one before others of the same time; LM_NO_ENTRY when there is none. */
+static uint32_t lm_least_recent(const struct lm_table *t)
+{
+	uint32_t found = t->oldest[LM_LIST_CLOSING];
+
+	for (int list = 0; list < LM_LISTS; list++) {
+		uint32_t i = t->oldest[list];
+
+		if (i != LM_NO_ENTRY && (found == LM_NO_ENTRY || t->links[i].seen_ns < t->links[found].seen_ns))
+			found = i;
+	}
+	return found;
+}
+
+/* Ends it: a closing one by its own reason. Whether it was ended for the reason given. */
+static int lm_end_early(struct lm_table *t, uint32_t i, uint8_t reason)
+{
+	int closing = t->links[i].list == LM_LIST_CLOSING;
+
+	lm_table_end(t, i, closing ? lm_flow_close_reason(&lm_entry_at(t, i)->flow) : reason);
+	return !closing;
+}
+
+/* Makes room for one more: the flow seen least recently goes. */
 static void lm_evict(struct lm_meter *m)
 {
-	struct lm_table *t = &m->table;
-	uint32_t open = t->oldest[LM_LIST_OPEN], closing = t->oldest[LM_LIST_CLOSING];
+	uint32_t i = lm_least_recent(&m->table);
 
-	if (closing != LM_NO_ENTRY && (open == LM_NO_ENTRY || t->links[closing].seen_ns <= t->links[open].seen_ns)) {
-		lm_table_end(t, closing, lm_flow_close_reason(&lm_entry_at(t, closing)->flow));
-		return;
-	}
-	if (open == LM_NO_ENTRY)
-		return;
-	lm_table_end(t, open, LM_END_EVICTED);
-	m->state.evicted++;
+	if (i != LM_NO_ENTRY)
+		m->state.evicted += (uint64_t)lm_end_early(&m->table, i, LM_END_EVICTED);
 }
 
 uint32_t lm_add_flow(struct lm_meter *m, const struct lm_key *key, uint32_t hash, uint64_t at_ns)
@@ -243,7 +264,7 @@ static void lm_account(struct lm_meter *m, const struct lm_ready *r)
 		}
 	}
 	lm_flow_add(f, p, r->from_high, &m->settings.flow);
-	lm_table_touch(t, i, f->last_ns, lm_list_of(f));
+	lm_table_touch(t, i, f->last_ns, lm_list_of(m, f));
 	lm_count(m, LM_ACCOUNTED, p->wire_octets);
 }
 
@@ -322,19 +343,10 @@ void lm_meter_tick(struct lm_meter *m, uint64_t now_ns)
 
 void lm_meter_flush(struct lm_meter *m)
 {
-	struct lm_table *t = &m->table;
+	uint32_t i;
 
-	for (;;) {
-		uint32_t open = t->oldest[LM_LIST_OPEN], closing = t->oldest[LM_LIST_CLOSING];
-
-		if (closing != LM_NO_ENTRY &&
-		    (open == LM_NO_ENTRY || t->links[closing].seen_ns <= t->links[open].seen_ns))
-			lm_table_end(t, closing, lm_flow_close_reason(&lm_entry_at(t, closing)->flow));
-		else if (open != LM_NO_ENTRY)
-			lm_table_end(t, open, LM_END_FORCED);
-		else
-			return;
-	}
+	while ((i = lm_least_recent(&m->table)) != LM_NO_ENTRY)
+		(void)lm_end_early(&m->table, i, LM_END_FORCED);
 }
 
 /* ---- sources ---- */
@@ -402,6 +414,31 @@ static void lm_read_capture(struct lm_meter *m)
 		lm_leave_source(m);
 }
 
+/* Takes up to `most` frames without waiting, `frame` being the first of them. As lm_tap_next. */
+static int lm_take_frames(struct lm_meter *m, struct lm_tap *tap, struct lm_frame *frame, uint32_t most)
+{
+	struct lm_ready r;
+	int status = 1;
+
+	for (uint32_t i = 0; status > 0 && i < most; i++) {
+		if (!lm_prepare(m, frame, &r))
+			lm_account(m, &r);
+		status = lm_tap_next(tap, frame, 0);
+	}
+	return status;
+}
+
+/* What the ring still holds is accounted before an interface is left, so that nothing that was received is missing. */
+static void lm_finish_interface(struct lm_meter *m, struct lm_tap *tap)
+{
+	struct lm_frame frame;
+
+	lm_tap_finish(tap);
+	while (lm_tap_next(tap, &frame, LM_WAIT_MS) > 0)
+		if (lm_take_frames(m, tap, &frame, UINT32_MAX) < 0)
+			return;
+}
+
 /* The same for an interface; here the wall clock ends flows too. */
 static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 {
@@ -412,7 +449,6 @@ static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 		m->deadline_ns = source->duration_ns ? from + source->duration_ns : UINT64_MAX;
 	while (m->table.ended_count < m->settings.batch_rows && !atomic_load(&m->stop)) {
 		struct lm_frame frame;
-		struct lm_ready r;
 		uint64_t now = lm_monotonic();
 
 		if (now >= m->deadline_ns || now - from > LM_WAIT_MS * 1000000ULL)
@@ -420,29 +456,31 @@ static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 		status = lm_tap_next(source->tap, &frame, LM_WAIT_MS / 2);
 		if (status < 0)
 			break;
-		for (uint32_t i = 0; status > 0 && i < 4096; i++) {
-			if (!lm_prepare(m, &frame, &r))
-				lm_account(m, &r);
-			status = lm_tap_next(source->tap, &frame, 0);
-		}
+		if (status > 0)
+			status = lm_take_frames(m, source->tap, &frame, LM_TURN);
 		if (status < 0)
 			break;
 		lm_meter_tick(m, lm_wall());
 	}
-	m->state.lost += lm_tap_lost(source->tap);
 	if (status < 0)
 		lm_add_problem(m, strerror(-status));
-	if (status < 0 || lm_monotonic() >= m->deadline_ns)
+	if (status < 0 || lm_monotonic() >= m->deadline_ns) {
+		lm_finish_interface(m, source->tap);
 		lm_leave_source(m);
+	} else {
+		lm_tap_count(source->tap, &m->state);
+	}
 }
 
 void lm_read_on(struct lm_meter *m)
 {
 	struct lm_source *source;
 
-	if (atomic_load(&m->stop))
-		while (m->source_at < m->source_count)
-			lm_leave_source(m);
+	while (atomic_load(&m->stop) && m->source_at < m->source_count) {
+		if (m->sources[m->source_at].tap)
+			lm_finish_interface(m, m->sources[m->source_at].tap);
+		lm_leave_source(m);
+	}
 	if (m->source_at == m->source_count) {
 		lm_meter_flush(m);
 		m->flushed = 1;

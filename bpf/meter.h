@@ -18,10 +18,13 @@
 
 struct lm_meter_settings {
 	struct lm_settings flow;
-	uint64_t seed;	     /* of the hash; 0: random */
-	uint32_t max_flows;  /* live at once; beyond it the one seen least recently is evicted */
-	uint32_t batch_rows; /* of one Arrow batch */
-	uint32_t inner;	     /* look inside VXLAN and Geneve */
+	uint64_t seed;		/* of the hash; 0: random */
+	uint32_t max_flows;	/* live at once; beyond it the one seen least recently is evicted */
+	uint32_t batch_rows;	/* of one Arrow batch */
+	uint32_t inner;		/* look inside VXLAN and Geneve */
+	uint32_t ring;		/* octets of the socket's ring (interfaces); 0: LM_RING */
+	uint64_t unanswered_ns; /* silence that ends a flow of which one side was never heard; 0: as the others */
+	uint32_t snap;		/* octets kept of a frame (interfaces); headers must fit. 0: all */
 	uint32_t pad;
 };
 
@@ -31,9 +34,11 @@ struct lm_meter_state {
 	uint64_t bytes_read; /* of the captures, as they are on disk */
 	uint64_t first_ns;   /* of all packets; 0 before the first */
 	uint64_t last_ns;
-	uint64_t flows;	  /* exported so far */
-	uint64_t evicted; /* of these */
-	uint64_t lost;	  /* packets that the kernel could not hand over (interfaces only) */
+	uint64_t flows;	   /* exported so far */
+	uint64_t evicted;  /* of these */
+	uint64_t received; /* packets that the kernel counted for the socket (interfaces only) */
+	uint64_t lost;	   /* of these: it could not hand them over */
+	uint64_t twice;	   /* of these: seen on their way out of a loopback device, and again on their way in */
 	uint32_t live;
 	uint32_t ended;
 	uint32_t problems;
@@ -96,11 +101,14 @@ int lm_columns_batch(const struct lm_table *t, uint32_t rows, struct ArrowArray 
 /* interface.c: frames of an interface. */
 struct lm_tap;
 struct lm_frame;
-int lm_tap_open(const char *name, struct lm_tap **out);
+/* `ring` and `snap` as in lm_meter_settings. */
+int lm_tap_open(const char *name, uint32_t ring, uint32_t snap, struct lm_tap **out);
 void lm_tap_close(struct lm_tap *r);
 /* 1: a frame, 0: none within `wait_ms`, -errno. The frame is valid until the next call. */
 int lm_tap_next(struct lm_tap *r, struct lm_frame *frame, int wait_ms);
-/* Packets lost since the last call. */
-uint64_t lm_tap_lost(struct lm_tap *r);
+/* From now on nothing new comes in: lm_tap_next gives what the ring still holds, then 0. */
+void lm_tap_finish(struct lm_tap *r);
+/* Adds what the kernel and the tap have counted since the last call to received, lost and twice. */
+void lm_tap_count(struct lm_tap *r, struct lm_meter_state *state);
 
 #endif

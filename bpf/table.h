@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The flow table of one meter: hash index, entries, two lists by last sight (open and closing flows), and the queue of
+ * The flow table of one meter: hash index, entries, lists by last sight (open, closing and unanswered flows), and the queue of
  * flows that ended and wait for export. Called by meter.c. Leaves all timing and policy to it.
  */
 #ifndef LOOMIDI_TABLE_H
@@ -25,8 +25,9 @@ struct lm_entry {
 
 enum lm_list {
 	LM_LIST_OPEN = 0,
-	LM_LIST_CLOSING = 1, /* after FIN/FIN or RST: ends after the short linger time */
-	LM_LISTS = 2,
+	LM_LIST_CLOSING = 1,	/* after FIN/FIN or RST: ends after the short linger time */
+	LM_LIST_UNANSWERED = 2, /* one side is silent, where such flows end sooner (lm_meter_settings) */
+	LM_LISTS = 3,
 };
 
 /* Beside the entries and small, so that list upkeep and expiry stay in the cache. */

@@ -63,7 +63,7 @@ def _metering(output: Path, *options: str) -> subprocess.Popen[str]:
         table = subprocess.run(
             ["ip", "netns", "exec", SPACE, "cat", "/proc/net/packet"], capture_output=True, text=True, check=True
         )
-        if len(table.stdout.splitlines()) > 1:
+        if any(line.split()[4] != "0" for line in table.stdout.splitlines()[1:]):  # the interface it is bound to
             return process
         if process.poll() is not None:
             break

@@ -42,7 +42,8 @@ class Meter:
         """Start receiving from an interface; 0 s: until stopped. Raises EnvironmentLacks or InputError."""
         status = self._library.lm_meter_add_interface(self.handle, os.fsencode(name), int(duration_s * 1e9))
         if status in (-errno.EPERM, -errno.EACCES):
-            raise EnvironmentLacks(f"{name}: no right to capture; run as root or give CAP_NET_RAW")
+            denied = PermissionError(-status, os.strerror(-status), name)
+            raise EnvironmentLacks(f"{name}: no right to capture; run as root or give CAP_NET_RAW") from denied
         if status == -errno.EPROTONOSUPPORT:
             raise InputError(f"{name}: its link type is not supported; capture on the device below it")
         if status:

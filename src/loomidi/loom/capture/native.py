@@ -49,6 +49,9 @@ class Settings(ctypes.Structure):
         ("max_flows", ctypes.c_uint32),
         ("batch_rows", ctypes.c_uint32),
         ("inner", ctypes.c_uint32),
+        ("ring", ctypes.c_uint32),
+        ("unanswered_ns", ctypes.c_uint64),
+        ("snap", ctypes.c_uint32),
         ("pad", ctypes.c_uint32),
     ]
 
@@ -63,7 +66,9 @@ class State(ctypes.Structure):
         ("last_ns", ctypes.c_uint64),
         ("flows", ctypes.c_uint64),
         ("evicted", ctypes.c_uint64),
+        ("received", ctypes.c_uint64),
         ("lost", ctypes.c_uint64),
+        ("twice", ctypes.c_uint64),
         ("live", ctypes.c_uint32),
         ("ended", ctypes.c_uint32),
         ("problems", ctypes.c_uint32),

@@ -28,6 +28,12 @@ class MeterSettings:
     # Live at once, about 0.8 KB each. Beyond it the flow seen least recently is ended as `evicted`, and counted.
     batch_rows: int = 8192
     # Rows of one Arrow batch.
+    unanswered_s: float = 0.0
+    # Silence that ends a flow of which one side was never heard; 0: `idle_s`. Live, a scan is told that much sooner.
+    ring_mib: int = 32
+    # Of an interface's socket, locked memory: what arrives while we are busy. Beyond it the kernel drops and counts.
+    snap_octets: int = 0
+    # Kept of each frame of an interface, 0: all. Headers must fit; a short one lets the ring hold far more packets.
     inner: bool = True
     # Look inside VXLAN and Geneve: the inner flow is reported, with the outer tunnel's id.
     seed: int = 0
@@ -39,6 +45,12 @@ class MeterSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 < value <= 1e9):
                 raise UsageError(f"{name.removesuffix('_s')} timeout {value:g} s: use a number of seconds above 0")
+        if not (math.isfinite(self.unanswered_s) and 0 <= self.unanswered_s <= 1e9):
+            raise UsageError(f"unanswered timeout {self.unanswered_s:g} s: use a number of seconds, or 0")
+        if not 1 <= self.ring_mib <= 1024:
+            raise UsageError(f"ring {self.ring_mib} MiB: use 1 to 1024")
+        if not (self.snap_octets == 0 or 128 <= self.snap_octets <= 1 << 16):
+            raise UsageError(f"snap {self.snap_octets} octets: use 128 to 65536, or 0 for whole frames")
         if not 16 <= self.max_flows <= _FLOWS_MOST:
             raise UsageError(f"max flows {self.max_flows}: use 16 to {_FLOWS_MOST}")
         if not 1 <= self.batch_rows <= 1 << 20:
@@ -55,4 +67,7 @@ class MeterSettings:
             max_flows=self.max_flows,
             batch_rows=self.batch_rows,
             inner=int(self.inner),
+            ring=self.ring_mib << 20,
+            unanswered_ns=round(self.unanswered_s * 1e9),
+            snap=self.snap_octets,
         )
