@@ -1,0 +1,219 @@
+"""Run a drawn scenario on a lab: set up, start on time, act, look for its symptoms, take everything back.
+
+Called by the commands, the recorder and the fixtures. In: lab, `Drawn`, observer, the planned start. Out: `Occurrence`.
+What a scenario does wrong makes the run void, with the reason; Ctrl-C and faults of our own take back first, then rise.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, Retryable
+from loomidi_lab.staging import steps, symptoms
+from loomidi_lab.staging.records import Drawn, Occurrence, SymptomResult
+from loomidi_lab.staging.stages import Shop, Stage
+from loomidi_lab.staging.sweeping import sweep
+
+if TYPE_CHECKING:
+    from loomidi_lab.cluster import Lab
+    from loomidi_lab.staging.observing import Observer
+
+_LOOK_S = 1.0
+_OVERTIME_S = 60.0  # beyond twice the planned duration an act is given up
+
+
+def run(
+    lab: "Lab",
+    drawn: Drawn,
+    *,
+    at: float | None = None,
+    observer: "Observer",
+    shop: Shop | None = None,
+    say: Callable[[str], object] = lambda _text: None,
+) -> Occurrence:
+    """One run. `at`: planned start of the act on `time.monotonic`; None: as soon as it is set up.
+
+    Raises EnvironmentLacks when the lab has not what the scenario needs; then nothing was begun.
+    """
+    check_needs(lab, drawn)
+    for leftover in sweep(lab):
+        say(f"swept: {leftover}")
+    stage = Stage(lab, drawn, observer, shop)
+    stage.say = say
+    play = _Play(stage)
+    try:
+        play.set_up()
+        play.act(at)
+    except LoomidiError as error:
+        play.void = str(error)
+    finally:
+        play.clear_up()
+    return play.occurrence()
+
+
+def check_needs(lab: "Lab", drawn: Drawn) -> None:
+    """Raises EnvironmentLacks for a network, a number of nodes or a shop that is not there."""
+    needs, name = drawn.scenario.needs, drawn.scenario.name
+    if lab.network not in needs.get("network", (lab.network,)):
+        wanted = " or ".join(needs["network"])
+        raise EnvironmentLacks(f"{name} needs a lab with network {wanted}; run: loomidi-lab up --network {wanted}")
+    if len(lab.nodes) < needs.get("nodes", 1):
+        raise EnvironmentLacks(f"{name} needs {needs['nodes']} nodes; run: loomidi-lab up --nodes {needs['nodes']}")
+    if needs["shop"] and not lab.api.exists("/apis/apps/v1/namespaces/shop/deployments/frontend"):
+        raise EnvironmentLacks(f"{name} needs the shop; run: loomidi-lab shop up")
+
+
+class _Play:
+    """The phases of one run, in their order."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.void, self.jitter_ns = stage, "", 0
+        self.watches = [_Watch(written) for written in stage.drawn.symptoms]
+        self.sources: list[dict[str, Any]] = []
+        self.victims: list[dict[str, Any]] = []
+        self._acted: list[LoomidiError | BaseException] = []
+
+    def set_up(self) -> None:
+        """Before the clock starts."""
+        self.stage.say("setting up")
+        for step in self.stage.drawn.phases["setup"]:
+            steps.perform(self.stage, step)
+        for watch in self.watches:
+            watch.prepare(self.stage)
+
+    def act(self, at: float | None) -> None:
+        """Start on time, look for symptoms while it lasts and for a while after."""
+        stage, drawn = self.stage, self.stage.drawn
+        first = next(iter(drawn.phases["act"][0]))
+        lead_s = steps.LEAD_S.get(first, 0.0)
+        begin = max(time.monotonic() + lead_s, at if at is not None else 0.0)
+        self.jitter_ns = int((begin - at) * 1e9) if at is not None else 0
+        planned_ns = time.time_ns() + int((begin - time.monotonic()) * 1e9)
+        stage.say(f"acting in {max(0.0, begin - time.monotonic()):.1f} s, for about {drawn.duration_s:.0f} s")
+        stage.start_ns = planned_ns
+        time.sleep(max(0.0, begin - lead_s - time.monotonic()))
+        stage.begin_ns = planned_ns
+        if not lead_s:
+            stage.start_ns = stage.began_ns = time.time_ns()
+        worker = threading.Thread(target=self._steps, name="act", daemon=True)
+        worker.start()
+        self._look(worker, begin)
+        stage.start_ns = stage.began_ns or planned_ns
+        self.jitter_ns += stage.start_ns - planned_ns
+        self._judge()
+
+    def _steps(self) -> None:
+        """In a thread of its own, so that symptoms can be looked for meanwhile."""
+        try:
+            for step in self.stage.drawn.phases["act"]:
+                if self.stage.stopping.is_set():
+                    return
+                steps.perform(self.stage, step)
+            self.stage.join()
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._acted.append(error)
+
+    def _look(self, worker: threading.Thread, begin: float) -> None:
+        stage = self.stage
+        give_up = begin + 2 * stage.drawn.duration_s + _OVERTIME_S
+        while worker.is_alive():
+            worker.join(_LOOK_S)
+            for watch in (watch for watch in self.watches if not watch.final):
+                watch.look(stage)
+            if time.monotonic() > give_up:
+                raise Retryable(f"the act did not end within {give_up - begin:.0f} s")
+        stage.end_ns = time.time_ns()
+        if self._acted:
+            raise self._acted[0]
+        for measured in ("sources", "victims"):
+            getattr(self, measured).extend(map(stage.lookup.measured, getattr(stage.drawn, measured)))
+        end = time.monotonic()
+        while True:
+            waiting = [watch for watch in self.watches if watch.open(time.monotonic() - end - stage.observer.lag_s)]
+            if not waiting:
+                return
+            time.sleep(_LOOK_S)
+            for watch in waiting:
+                watch.look(stage)
+
+    def _judge(self) -> None:
+        missed = [watch for watch in self.watches if not watch.result.confirmed]
+        if missed:
+            what = "; ".join(f"{watch.result.name}: {watch.told()}" for watch in missed)
+            raise Retryable(f"symptom not confirmed: {what}")
+
+    def clear_up(self) -> None:
+        """Always: the scenario's own undo, then everything remembered, last first."""
+        stage = self.stage
+        stage.say("undoing")
+        stage.end_ns = stage.end_ns or time.time_ns()
+        stage.stopping.set()
+        failures = []
+        for step in stage.drawn.phases["undo"]:
+            try:
+                steps.perform(stage, step)
+            except LoomidiError as error:
+                failures.append(str(error))
+        failures += stage.take_back()
+        if failures and not self.void:
+            self.void = f"not all could be undone: {'; '.join(failures)}"
+
+    def occurrence(self) -> Occurrence:
+        """What became of it."""
+        stage = self.stage
+        return Occurrence(
+            drawn=stage.drawn,
+            start_ns=stage.start_ns,
+            end_ns=stage.end_ns,
+            jitter_ns=self.jitter_ns,
+            sources=tuple(self.sources),
+            victims=tuple(self.victims),
+            symptoms=tuple(watch.result for watch in self.watches),
+            void_because=self.void,
+            flows=stage.observer.flow_count(stage.start_ns) if stage.start_ns else 0,
+        )
+
+
+class _Watch:
+    """One symptom over the time of a run. Confirmed once is confirmed, unless it is only judged at the end."""
+
+    def __init__(self, written: Any) -> None:
+        self._symptom = symptoms.make(written)
+        self._within_s = symptoms.within_s(written)
+        self._trouble = ""
+        self.final = self._symptom.final
+        self.result = SymptomResult(written["name"], False, 0.0, self._symptom.wanted, 0)
+
+    def prepare(self, stage: Stage) -> None:
+        """Baselines."""
+        self._symptom.prepare(stage)
+
+    def open(self, after_s: float) -> bool:
+        """Whether it is worth looking again, that long after the act (and the meter's own delay)."""
+        if self.final:
+            return after_s < min(self._within_s, 2.0) or (not self.result.confirmed and after_s < self._within_s)
+        return not self.result.confirmed and after_s < self._within_s
+
+    def look(self, stage: Stage) -> None:
+        """Measure once more."""
+        if self.result.confirmed and not self.final:
+            return
+        try:
+            seen = self._symptom.measure(stage)
+        except LoomidiError as error:
+            self._trouble = str(error)
+            return
+        self._trouble = ""
+        old = self.result
+        self.result = SymptomResult(old.name, seen.confirmed, seen.value, old.wanted, time.time_ns())
+        if seen.confirmed and not old.confirmed:
+            stage.say(f"confirmed: {old.name} ({_figure(seen.value)}, wanted {old.wanted})")
+
+    def told(self) -> str:
+        """What was seen instead."""
+        return self._trouble or f"{_figure(self.result.value)}, wanted {self.result.wanted}"
+
+
+def _figure(value: float | str) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else value

@@ -1,0 +1,157 @@
+"""One run of one scenario on one lab: what steps and symptoms may ask for and have to leave behind.
+
+Made by `running`; handed to every step, symptom and `act.py`. Holds the journal of inverses, the background work and
+what commands have printed. Leaves order and time to `running`.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loomidi.contracts.errors import LoomidiError, Retryable
+from loomidi_lab.staging.journals import Journal, runner_id, take_back
+from loomidi_lab.staging.records import Drawn
+from loomidi_lab.staging.targets import Lookup
+
+if TYPE_CHECKING:
+    from loomidi_lab.cluster import Lab
+    from loomidi_lab.staging.observing import Observer
+
+LABEL = "loomidi.io/scenario"
+RUNNER_LABEL = "loomidi.io/runner"
+GUESTS = "tenants"
+"""Namespace of pods that a scenario brings along. Its name says nothing about what they do: recordings show it."""
+_NUMBERS = itertools.count(1)
+_POLL_S = 0.25
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """What the shop's users saw in a span of time."""
+
+    requests: int
+    errors: int
+    p50_ms: float
+    p99_ms: float
+
+
+class Shop(Protocol):
+    """What symptoms ask of the shop; `lab/shop` gives one, tests another."""
+
+    def load_between(self, start_ns: int, end_ns: int, journey: str = "") -> LoadFigures:
+        """Figures of the requests that were due in that span."""
+
+
+class Stage:
+    """The state of a run. Steps call `remember` before each effect."""
+
+    def __init__(self, lab: "Lab", drawn: Drawn, observer: "Observer", shop: Shop | None = None) -> None:
+        self.lab, self.drawn, self.observer, self.shop = lab, drawn, observer, shop
+        self.lookup = Lookup(lab)
+        self.runner = runner_id()
+        self.number = next(_NUMBERS)
+        self.say: Callable[[str], object] = lambda _text: None
+        self.begin_ns = 0  # when the first step of the act shall have its effect; 0: at once
+        self.began_ns = 0  # when it really had, as told by the step itself; 0: not told
+        self.start_ns = 0
+        self.end_ns = 0  # 0: still acting
+        self.stopping = threading.Event()
+        self._outputs: list[str] = []
+        self._threads: list[threading.Thread] = []
+        self._failures: list[LoomidiError] = []
+        self._journal = Journal.open(journals_of(lab), self._heading())
+
+    def _heading(self) -> dict[str, Any]:
+        name = self.drawn.scenario.name
+        return {"scenario": name, "seed": self.drawn.seed, "runner": self.runner, "number": self.number}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """On everything that is applied, so that leftovers can be found."""
+        return {LABEL: self.drawn.scenario.name, RUNNER_LABEL: self.runner}
+
+    @property
+    def folder(self) -> Path:
+        """Of the scenario, with its payloads."""
+        return self.drawn.scenario.folder
+
+    def remember(self, **inverse: Any) -> None:
+        """Note how the next effect is undone; on disk when it returns."""
+        self._journal.remember(inverse)
+
+    def heard(self, output: str) -> None:
+        """Keep what a command printed, for symptoms of kind `output`."""
+        self._outputs.append(output)
+
+    @property
+    def outputs(self) -> str:
+        """All that commands have printed so far."""
+        return "\n".join(self._outputs)
+
+    def background(self, label: str, work: Callable[[], None]) -> None:
+        """Do it beside the next steps; the act ends when it has ended. A failure makes the run void."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except LoomidiError as error:
+                self._failures.append(error)
+
+        thread = threading.Thread(target=guarded, name=f"stage-{label}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def join(self, timeout_s: float = 600.0) -> None:
+        """Wait for background work. Raises its first failure, or Retryable when it does not end."""
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            while thread.is_alive() and not self.stopping.is_set() and time.monotonic() < deadline:
+                thread.join(_POLL_S)
+            if thread.is_alive() and not self.stopping.is_set():
+                raise Retryable(f"{thread.name} did not end within {timeout_s:.0f} s")
+        if self._failures:
+            raise self._failures[0]
+
+    def until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        """Ask until it holds. Raises Retryable when it does not in time, or when the run is being stopped."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if self.stopping.is_set():
+                raise Retryable(f"stopped while waiting for {what}")
+            if time.monotonic() > deadline:
+                raise Retryable(f"{what} did not come within {timeout_s:.0f} s")
+            time.sleep(_POLL_S)
+
+    def take_back(self) -> list[str]:
+        """Undo everything remembered, last first. Returns what could not be undone; then the journal stays."""
+        self.stopping.set()
+        failures = unwind(self.lab, self._journal)
+        if not failures:
+            self._journal.close()
+        return failures
+
+
+def journals_of(lab: "Lab") -> Path:
+    """Where the journals of runs on a lab lie."""
+    return lab.folder / "staging"
+
+
+def unwind(lab: "Lab", journal: Journal) -> list[str]:
+    """Carry out a journal's inverses, last first. Returns what failed, and tries the rest nevertheless."""
+    failures = []
+    with contextlib.suppress(FileNotFoundError):
+        for inverse in _reversed(journal):
+            try:
+                take_back(lab, inverse)
+            except LoomidiError as error:
+                failures.append(f"{inverse['do']} {inverse.get('path', '')}: {error}")
+    return failures
+
+
+def _reversed(journal: Journal) -> Iterator[dict[str, Any]]:
+    yield from reversed(journal.read()[1])

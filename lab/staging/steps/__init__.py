@@ -1,0 +1,47 @@
+"""What a scenario can do: one file a kind of step.
+
+Called by `running` with a step as written (`{kind: arguments}`, parameters filled in). A step blocks until it is done,
+unless it is told to go on in the background; it calls `stage.remember` before each effect that outlives it.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loomidi.contracts.errors import LoomidiError
+
+if TYPE_CHECKING:
+    from loomidi_lab.staging.stages import Stage
+
+_HOMES = {
+    "apply": "apply",
+    "delete": "delete",
+    "exec": "execute",
+    "outside": "outside",
+    "patch": "patch",
+    "pod": "pod",
+    "python": "hook",
+    "scale": "scale",
+    "wait": "wait",
+}
+KINDS = tuple(_HOMES)
+LEAD_S = {"exec": 1.5, "outside": 0.3}
+"""How long before its effect a step of that kind is called, to wait on the spot: starting a process takes a while."""
+
+
+class Step(Protocol):
+    """One kind of step."""
+
+    def __call__(self, stage: "Stage", arguments: Mapping[str, Any]) -> None:
+        """Do it. Raises LoomidiError, which makes the run void."""
+
+
+def perform(stage: "Stage", step: Mapping[str, Any]) -> None:
+    """Do one step; what goes wrong is told with the step's kind."""
+    (kind, arguments), *_ = step.items()
+    chosen: Step = importlib.import_module(f"{__name__}.{_HOMES[kind]}").perform
+    try:
+        chosen(stage, stage.lookup.fill(arguments))
+    except LoomidiError as error:
+        error.args = (f"step `{kind}`: {error}",)
+        raise

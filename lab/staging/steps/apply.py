@@ -1,0 +1,63 @@
+"""Step `apply`: manifests of a file or written in place, labelled so that leftovers are found; undone by deleting.
+
+What was there before is put back as it was. `kept: true` leaves the objects (a namespace that others use too).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from loomidi.contracts.errors import InputError
+from loomidi_lab.staging.drawing import fill
+from loomidi_lab.staging.journals import restoring
+from loomidi_lab.staging.records import EntityRef
+from loomidi_lab.staging.targets import path_of
+
+if TYPE_CHECKING:
+    from loomidi_lab.staging.stages import Stage
+
+_WITH_TEMPLATES = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
+
+
+def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
+    """Apply all objects, in the order given."""
+    objects = [*arguments.get("manifests", [])]
+    if "file" in arguments:
+        values = {**stage.drawn.parameters, "seed": stage.drawn.seed, "duration_s": stage.drawn.duration_s}
+        text = (stage.folder / arguments["file"]).read_text(encoding="utf-8")
+        objects += [stage.lookup.fill(fill(one, values)) for one in yaml.safe_load_all(text) if one]
+    put(stage, objects, kept=bool(arguments.get("kept")))
+
+
+def put(stage: "Stage", objects: Sequence[Mapping[str, Any]], *, kept: bool = False) -> None:
+    """Label, remember how to undo, apply."""
+    labelled = [_labelled(stage, one) for one in objects]
+    for one in labelled if not kept else []:
+        stage.remember(**_inverse(stage, one))
+    stage.lab.apply(labelled)
+
+
+def _labelled(stage: "Stage", one: Mapping[str, Any]) -> dict[str, Any]:
+    if "kind" not in one or "name" not in one.get("metadata", {}):
+        raise InputError("a manifest lacks `kind` or `metadata.name`")
+    made = dict(one)
+    metadata = dict(one["metadata"])
+    metadata["labels"] = {**(metadata.get("labels") or {}), **stage.labels}
+    made["metadata"] = metadata
+    if one["kind"] in _WITH_TEMPLATES:
+        spec = dict(one["spec"])
+        template = dict(spec["template"])
+        below = dict(template.get("metadata") or {})
+        below["labels"] = {**(below.get("labels") or {}), **stage.labels}
+        made["spec"] = {**spec, "template": {**template, "metadata": below}}
+    return made
+
+
+def _inverse(stage: "Stage", one: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = one["metadata"]
+    entity = EntityRef(one["kind"], metadata.get("namespace", ""), metadata["name"])
+    before = stage.lookup.get(entity)
+    path = path_of(entity)
+    ours = before and before["metadata"].get("labels", {}).items() >= stage.labels.items()
+    return restoring(path, before) if before and not ours else {"do": "delete", "path": path}
