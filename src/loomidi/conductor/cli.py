@@ -53,12 +53,12 @@ def loomidi(context: click.Context) -> None:
     logging.configure(context.obj.logging)
 
 
-def say(message: str) -> None:
+def say(message: str, program: str = "loomidi") -> None:
     """One line on standard error, in the program's name."""
-    sys.stderr.write(f"loomidi: {' '.join(message.split())}\n")
+    sys.stderr.write(f"{program}: {' '.join(message.split())}\n")
 
 
-def guarded(run: Callable[[], Any]) -> int:
+def guarded(run: Callable[[], Any], program: str = "loomidi") -> int:
     """Run; turn every failure into one line on standard error and an exit code. No traceback, but in the log."""
     try:
         outcome = run()
@@ -66,33 +66,33 @@ def guarded(run: Callable[[], Any]) -> int:
         sys.stderr.write(error.format_message() + "\n")
         return 2
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "loomidi"
-        say(f"{error.format_message().rstrip('.')}; see `{where} --help`")
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else program
+        say(f"{error.format_message().rstrip('.')}; see `{where} --help`", program)
         return 2
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except settings.BadSetting as error:
-        say(f"{error}; see docs/settings.md")
+        say(f"{error}; see docs/settings.md", program)
         return 2
     except LoomidiError as error:
-        say(str(error))
+        say(str(error), program)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has what it wanted
         return 0
     except Exception as error:  # noqa: BLE001 - the edge: a person reads this
-        return _unexpected(error)
+        return _unexpected(error, program)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: Exception, program: str) -> int:
     """A fault that nobody mapped: an error of the system in its own words, anything else as the bug that it is."""
     _log.debug("unexpected", exc_info=error)
     if isinstance(error, OSError) and error.strerror:
-        say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        say(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, program)
     else:
         where = "LOOMIDI_LOGGING_LEVEL=debug shows where"
-        say(f"internal error, please report it: {type(error).__name__}: {error} ({where})")
+        say(f"internal error, please report it: {type(error).__name__}: {error} ({where})", program)
     return 2
 
 

@@ -1,0 +1,73 @@
+"""What runs in a lab beside the control plane: DNS as pods, thousands of fake nodes, policy engines.
+
+Called by `raising`. In: `Site`, `Api`. Out: objects applied, processes started. KWOK plays nodes and pods of the API
+without a packet: for scale, never for traffic.
+"""
+
+import yaml
+
+from loomidi.contracts.errors import UsageError
+from loomidi_lab.cluster import control_plane, tools
+from loomidi_lab.cluster.api import Api
+from loomidi_lab.cluster.control_plane import Site
+from loomidi_lab.cluster.places import PACKAGE
+from loomidi_lab.cluster.processes import entering
+
+_FAKE = {"kwok.x-k8s.io/node": "fake"}
+
+
+def apply_dns(site: Site, api: Api) -> None:
+    """CoreDNS behind the Service `kube-dns`, two replicas on two nodes where there are two."""
+    text = (PACKAGE / "manifests" / "coredns.yaml").read_text()
+    control_plane.apply_manifests(api, text.replace("CLUSTER_DNS", site.ranges.dns))
+
+
+def start_kwok(site: Site, api: Api) -> None:
+    """KWOK, and the nodes that it plays: fake-0, fake-1, ... with a taint, so that only pods that ask go there."""
+    for number in range(site.fake_nodes):
+        api.post("/api/v1/nodes", _fake(number))
+    site.launcher.daemon(
+        "kwok",
+        [
+            *entering(site.lab.control),
+            str(tools.binary("kwok")),
+            f"--kubeconfig={site.kubeconfig}",
+            "--manage-all-nodes=false",
+            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            "--node-lease-duration-seconds=0",
+            "--server-address=127.0.0.1:10247",
+            *(f"--config={path}" for path in _stages()),
+        ],
+    )
+
+
+def _stages() -> list[str]:
+    """What KWOK is to play; the files stand beside the manifests."""
+    return [str(path) for path in sorted((PACKAGE / "manifests").glob("kwok-*.yaml"))]
+
+
+def _fake(number: int) -> dict[str, object]:
+    capacity = {"cpu": "32", "memory": "256Gi", "pods": "110"}
+    labels = {"type": "kwok", "kubernetes.io/hostname": f"fake-{number}", "kubernetes.io/os": "linux"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": f"fake-{number}", "annotations": _FAKE, "labels": labels},
+        "spec": {"taints": [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]},
+        "status": {"capacity": capacity, "allocatable": capacity},
+    }
+
+
+def start(site: Site, api: Api, name: str) -> None:
+    """A policy engine by name. Raises UsageError for one that is not there."""
+    file = PACKAGE / "manifests" / f"{name}.yaml"
+    if not file.is_file():
+        raise UsageError(f"no add-on {name!r}; there is: {', '.join(available()) or 'none'}")
+    for obj in yaml.safe_load_all(file.read_text()):
+        api.patch(control_plane.path_of(obj), obj, kind="apply")
+
+
+def available() -> list[str]:
+    """Policy engines that can be asked for."""
+    found = (path.stem for path in (PACKAGE / "manifests").glob("*.yaml"))
+    return sorted(name for name in found if name in ("kyverno", "gatekeeper"))

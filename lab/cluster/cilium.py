@@ -1,0 +1,113 @@
+"""Cilium as a lab's network: agent and CNI plugin on each node, its custom resources in the API. No operator, no L7 proxy.
+
+Called by `raising` for `--network cilium`. In: `Site`. Out: a cilium-agent per node inside the node's namespaces, where
+/sys/fs/bpf is the node's own (with a second bpffs mount its policy maps stay empty and everything is denied).
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from loomidi.contracts.errors import EnvironmentLacks
+from loomidi_lab.cluster import nodes, tools
+from loomidi_lab.cluster.api import Api
+from loomidi_lab.cluster.control_plane import Site, path_of
+from loomidi_lab.cluster.processes import inside
+
+_COMPILERS = {"clang": "clang-19", "llc": "llc-19"}
+_HOST_TOOLS = {"clang-19": "clang-19", "llc-19": "llvm-19", "ipset": "ipset"}
+
+
+def check() -> None:
+    """Raises EnvironmentLacks when the host lacks what the agent calls."""
+    missing = [package for tool, package in _HOST_TOOLS.items() if not shutil.which(tool)]
+    if missing:
+        raise EnvironmentLacks(f"Cilium compiles its programs on the node: install {', '.join(missing)}")
+
+
+def sources() -> Path:
+    """The module's source tree in Go's module cache: BPF programs and CRDs. Raises EnvironmentLacks."""
+    module = tools.MODULES["cilium"]
+    command = ("go", "mod", "download", "-json", f"{module.requires}@{module.version}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=module.folder)
+    if done.returncode:
+        raise EnvironmentLacks(f"Cilium's sources cannot be had: {' '.join(done.stderr.split())[:200]}")
+    return Path(json.loads(done.stdout)["Dir"])
+
+
+def lay_down() -> None:
+    """BPF sources and CRDs beside the binaries: called once by `build`."""
+    home = tools.MODULES["cilium"].home
+    if (home / "crds").is_dir():
+        return
+    found, partial = sources(), home / ".lay"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in found.glob("pkg/k8s/apis/cilium.io/client/crds/v2*/*.yaml"):
+        (partial / path.name).write_bytes(path.read_bytes())
+    shutil.rmtree(home / "bpf", ignore_errors=True)
+    shutil.copytree(found / "bpf", home / "bpf", copy_function=shutil.copyfile)
+    for path in (home / "bpf").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    partial.rename(home / "crds")
+
+
+def apply_resources(api: Api) -> None:
+    """Its custom resource definitions: the operator that would do it is not there."""
+    for path in sorted((tools.MODULES["cilium"].home / "crds").glob("*.yaml")):
+        obj = yaml.safe_load(path.read_text())
+        api.patch(path_of(obj), obj, kind="apply")
+
+
+def start(site: Site, number: int) -> None:
+    """The agent and the plugin of one node."""
+    home, module = nodes.folder(site, number), tools.MODULES["cilium"]
+    for part in ("run", "lib", "bin"):
+        (home / "cilium" / part).mkdir(parents=True, exist_ok=True)
+    shutil.copytree(module.home / "bpf", home / "cilium" / "lib" / "bpf", dirs_exist_ok=True)
+    for link, tool in _COMPILERS.items():
+        (home / "cilium" / "bin" / link).symlink_to(str(shutil.which(tool)))
+    (home / "cni").mkdir(exist_ok=True)
+    for plugin in (tools.binary("cilium-cni"), tools.binary("loopback")):
+        shutil.copy2(plugin, home / "cni" / plugin.name)
+    plugin = {"type": "cilium-cni", "log-file": str(home / "logs" / "cilium-cni.log")}
+    conflist = {"cniVersion": "0.3.1", "name": "cilium", "plugins": [plugin]}
+    (home / "net.d" / "05-cilium.conflist").write_text(json.dumps(conflist))
+    script = (
+        f"mkdir -p /sys/fs/bpf/tc/globals /var/run/cilium; mount --bind {home}/cilium/run /var/run/cilium; "
+        + 'exec "$@"'
+    )
+    words = [*inside(nodes.init(site, number)), "sh", "-c", script, "sh", str(tools.binary("cilium-agent"))]
+    environment = {
+        "PATH": f"{home}/cilium/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "K8S_NODE_NAME": nodes.name(number),
+    }
+    site.launcher.daemon(f"{nodes.name(number)}-cilium", [*words, *_flags(site, home)], environment)
+
+
+def _flags(site: Site, home: Path) -> list[str]:
+    flags = {
+        "k8s-kubeconfig-path": site.kubeconfig,
+        "k8s-api-server-urls": site.server,
+        "socket-path": home / "cilium.sock",
+        "state-dir": home / "cilium" / "run",
+        "lib-dir": home / "cilium" / "lib",
+        "identity-allocation-mode": "crd",
+        "ipam": "kubernetes",
+        "enable-ipv6": "false",
+        "routing-mode": "native",
+        "ipv4-native-routing-cidr": site.ranges.pods,
+        "auto-direct-node-routes": "true",
+        "enable-ipv4-masquerade": "false",
+        "enable-l7-proxy": "false",
+        "enable-health-checking": "false",
+        "kube-proxy-replacement": "false",
+        "hubble-socket-path": home / "hubble.sock",
+        "devices": "eth0",
+        "cni-log-file": home / "logs" / "cilium-cni.log",
+        "gops-port": "0",
+    }
+    return [f"--{name}={value}" for name, value in flags.items()]

@@ -1,0 +1,181 @@
+"""A running lab in the hands of its users: addresses, API, commands in pods and namespaces, links by pod.
+
+Called by shop, scenarios, recorder, tests and verbs. In: a lab's name. Out: `Lab`. Leaves bringing up and down to
+`raising`; knows nothing that is not in the state file or can be asked of the kernel and the API.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from loomidi.contracts.errors import EnvironmentLacks, InputError
+from loomidi_lab.cluster import links, nodes, tools
+from loomidi_lab.cluster.addressing import Ranges
+from loomidi_lab.cluster.api import Api
+from loomidi_lab.cluster.control_plane import Site
+from loomidi_lab.cluster.links import Link
+from loomidi_lab.cluster.places import DEFAULT, place
+from loomidi_lab.cluster.processes import Launcher, entering, inside
+
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One real node."""
+
+    name: str
+    number: int
+    netns: str
+    address: str
+    pods: str  # CIDR
+    folder: Path
+
+
+class Lab:
+    """A lab that is up."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        """Use `Lab.open`."""
+        self.place = place(state["name"])
+        self.state = state
+        self.name: str = state["name"]
+        self.network: str = state["network"]
+        self.ranges = Ranges(state["block"])
+        self.folder = self.place.folder
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.api_log = self.folder / "audit.jsonl"
+        self.control_netns, self.outside_netns = self.place.control, self.place.outside
+        self.host_address, self.dns_address = self.ranges.host, self.ranges.dns
+        self.services, self.pods, self.lan = self.ranges.services, self.ranges.pods, self.ranges.lan
+        self.launcher = Launcher(self.place)
+        self.site = Site(self.place, self.ranges, state["nodes"], self.network, state["api_port"], state["fake_nodes"])
+        self.nodes = tuple(self._node(number) for number in range(1, state["nodes"] + 1))
+
+    @classmethod
+    def open(cls, name: str = DEFAULT) -> "Lab":
+        """Raises EnvironmentLacks when no such lab is up."""
+        file = place(name).state
+        try:
+            lab = cls(json.loads(file.read_text()))
+        except FileNotFoundError as error:
+            raise EnvironmentLacks(f"no lab {name} is up; run `loomidi-lab up{_named(name)}` first") from error
+        if not lab.launcher.pid("kube-apiserver"):
+            hint = f"run `loomidi-lab up{_named(name)}`, which repairs it"
+            raise EnvironmentLacks(f"lab {name} is damaged: its API server has ended; {hint}")
+        return lab
+
+    def _node(self, number: int) -> Node:
+        name = nodes.name(number)
+        address, pods = self.ranges.node(number), self.ranges.pods_of(number)
+        return Node(name, number, self.place.node(number), address, pods, self.folder / name)
+
+    def node(self, name: str) -> Node:
+        """By name. Raises InputError."""
+        found = next((node for node in self.nodes if node.name == name), None)
+        if found is None:
+            raise InputError(f"no node {name} in lab {self.name}; there is {', '.join(n.name for n in self.nodes)}")
+        return found
+
+    @functools.cached_property
+    def api(self) -> Api:
+        """The API as the administrator."""
+        return Api(self.kubeconfig)
+
+    def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Done:
+        """Run kubectl as the administrator. Raises InputError with its last line, unless `check` is off."""
+        return self._run(
+            [str(tools.binary("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments],
+            stdin=stdin,
+            timeout_s=timeout_s,
+            check=check,
+        )
+
+    def apply(self, manifests: str | Sequence[dict[str, Any]]) -> None:
+        """Server-side apply of YAML text or of objects. Raises InputError."""
+        text = manifests if isinstance(manifests, str) else yaml.safe_dump_all(manifests)
+        self.kubectl(
+            *("apply", "--server-side", "--force-conflicts", "--field-manager=loomidi-lab", "-f", "-"), stdin=text
+        )
+
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        *argv: str,
+        container: str = "",
+        timeout_s: float = 60.0,
+        check: bool = True,
+    ) -> Done:
+        """Run a command in a pod. Raises InputError with its last line, unless `check` is off."""
+        chosen = ("--container", container) if container else ()
+        words = ("exec", "--namespace", namespace, pod, *chosen, "--", *argv)
+        return self.kubectl(*words, timeout_s=timeout_s, check=check)
+
+    def enter(self, netns: str) -> list[str]:
+        """Prefix of a command in one of the lab's network namespaces."""
+        return entering(netns)
+
+    def on(self, node: Node) -> list[str]:
+        """Prefix of a command inside a node: its network, mounts and processes."""
+        return inside(nodes.init(self.site, node.number))
+
+    def run(self, netns: str, *argv: str, timeout_s: float = 60.0, check: bool = True) -> Done:
+        """Run a host's command in a network namespace. Raises InputError with its last line, unless `check` is off."""
+        return self._run([*entering(netns), *argv], timeout_s=timeout_s, check=check)
+
+    def start(
+        self, label: str, argv: Sequence[str], netns: str = "", stdin: IO[bytes] | int | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """A process of the lab, in its cgroup, logging to logs/LABEL.log; `down` ends it if the caller does not."""
+        return self.launcher.child(label, [*entering(netns), *argv], stdin)
+
+    def links(self) -> list[Link]:
+        """The host's ends of pod links and the nodes' own links, by pod, as they are now."""
+        return links.survey(self.api, [(node.name, node.netns) for node in self.nodes])
+
+    def stop_node(self, name: str, *parts: str) -> None:
+        """End kubelet, containerd or proxy of a node (all three when none is named)."""
+        nodes.stop(self.launcher, self.node(name).number, *(parts or ("kubelet", "containerd", "proxy")))
+
+    def start_node(self, name: str, *parts: str) -> None:
+        """Start them again."""
+        number = self.node(name).number
+        starters = {
+            "containerd": nodes.start_containerd,
+            "kubelet": nodes.start_kubelet,
+            "proxy": nodes.start_proxy,
+        }
+        for part in parts or tuple(starters):
+            if not self.launcher.pid(f"{name}-{part}"):
+                starters[part](self.site, number)
+
+    @staticmethod
+    def _run(words: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Done:
+        environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+        try:
+            done = subprocess.run(
+                words, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"{_short(words)}: no end after {timeout_s:g} s") from error
+        if check and done.returncode:
+            lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            raise InputError(f"{_short(words)}: {lines[-1].strip()[:400] if lines else f'exit code {done.returncode}'}")
+        return done
+
+
+def _named(name: str) -> str:
+    return "" if name == DEFAULT else f" --name {name}"
+
+
+def _short(words: Sequence[str]) -> str:
+    plain = [Path(words[0]).name, *(word for word in words[1:] if not word.startswith("--kubeconfig"))]
+    return " ".join(plain)[:120]
