@@ -22,6 +22,7 @@ VERBS = {
     "kubeconfig": ("cluster.commands", "kubeconfig", "the path of the kubeconfig, or its text"),
     "kubectl": ("cluster.commands", "kubectl", "the lab's kubectl on the lab"),
     "exec": ("cluster.commands", "execute", "a command in a pod, on a node, or in the outside"),
+    "load": ("cluster.commands", "load", "give rebuilt images to running nodes"),
     "logs": ("cluster.commands", "logs", "what a part of the lab, or a pod, has logged"),
     "shop": ("shop.commands", "shop", "the sample application: deploy, load, status, remove"),
     "scenarios": ("staging.commands", "scenarios", "attacks, failures and look-alikes that can be run"),

@@ -58,7 +58,7 @@ def _fake(number: int) -> dict[str, object]:
     }
 
 
-def start(site: Site, api: Api, name: str) -> None:
+def start(api: Api, name: str) -> None:
     """A policy engine by name. Raises UsageError for one that is not there."""
     file = PACKAGE / "manifests" / f"{name}.yaml"
     if not file.is_file():

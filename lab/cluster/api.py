@@ -101,7 +101,7 @@ class Api:
                 raise
 
     def watch(self, path: str, resource_version: str = "", timeout_s: float = 300.0, **params: Any) -> Iterator[Object]:
-        """Watch events ({type, object}) with bookmarks until the server ends it. An ERROR event raises (410: relist)."""
+        """Watch events ({type, object}), bookmarks too, until the server ends it. ERROR raises (410: relist)."""
         asked = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": int(timeout_s), **params}
         if resource_version:
             asked["resourceVersion"] = resource_version
@@ -159,7 +159,7 @@ def _access(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
         pair = base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"])
     except (OSError, KeyError, TypeError, ValueError, StopIteration, yaml.YAMLError) as error:
         what = "one with its certificates embedded (`kubectl config view --raw --flatten`)"
-        raise EnvironmentLacks(f"{kubeconfig} cannot be used ({error or 'incomplete'}); give {what}") from error
+        raise EnvironmentLacks(f"{kubeconfig} cannot be used ({str(error) or 'incomplete'}); give {what}") from error
     secure = ssl.create_default_context(cadata=authority)
     with tempfile.NamedTemporaryFile(
         suffix=".pem"

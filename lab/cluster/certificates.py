@@ -63,7 +63,7 @@ class Authority:
 
 
 def authority(folder: Path) -> Authority:
-    """A new authority in a folder, and the key pair with which service account tokens are signed (`sa.key`, `sa.pub`)."""
+    """A new authority in a folder, and the key pair that signs service account tokens (`sa.key`, `sa.pub`)."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("loomidi-lab-ca", "")

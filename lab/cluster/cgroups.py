@@ -75,6 +75,11 @@ def pids_below(group: Path) -> set[int]:
     return found
 
 
+def pods(lab: Place) -> list[Path]:
+    """The groups of pods that the kubelets made, each named `pod<UID>`."""
+    return [path for path in _tracked(lab).rglob("pod*-*-*") if path.is_dir() and path.name.startswith("pod")]
+
+
 def there(lab: Place) -> list[Path]:
     """The lab's groups that exist, one a hierarchy."""
     return [root / lab.cgroup for root in hierarchies() if (root / lab.cgroup).is_dir()]

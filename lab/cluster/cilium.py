@@ -1,4 +1,4 @@
-"""Cilium as a lab's network: agent and CNI plugin on each node, its custom resources in the API. No operator, no L7 proxy.
+"""Cilium as a lab's network: agent and CNI plugin on each node, custom resources. No operator, no L7 proxy.
 
 Called by `raising` for `--network cilium`. In: `Site`. Out: a cilium-agent per node inside the node's namespaces, where
 /sys/fs/bpf is the node's own (with a second bpffs mount its policy maps stay empty and everything is denied).
@@ -71,8 +71,8 @@ def start(site: Site, number: int) -> None:
     for link, tool in _COMPILERS.items():
         (home / "cilium" / "bin" / link).symlink_to(str(shutil.which(tool)))
     (home / "cni").mkdir(exist_ok=True)
-    for plugin in (tools.binary("cilium-cni"), tools.binary("loopback")):
-        shutil.copy2(plugin, home / "cni" / plugin.name)
+    for path in (tools.binary("cilium-cni"), tools.binary("loopback")):
+        shutil.copy2(path, home / "cni" / path.name)
     plugin = {"type": "cilium-cni", "log-file": str(home / "logs" / "cilium-cni.log")}
     conflist = {"cniVersion": "0.3.1", "name": "cilium", "plugins": [plugin]}
     (home / "net.d" / "05-cilium.conflist").write_text(json.dumps(conflist))

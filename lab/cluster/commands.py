@@ -138,7 +138,7 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> None:
     """Run the lab's own kubectl as its administrator."""
     lab = Lab.open(name)
     binary = str(tools.binary("kubectl"))
-    os.execv(binary, [binary, f"--kubeconfig={lab.kubeconfig}", *arguments])
+    os.execv(binary, [binary, f"--kubeconfig={lab.kubeconfig}", *arguments])  # noqa: S606 - we become kubectl
 
 
 @click.command("exec", context_settings=_PASS)
@@ -158,7 +158,17 @@ def execute(name: str, where: str, argv: tuple[str, ...]) -> None:
         words = [*entering(lab.outside_netns if where == "outside" else lab.control_netns), *words]
     else:
         words = [*lab.on(lab.node(where)), *words]
-    os.execvp(words[0], words)
+    os.execvp(words[0], words)  # noqa: S606 - we become the command, with its terminal and exit code
+
+
+@click.command("load")
+@_NAME
+@click.argument("images", nargs=-1, required=True)
+def load(name: str, images: tuple[str, ...]) -> None:
+    """Give the running nodes IMAGES again after they were rebuilt, such as lab.loomidi.io/shop:1."""
+    lab = Lab.open(name)
+    lab.load_images(images)
+    click.echo(f"{', '.join(images)} on {', '.join(node.name for node in lab.nodes)}")
 
 
 @click.command("logs")

@@ -1,5 +1,31 @@
-"""What pods of a lab run from: the images, CoreDNS and the sandbox among them.
+"""What pods of a lab run from: the images, CoreDNS among them.
 
-Called by `loomidi-lab build` and by `raising`. In: built binaries. Out: images in the cache and one prepared containerd
-root that every node copies by hard links. The recipes are `loomidi_lab.images`.
+Called by `loomidi-lab build`. In: built binaries, the recipes of `loomidi_lab.images`. Out: images in the cache, and the
+prepared store that every node shares by hard links, so that `up` imports nothing.
 """
+
+import shutil
+from collections.abc import Callable
+
+from loomidi_lab import images
+from loomidi_lab.cluster import tools
+from loomidi_lab.cluster.places import cache
+from loomidi_lab.images.recipes import RECIPES
+
+COREDNS = "lab.loomidi.io/coredns:1"
+
+
+def build_images(*, everything: bool, progress: Callable[[str], object]) -> None:
+    """The default set, or every recipe; then the store. What is there already is left as it is."""
+    images.build(sorted(RECIPES) if everything else None, progress=progress)
+    if everything:
+        images.pause(progress=progress)
+    folder = cache() / "coredns-root"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        shutil.copy2(tools.binary("coredns"), folder / "coredns")
+        images.image_from_folder(COREDNS, folder, ["/coredns"], title="CoreDNS, built by loomidi-lab")
+    finally:
+        shutil.rmtree(folder)
+    images.template(progress=progress)

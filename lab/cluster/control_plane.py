@@ -135,7 +135,7 @@ def _audit(site: Site) -> dict[str, object]:
 
 
 def wait_api(site: Site, timeout_s: float) -> Api:
-    """A client as soon as the API server is ready. Raises EnvironmentLacks with its last words when it is not in time."""
+    """A client as soon as the API server is ready. Raises EnvironmentLacks with its last words when it is late."""
     until = time.monotonic() + timeout_s
     api = Api(site.kubeconfig, timeout_s=5.0)
     while True:

@@ -16,6 +16,7 @@ from typing import IO, Any
 import yaml
 
 from loomidi.contracts.errors import EnvironmentLacks, InputError
+from loomidi_lab import images
 from loomidi_lab.cluster import links, nodes, tools
 from loomidi_lab.cluster.addressing import Ranges
 from loomidi_lab.cluster.api import Api
@@ -139,7 +140,25 @@ class Lab:
 
     def links(self) -> list[Link]:
         """The host's ends of pod links and the nodes' own links, by pod, as they are now."""
-        return links.survey(self.api, [(node.name, node.netns) for node in self.nodes])
+        return links.survey(self.place, self.api, [(node.name, node.netns) for node in self.nodes])
+
+    def load_images(self, names: Sequence[str]) -> None:
+        """Give the running nodes the images of these names as they are in the cache now. Raises InputError."""
+        chosen = [image for image in images.built() if image.name in names]
+        missing = set(names) - {image.name for image in chosen}
+        if missing:
+            raise InputError(f"no image {', '.join(sorted(missing))} is built; see `loomidi-lab build`")
+        for node in self.nodes:
+            socket = str(node.folder / "containerd.sock")
+            words = (*self.on(node), str(tools.binary("ctr")), f"--address={socket}", "--namespace=k8s.io")
+            with subprocess.Popen(
+                [*words, "image", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            ) as take:
+                assert take.stdin is not None
+                images.write_archive(chosen, take.stdin)
+                take.stdin.close()
+            if take.returncode:
+                raise InputError(f"node {node.name} did not take {', '.join(names)}; see its containerd log")
 
     def stop_node(self, name: str, *parts: str) -> None:
         """End kubelet, containerd or proxy of a node (all three when none is named)."""

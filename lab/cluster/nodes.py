@@ -178,7 +178,6 @@ def _kubelet(site: Site, number: int) -> dict[str, object]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],
-        "localStorageCapacityIsolation": False,
         "resolvConf": "",
         "clusterDNS": [site.ranges.dns],
         "clusterDomain": "cluster.local",

@@ -162,7 +162,7 @@ def _raise(lab: Place, settings: UpSettings, template: "images.Template", progre
             addons.start_kwok(site, api)
         wait_ready(site, api, until)  # 8
         for name in settings.addons:
-            addons.start(site, api, name)
+            addons.start(api, name)
     state = _state(site, settings)
     partial = lab.state.with_suffix(".partial")
     partial.write_text(json.dumps(state, indent=1))
@@ -171,7 +171,7 @@ def _raise(lab: Place, settings: UpSettings, template: "images.Template", progre
 
 
 def wait_ready(site: Site, api: Api, until: float) -> None:
-    """Until every node is Ready, pods may be created and DNS has an endpoint. Raises EnvironmentLacks, saying what lacks."""
+    """Until nodes are Ready, pods may be created and DNS has an endpoint. Raises EnvironmentLacks: what lacks."""
     while True:
         lacking = _lacking(site, api)
         if not lacking:

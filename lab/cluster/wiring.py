@@ -1,7 +1,7 @@
 """Network namespaces, links and routes of a lab, and nothing on the host but one link and its routes.
 
-Called by `raising`. In: `Place`, `Ranges`, number of nodes, kind of network. Out: namespaces named after the lab. All is
-removed by `clearing` by deleting the namespaces: links, routes and tables inside go with them.
+Called by `raising`. In: `Place`, `Ranges`, number of nodes, kind of network. Out: namespaces named after the lab. All
+is removed by `clearing` by deleting the namespaces: links, routes and tables inside go with them.
 
     host ll-NAME --- br0 (router and control plane) --- n1, n2, ... --- pods
                        +--- eth0 of the outside: users and attackers
