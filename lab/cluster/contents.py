@@ -1,6 +1,6 @@
 """What pods of a lab run from: the images, CoreDNS among them.
 
-Called by `loomidi-lab build`. In: built binaries, the recipes of `loomidi_lab.images`. Out: images in the cache, and the
+Called by `loomidi-lab build`. In: binaries, the recipes of `loomidi_lab.images`. Out: images in the cache, and the
 prepared store that every node shares by hard links, so that `up` imports nothing.
 """
 

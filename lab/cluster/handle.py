@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
 import yaml
 
@@ -155,7 +155,7 @@ class Lab:
                 [*words, "image", "import", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
             ) as take:
                 assert take.stdin is not None
-                images.write_archive(chosen, take.stdin)
+                images.write_archive(chosen, cast(BinaryIO, take.stdin))
                 take.stdin.close()
             if take.returncode:
                 raise InputError(f"node {node.name} did not take {', '.join(names)}; see its containerd log")

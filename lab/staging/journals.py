@@ -169,11 +169,24 @@ def _recreate(lab: "Lab", inverse: Inverse) -> None:
         lab.api.post(inverse["path"].rpartition("/")[0], made)
 
 
+def _exec(lab: "Lab", inverse: Inverse) -> None:
+    """A scenario's own shell line in a pod that is there still."""
+    words = ("sh", "-c", inverse["script"])
+    lab.exec(inverse["namespace"], inverse["pod"], *words, container=inverse["container"], timeout_s=30, check=False)
+
+
+def _run(lab: "Lab", inverse: Inverse) -> None:
+    """A command of the host in a namespace; that there is nothing left to undo is no fault."""
+    lab.run(inverse["netns"], *inverse["argv"], timeout_s=30, check=False)
+
+
 _INVERSES = {
     "delete": _delete,
+    "exec": _exec,
     "kill": _kill,
     "kill_exec": _kill_exec,
     "recreate": _recreate,
     "restore": _restore,
+    "run": _run,
     "scale": _scale,
 }

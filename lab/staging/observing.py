@@ -6,6 +6,7 @@ them from live links). Out: Arrow tables of the flows at some links since a mome
 
 import collections
 import contextlib
+import dataclasses
 import datetime
 import json
 import threading
@@ -183,10 +184,9 @@ def event_ns(event: dict[str, Any]) -> int:
 @contextlib.contextmanager
 def metering(observer: Observer) -> Iterator[Any]:
     """Feed the observer from every link of its lab while the block runs; yields the meters (for their balance)."""
-    from loomidi.loom.flows.links import LinkMeters
-    from loomidi.loom.flows.settings import MeterSettings
+    from loomidi.loom.flows.links import LIVE, LinkMeters
 
-    settings = MeterSettings(idle_s=2.0, active_s=5.0, linger_s=0.5, activity_s=1.0)
+    settings = dataclasses.replace(LIVE, idle_s=2.0, active_s=5.0)
     meters = LinkMeters(link_patterns(observer.lab), settings, rescan_s=0.5)
     failures: list[LoomidiError] = []
 

@@ -41,12 +41,19 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
 
 
 def _run(stage: "Stage", namespace: str, pod: str, arguments: Mapping[str, Any], begin_ns: int) -> None:
-    deadline_s, container = float(arguments["deadline_s"]), arguments.get("container", "")
+    if "undo" in arguments:
+        stage.remember(do="exec", namespace=namespace, pod=pod, container=container_of(arguments), script=arguments["undo"])
+    deadline_s, container = float(arguments["deadline_s"]), container_of(arguments)
     pid_file = f"/tmp/.lab-{stage.runner}-{stage.number}-{abs(hash(str(arguments))) % 10**6}"  # noqa: S108 - in the pod
     stage.remember(do="kill_exec", namespace=namespace, pod=pod, container=container, pid_file=pid_file)
     argv = ["sh", "-c", WRAPPER, "sh", str(begin_ns), f"{deadline_s:g}", pid_file, *words(arguments)]
     done = stage.lab.exec(namespace, pod, *argv, container=container, timeout_s=deadline_s + _SLACK_S, check=False)
     judge(stage, arguments, done.returncode, done.stdout or "", done.stderr or "")
+
+
+def container_of(arguments: Mapping[str, Any]) -> str:
+    """Empty: the pod's first."""
+    return str(arguments.get("container", ""))
 
 
 def words(arguments: Mapping[str, Any]) -> list[str]:

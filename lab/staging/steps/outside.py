@@ -33,7 +33,10 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     label = _label(stage)
     argv = [*tools.prefix(stage.lab, arguments), *_words(stage, arguments)]
     wrapped = ["sh", "-c", WRAPPER, "sh", str(begin_ns), f"{float(arguments['deadline_s']):g}", "/dev/null", *argv]
-    process = stage.lab.start(label, wrapped, netns=netns_of(stage, arguments))
+    netns = netns_of(stage, arguments)
+    if "undo" in arguments:
+        stage.remember(do="run", netns=netns, argv=[str(word) for word in arguments["undo"]])
+    process = stage.lab.start(label, wrapped, netns=netns)
     stage.remember(do="kill", process=process_id(process.pid))
     if not arguments.get("background"):
         _finish(stage, arguments, process, label)

@@ -25,9 +25,9 @@ _PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1}
 _FEWEST_GAPS = 4
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Flows:
-    """See `make`."""
+    """See `make`. Not frozen: what only a running lab knows is put in by `prepare`."""
 
     arguments: Mapping[str, Any]
     comparison: Comparison
@@ -36,6 +36,7 @@ class Flows:
 
     def prepare(self, stage: "Stage") -> None:
         """Learn the addresses while everybody is there."""
+        self.arguments = stage.lookup.fill(self.arguments)
         for side in ("at", "from", "to"):
             if side in self.arguments:
                 stage.lookup.addresses(EntityRef.of(self.arguments[side]))

@@ -61,10 +61,10 @@ class Metric:
         source = self.arguments.get("source", "pod")
         entity = EntityRef.of(self.arguments["of"]) if "of" in self.arguments else None
         if source == "pod":
-            if entity is None or "port" not in self.arguments:
-                raise InputError("a metric of a pod needs `of` and `port`")
+            if entity is None:
+                raise InputError("a metric of a pod needs `of`")
             for pod in stage.lookup.pods(entity):
-                name, port = pod["metadata"]["name"], self.arguments["port"]
+                name, port = pod["metadata"]["name"], self.arguments.get("port", 8080)
                 at = self.arguments.get("url_path", "/metrics")
                 yield f"/api/v1/namespaces/{entity.namespace}/pods/{name}:{port}/proxy{at}"
             return

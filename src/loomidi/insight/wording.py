@@ -11,6 +11,7 @@ _OCTETS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _LAST_NS = 253_402_300_799 * 1_000_000_000  # 9999-12-31, the end of the calendar that Python knows
+_CLUSTER = frozenset({"pod", "workload", "node", "external", "namespace"})
 PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 47: "GRE", 50: "ESP", 58: "ICMPv6", 89: "OSPF", 132: "SCTP"}
 
 
@@ -95,9 +96,13 @@ def value(number: float | int | str, unit: str = "") -> str:
 
 
 def name(entity: str) -> str:
-    """An entity id as words: `service/10.0.0.2:80/tcp` -> `10.0.0.2:80/tcp`, `host/10.0.0.1` -> `10.0.0.1`."""
-    _, _, rest = entity.partition("/")
-    return printable(rest or entity)
+    """An entity id as words: `service/10.0.0.2:80/tcp` -> `10.0.0.2:80/tcp`, `host/10.0.0.1` -> `10.0.0.1`.
+
+    What has a name in a cluster keeps its kind: `pod/shop/cart-0`, `service/shop/cart:80/tcp`, `node/n1`.
+    """
+    kind, _, rest = entity.partition("/")
+    named = kind in _CLUSTER or (kind == "service" and "/" in rest.partition(":")[0])
+    return printable(entity if named or not rest else rest)
 
 
 def listing(items: Sequence[str], at_most: int = 3) -> str:

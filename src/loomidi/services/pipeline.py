@@ -6,7 +6,6 @@ house that it names. Memory does not grow with the captures: every stage has a b
 """
 
 import dataclasses
-import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,18 +13,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from loomidi import __version__
-from loomidi.contracts.errors import InputError, UsageError
+from loomidi.contracts.errors import InputError
 from loomidi.contracts.records import Finding, Severity
 from loomidi.garden.graph import EntityGraph
-from loomidi.insight.report import SEVERITIES, Balance, CaptureRead, ProposedFold, Report, choosing, stories
+from loomidi.insight.report import SEVERITIES, Balance, CaptureRead, ProposedFold, Report, choosing
 from loomidi.insight.report.tallying import Tally
-from loomidi.ionic.decide import Decider, FloorGuard, RegoGuard, propose
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.flows import FlowStream, MeterSettings, meter
 from loomidi.origami.online import FlowDetectors
+from loomidi.services.planning import check_protected, decider_over, explained, planned
 
 Source = str | os.PathLike[str]
-_GUARD_S = 10.0  # nobody waits for a plan here; a policy engine that starts slowly on a busy machine is not a refusal
 Progress = Callable[[int, int], object]  # octets read, octets to read (0: unknown)
 
 
@@ -44,11 +42,7 @@ class AnalyzeSettings:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a protected entry that is neither an address nor a CIDR: before reading, not after."""
-        for prefix in self.protected:
-            try:
-                ipaddress.ip_network(prefix, strict=False)
-            except ValueError as error:
-                raise UsageError(f"{prefix!r} is no address or CIDR; write it like 192.0.2.0/24") from error
+        check_protected(self.protected)
 
 
 def analyze(
@@ -70,8 +64,10 @@ def analyze(
         found.add(detectors.finish())
 
     findings = found.worst_first()
-    folds = _planned(findings[: settings.most_planned], graph, settings, tally.totals().last_ns)  # 5 folds, judged
-    findings = [_explained(finding, folds) for finding in findings]  # 6 explanation
+    clock = ManualClock(tally.totals().last_ns)  # the end of the captures, so that they always give the same plans
+    decider = decider_over(graph, settings.protected, clock)
+    folds = [fold for f in findings[: settings.most_planned] for fold in planned(f, decider)]  # 5 folds, judged
+    findings = [explained(finding, folds) for finding in findings]  # 6 explanation
     beyond = {
         "findings": found.left_out,
         "hosts": graph.collapsed_hosts,
@@ -89,31 +85,6 @@ def _batches(flows: FlowStream, progress: Progress | None) -> Iterator[pa.Record
     if progress is not None:
         flows.on_breath = lambda: progress(flows.bytes_read, flows.bytes_total)
     yield from flows
-
-
-def _planned(
-    findings: Sequence[Finding], graph: EntityGraph, settings: AnalyzeSettings, now_ns: int
-) -> list[ProposedFold]:
-    """Finding -> candidate folds -> plan with blast radius -> what every guard says. Mode shadow: no approval, no act.
-
-    The clock stands at the end of the captures, so that the same captures always give the same plans.
-    """
-    guards = (FloorGuard(settings.protected), RegoGuard(timeout_s=_GUARD_S))
-    decider = Decider(guards, settings.protected, graph=graph, clock=ManualClock(now_ns))
-    planned = []
-    for finding in findings:
-        for fold in propose(finding):
-            plan = decider.plan(finding, fold)
-            verdicts = decider.judge(plan)
-            allowed = bool(verdicts) and all(verdict.allow is True for verdict in verdicts)
-            planned.append(ProposedFold(fold, plan, verdicts, allowed))
-    return planned
-
-
-def _explained(finding: Finding, folds: Sequence[ProposedFold]) -> Finding:
-    """The finding with its story: evidence, rule, technique, what would be done, what the guards said, the undo."""
-    mine = [proposed for proposed in folds if proposed.fold.because == finding.id]
-    return dataclasses.replace(finding, explanation=stories.as_text(stories.story(finding, mine)))
 
 
 def _report(

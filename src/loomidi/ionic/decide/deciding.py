@@ -14,6 +14,7 @@ from loomidi.contracts.ports import Guard
 from loomidi.ionic.approvals import GUARDS, Signer, process_signer
 from loomidi.ionic.decide.guards import FloorGuard, RegoGuard
 from loomidi.ionic.decide.limits import Limits
+from loomidi.ionic.decide.places import Where, place
 from loomidi.ionic.decide.radius import Graph, measure, networks
 from loomidi.ionic.documents import plan_id
 from loomidi.ionic.errors import PlanRefused
@@ -63,10 +64,10 @@ class Decider:
         self._clock = clock or SystemClock()
         self._active = active
 
-    def plan(self, finding: Finding, fold: FoldSpec) -> Plan:
+    def plan(self, finding: Finding, fold: FoldSpec, where: Where = place) -> Plan:
         """The fold with its blast radius counted now, in the configured mode, expiring soon. Judges nothing."""
         now_ns = self._clock.now_ns()
-        radius: BlastRadius = measure(fold, finding, self._graph, self._protected)
+        radius: BlastRadius = measure(fold, finding, self._graph, self._protected, where)
         expires_ns = now_ns + round(self.settings.approval_s * 1e9)
         unnamed = Plan("", finding, fold, radius, self.settings.mode, now_ns, expires_ns)
         return dataclasses.replace(unnamed, id=plan_id(unnamed))

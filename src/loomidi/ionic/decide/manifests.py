@@ -18,15 +18,33 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")  # both families: naming one alone would cut 
 _POLICY_PORTS = {6: "TCP", 17: "UDP", 132: "SCTP"}
 
 
-def network_policy(name: str, direction: str, blocked: Sequence[str], notes: dict[str, str]) -> dict[str, Any]:
-    """Let everything in (`direction` ingress) or out (egress) but the blocked addresses or CIDRs."""
+# Labels that controllers put on single pods; a policy that selected by them would lose its pods at the next rollout.
+_PASSING = frozenset(
+    {"pod-template-hash", "controller-revision-hash", "pod-template-generation", "statefulset.kubernetes.io/pod-name",
+     "apps.kubernetes.io/pod-index", "batch.kubernetes.io/controller-uid", "controller-uid"}
+)  # fmt: skip
+
+
+def network_policy(
+    name: str, direction: str, blocked: Sequence[str], notes: dict[str, str], guarded: Place | None = None
+) -> dict[str, Any]:
+    """Let everything in (`direction` ingress) or out (egress) but the blocked addresses or CIDRs.
+
+    `guarded`: the pod, or the service's namespace, that it is for; without one, all pods of the namespace `default`.
+    """
     side = {"ingress": "from", "egress": "to"}[direction]
     spec = {
-        "podSelector": {},
+        "podSelector": selector(guarded),
         "policyTypes": [direction.capitalize()],
         direction: [{side: [_all_but(family, blocked) for family in EVERYWHERE]}],
     }
-    return _policy(name, "default", spec, notes)
+    return _policy(name, guarded.namespace if guarded else "default", spec, notes)
+
+
+def selector(pod: Place | None) -> dict[str, Any]:
+    """Pods alike by the labels that outlive one of them; all pods where none are known."""
+    labels = {key: text for key, text in (pod.labels if pod else ()) if key not in _PASSING}
+    return {"matchLabels": labels} if labels else {}
 
 
 def narrowing(pattern: str, service: Place) -> tuple[list[dict[str, Any]], str]:
@@ -44,15 +62,19 @@ def narrowing(pattern: str, service: Place) -> tuple[list[dict[str, Any]], str]:
 def service_policy(name: str, service: Place, ports: list[dict[str, Any]], notes: dict[str, str]) -> dict[str, Any]:
     """Let only these ports in: what a distributed flood can be narrowed to without naming sources."""
     rule = {"from": [{"ipBlock": {"cidr": family}} for family in EVERYWHERE], "ports": ports}
-    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [rule]}
+    spec = {"podSelector": selector(service), "policyTypes": ["Ingress"], "ingress": [rule]}
     return _policy(name, service.namespace, spec, notes)
 
 
 def isolation_policy(name: str, pod: Place, mark: str, notes: dict[str, str]) -> dict[str, Any]:
-    """Nothing in, nothing out for the pod that carries the quarantine label with value `mark`."""
+    """Nothing in, nothing out for the pod that carries the quarantine label with value `mark`.
+
+    Its own labels would select its replicas too, so the pod is labelled first; which pod is in the annotations.
+    """
     spec = {"podSelector": {"matchLabels": {QUARANTINE: mark}}, "policyTypes": ["Ingress", "Egress"]}
-    if pod.address:
-        notes = notes | {"loomidi.io/pod-ip": pod.address}
+    labels = ",".join(f"{key}={text}" for key, text in pod.labels)
+    told = {"pod": pod.name if pod.kind == "pod" else "", "pod-uid": pod.uid, "pod-labels": labels}
+    notes = notes | {f"loomidi.io/{key}": text for key, text in (told | {"pod-ip": pod.address}).items() if text}
     return _policy(name, pod.namespace, spec, notes)
 
 

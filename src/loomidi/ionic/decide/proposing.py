@@ -5,7 +5,8 @@ Kubernetes object it would become and its undo in words. An `info` finding or an
 fold is allowed, and whether any driver can do it, is left to the guards and the drivers.
 
 By convention `finding.entities[0]` is the one to act on: a remote host for what one source does, a service for what
-many sources (or forged ones) do to it, an own host for what leaves it.
+many sources (or forged ones) do to it, an own host for what leaves it. Where it is known to be a pod of ours, the pod
+itself is isolated.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 from loomidi.contracts import Finding, FoldKind, FoldSpec, Match, Severity
 from loomidi.ionic.decide import manifests
-from loomidi.ionic.decide.places import REMOTE_KINDS, Place, place
+from loomidi.ionic.decide.places import REMOTE_KINDS, Place, Where, place
 
 RATE_TTL_S, DROP_TTL_S, ISOLATE_TTL_S, SCALE_TTL_S = 60.0, 300.0, 900.0, 1800.0
 SOURCE_PPS, SERVICE_PPS = 100, 2000  # let through when the finding has no learned baseline
@@ -26,40 +27,49 @@ _RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
 _SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
 
 
-def propose(finding: Finding) -> tuple[FoldSpec, ...]:
-    """Candidate folds for the finding, gentlest first; empty when there is nothing fitting to do."""
+def propose(finding: Finding, where: Where = place) -> tuple[FoldSpec, ...]:
+    """Candidate folds for the finding, gentlest first; empty when there is nothing fitting to do.
+
+    `where`: the places of entities that are named otherwise than by their address, such as pods.
+    """
     recipe = RECIPES.get(finding.pattern)
     if recipe is None or finding.severity is Severity.INFO or not finding.entities:
         return ()
-    return tuple(recipe(finding))
+    return tuple(recipe(finding, where))
 
 
-def _flood(finding: Finding) -> list[FoldSpec]:
+def _flood(finding: Finding, where: Where) -> list[FoldSpec]:
     """One source is slowed, then dropped. Many or forged sources: the service is protected, no source is touched."""
-    culprit = place(finding.entities[0])
-    if culprit.kind in REMOTE_KINDS and culprit.address and not (_distributed(finding) or _is_victim(finding, culprit)):
-        return _against(finding, culprit, "ingress")
-    service = _service(finding)
+    culprit = where(finding.entities[0])
+    blamed = culprit.address and not (_distributed(finding) or _is_victim(finding, culprit, where))
+    if blamed and _is_own_pod(culprit):
+        return [_isolate(finding, finding.entities[0], culprit)]
+    if blamed and culprit.kind in REMOTE_KINDS:
+        return _against(finding, culprit, "ingress", _attacked(finding, where))
+    service = _service(finding, where)
     return [] if service is None else [_limit_service(finding, *service), _scale(finding, *service)]
 
 
-def _one_source(finding: Finding) -> list[FoldSpec]:
+def _one_source(finding: Finding, where: Where) -> list[FoldSpec]:
     """Scans and guessing come from one real address: they need the answers."""
-    culprit = place(finding.entities[0])
-    return _against(finding, culprit, "ingress") if culprit.address else []
+    culprit = where(finding.entities[0])
+    if _is_own_pod(culprit):
+        return [_isolate(finding, finding.entities[0], culprit)]
+    return _against(finding, culprit, "ingress", _attacked(finding, where)) if culprit.address else []
 
 
-def _leak(finding: Finding) -> list[FoldSpec]:
+def _leak(finding: Finding, where: Where) -> list[FoldSpec]:
     """Something leaves an own host: cut the far end off, then isolate the host itself."""
-    own, *others = finding.entities
-    far = [where for where in map(place, others) if where.address and where.address != place(own).address]
-    folds = _against(finding, far[0], "egress") if far else []
+    entity, *others = finding.entities
+    own = where(entity)
+    far = [there for there in map(where, others) if there.address and there.address != own.address]
+    folds = _against(finding, far[0], "egress", own if own.kind == "pod" else None) if far else []
     if finding.pattern == "beaconing":
         folds = [fold for fold in folds if fold.action != "rate"]  # a beat of one call a minute has no rate to cut
-    return [*folds, _isolate(finding, own)]
+    return [*folds, _isolate(finding, entity, own)]
 
 
-RECIPES: dict[str, Callable[[Finding], list[FoldSpec]]] = {
+RECIPES: dict[str, Callable[[Finding, Where], list[FoldSpec]]] = {
     "syn_flood": _flood,
     "udp_flood": _flood,
     "icmp_flood": _flood,
@@ -74,9 +84,22 @@ RECIPES: dict[str, Callable[[Finding], list[FoldSpec]]] = {
 }
 
 
-def _against(finding: Finding, remote: Place, direction: str) -> list[FoldSpec]:
-    """Rate-limit the remote end; then drop it. A whole network is only ever slowed."""
-    target = f"{'host' if remote.kind == 'service' else remote.kind}/{remote.address}"
+def _is_own_pod(culprit: Place) -> bool:
+    """A pod that acts; one that is named with a port is spoken to."""
+    return culprit.kind == "pod" and not culprit.port
+
+
+def _attacked(finding: Finding, where: Where) -> Place | None:
+    """The pod or service of a cluster that an outsider acts on, the first that is named."""
+    return next(
+        (there for there in map(where, finding.entities[1:]) if there.kind in ("pod", "service") and there.uid), None
+    )
+
+
+def _against(finding: Finding, remote: Place, direction: str, guarded: Place | None) -> list[FoldSpec]:
+    """Rate-limit the remote end; then drop it. A whole network, or a node with all its pods, is only ever slowed."""
+    host = f"{'network' if '/' in remote.address else 'host'}/{remote.address}"
+    target = f"node/{remote.name}" if remote.kind == "node" else host
     slow = FoldSpec(
         FoldKind.RECONFIGURE_NETWORK,
         target,
@@ -88,11 +111,11 @@ def _against(finding: Finding, remote: Place, direction: str) -> list[FoldSpec]:
         because=finding.id,
     )
     drop = dataclasses.replace(slow, action="drop", rate_pps=0, burst=0, ttl_s=DROP_TTL_S)
-    folds = [slow] if "/" in remote.address else [slow, drop]
-    return [_with_policy(finding, fold, direction) for fold in folds]
+    folds = [slow] if "/" in remote.address or remote.kind == "node" else [slow, drop]
+    return [_with_policy(finding, fold, direction, guarded) for fold in folds]
 
 
-def _with_policy(finding: Finding, fold: FoldSpec, direction: str) -> FoldSpec:
+def _with_policy(finding: Finding, fold: FoldSpec, direction: str, guarded: Place | None) -> FoldSpec:
     name = manifests.object_name("loomidi", fold.action, finding.id)
     notes = _notes(fold)
     if fold.action == "rate":
@@ -101,9 +124,9 @@ def _with_policy(finding: Finding, fold: FoldSpec, direction: str) -> FoldSpec:
     remote = fold.match.source
     undo = (
         f"The entry for {remote} ends by itself after {fold.ttl_s:g} s. Sooner: remove {remote} from the shield; "
-        f"in a cluster: kubectl delete networkpolicy {name} -n default."
+        f"in a cluster: kubectl delete networkpolicy {name} -n {guarded.namespace if guarded else 'default'}."
     )
-    manifest = manifests.network_policy(name, direction, [remote], notes)
+    manifest = manifests.network_policy(name, direction, [remote], notes, guarded)
     return dataclasses.replace(fold, manifest=manifest, undo=undo)
 
 
@@ -141,7 +164,7 @@ def _limit_service(finding: Finding, entity: str, service: Place) -> FoldSpec:
 def _scale(finding: Finding, entity: str, service: Place) -> FoldSpec:
     """More replicas behind a service that many sources press on."""
     fold = FoldSpec(FoldKind.SCALE_OUT, entity, "scale", replicas=ADDED_REPLICAS, ttl_s=SCALE_TTL_S, because=finding.id)
-    workload = manifests.object_name(service.name)
+    workload = service.owner or manifests.object_name(service.name)
     manifest = manifests.scale(workload, service.namespace, ADDED_REPLICAS, _notes(fold))
     undo = (
         f"After {fold.ttl_s:g} s the workload behind {entity} goes back to the number of replicas noted before. "
@@ -150,9 +173,8 @@ def _scale(finding: Finding, entity: str, service: Place) -> FoldSpec:
     return dataclasses.replace(fold, manifest=manifest, undo=undo)
 
 
-def _isolate(finding: Finding, entity: str) -> FoldSpec:
+def _isolate(finding: Finding, entity: str, pod: Place) -> FoldSpec:
     """Nothing in or out of the own host or pod until somebody has looked, or the time is up."""
-    pod = place(entity)
     fold = FoldSpec(
         FoldKind.ISOLATE_POD,
         entity,
@@ -165,7 +187,8 @@ def _isolate(finding: Finding, entity: str) -> FoldSpec:
     mark = manifests.object_name(finding.id)
     undo = (
         f"After {fold.ttl_s:g} s the label and the policy go. Sooner: kubectl delete networkpolicy {name} "
-        f"-n {pod.namespace}, then kubectl label pod <the pod> -n {pod.namespace} {manifests.QUARANTINE}-."
+        f"-n {pod.namespace}, then kubectl label pod {pod.name if pod.kind == 'pod' else '<the pod>'} "
+        f"-n {pod.namespace} {manifests.QUARANTINE}-."
     )
     return dataclasses.replace(fold, manifest=manifests.isolation_policy(name, pod, mark, _notes(fold)), undo=undo)
 
@@ -178,16 +201,19 @@ def _notes(fold: FoldSpec) -> dict[str, str]:
     }
 
 
-def _service(finding: Finding) -> tuple[str, Place] | None:
-    """The first service, workload or pod that the finding names; else the entity to act on, all its ports."""
-    found = [(entity, place(entity)) for entity in finding.entities]
-    named = [pair for pair in found if pair[1].kind in ("service", "workload", "pod")]
+def _service(finding: Finding, where: Where) -> tuple[str, Place] | None:
+    """The first service, workload or pod that is spoken to; else the entity to act on, all its ports."""
+    found = [(entity, where(entity)) for entity in finding.entities]
+    named = [
+        pair for pair in found if pair[1].kind in ("service", "workload") or (pair[1].kind == "pod" and pair[1].port)
+    ]
+    named = named or [pair for pair in found[:1] if pair[1].kind == "pod"]
     return next(iter(named or [pair for pair in found[:1] if pair[1].address]), None)
 
 
-def _is_victim(finding: Finding, suspect: Place) -> bool:
+def _is_victim(finding: Finding, suspect: Place, where: Where) -> bool:
     """Whether the host named first is the one that is pressed on: it is a service's host, or hit by reflectors."""
-    serving = [where.address for where in map(place, finding.entities) if where.kind == "service"]
+    serving = [there.address for there in map(where, finding.entities) if there.kind == "service" or there.port]
     reflected = finding.pattern == "amplification" and not serving
     return reflected or suspect.address in serving
 

@@ -6,11 +6,11 @@ case: the whole of the traffic, and as many peers as the match has addresses. Ju
 """
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Protocol
 
 from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Match
-from loomidi.ionic.decide.places import place
+from loomidi.ionic.decide.places import Place, Where, place
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_NAMED = 64  # bystanders listed by id; `peers` counts all of them
@@ -42,16 +42,24 @@ class Graph(Protocol):
         """Who and how much the match meets in the window."""
 
 
-def measure(fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Sequence[Network]) -> BlastRadius:
-    """What the fold would cut. Scaling out cuts nothing; everything else is asked of the graph."""
+def measure(
+    fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Sequence[Network], where: Where = place
+) -> BlastRadius:
+    """What the fold would cut. Scaling out cuts nothing; everything else is asked of the graph.
+
+    `where`: the places of entities that are named otherwise than by their address.
+    """
     if fold.kind is FoldKind.SCALE_OUT:
         return BlastRadius(0, 0, 0, 0, 0.0)
     if graph is None:
-        return BlastRadius(_addresses(fold.match), 0, 0, 0, 1.0, protected=_protected_hits(fold, (), protected))
+        hits = _protected_hits(fold, where(fold.target), (), protected)
+        return BlastRadius(_addresses(fold.match), 0, 0, 0, 1.0, protected=hits)
     touched = graph.touching(fold.match)
     named = {*finding.entities, fold.target}
-    hosts = {place(entity).address for entity in named if not entity.startswith("service/")}  # with all they serve
-    bystanders = [entity for entity in touched.entities if entity not in named and place(entity).address not in hosts]
+    places = {entity: where(entity) for entity in named}
+    hosts = {place.address for place in places.values() if place.kind != "service"}  # with all they serve
+    services = {(place.address, place.port, place.protocol) for place in places.values() if place.kind == "service"}
+    bystanders = [entity for entity in touched.entities if not _is_named(entity, hosts, services)]
     return BlastRadius(
         peers=touched.peer_count,
         flows=touched.flows,
@@ -59,7 +67,7 @@ def measure(fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Se
         octets=touched.octets,
         share_of_octets=touched.octets / touched.total_octets if touched.total_octets else 0.0,
         bystanders=tuple(bystanders[:MOST_NAMED]),
-        protected=_protected_hits(fold, touched.peers, protected),
+        protected=_protected_hits(fold, where(fold.target), touched.peers, protected),
     )
 
 
@@ -68,9 +76,17 @@ def networks(prefixes: Iterable[str]) -> tuple[Network, ...]:
     return tuple(map(_network, prefixes))
 
 
-def _protected_hits(fold: FoldSpec, peers: Iterable[str], protected: Sequence[Network]) -> tuple[str, ...]:
+def _is_named(entity: str, hosts: Container[str], services: Container[tuple[str, int, int]]) -> bool:
+    """Whether the finding or the fold is about this entity of the graph."""
+    found = place(entity)
+    return found.address in hosts or (found.address, found.port, found.protocol) in services
+
+
+def _protected_hits(
+    fold: FoldSpec, target: Place, peers: Iterable[str], protected: Sequence[Network]
+) -> tuple[str, ...]:
     """What of the protected set the fold meets: its target, its source, or (when no source is named) its peers."""
-    touched = {place(fold.target).address, fold.match.source}
+    touched = {target.address, fold.match.source}
     if not fold.match.source:
         touched |= {place(peer).address or peer for peer in peers}
     hits = {text for text in touched if text and overlaps(text, protected)}

@@ -1,6 +1,6 @@
 """Flow batches to a file: Parquet, Arrow IPC, CSV or JSON lines, by suffix; `-` is JSON lines on standard output.
 
-Called by the verb `meter`. In: batches of the schema `FLOWS`. Out: a file that appears only when it is complete. Times
+Called by the verbs `meter` and `watch`. In: batches of the schema `FLOWS`, or that with more columns. Out: a file that appears only when it is complete. Times
 are integers (ns since the epoch) in the text forms, lists are joined by blanks in CSV, nulls are empty in CSV.
 """
 
@@ -25,23 +25,23 @@ Write = Callable[[pa.RecordBatch], None]
 
 
 class _Form(Protocol):
-    def __call__(self, sink: IO[bytes]) -> contextlib.AbstractContextManager[Write]: ...
+    def __call__(self, sink: IO[bytes], schema: pa.Schema) -> contextlib.AbstractContextManager[Write]: ...
 
 
 @contextlib.contextmanager
-def writing(output: str) -> Iterator[Write]:
+def writing(output: str, schema: pa.Schema = FLOWS) -> Iterator[Write]:
     """A function that writes one batch. When the block fails, what was written is removed.
 
     Raises UsageError for a suffix that has no form, InputError when the place cannot be written to.
     """
     if output == STANDARD_OUTPUT:
-        with _json_lines(sys.stdout.buffer) as write:
+        with _json_lines(sys.stdout.buffer, schema) as write:
             yield write
         return
     form = _FORMS.get(Path(output).suffix.lower())
     if form is None:
         raise UsageError(f"{output}: no form for this suffix; use {', '.join(_FORMS)}, or - for standard output")
-    with _target(Path(output)) as sink, form(sink) as write:
+    with _target(Path(output)) as sink, form(sink, schema) as write:
         yield write
 
 
@@ -67,32 +67,32 @@ def _target(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def _parquet(sink: IO[bytes]) -> Iterator[Write]:
+def _parquet(sink: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
     from pyarrow import parquet
 
-    with parquet.ParquetWriter(sink, FLOWS, compression="zstd") as writer:
+    with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
         yield writer.write_batch
 
 
 @contextlib.contextmanager
-def _arrow_file(sink: IO[bytes]) -> Iterator[Write]:
-    with pa.ipc.new_file(sink, FLOWS) as writer:
+def _arrow_file(sink: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
+    with pa.ipc.new_file(sink, schema) as writer:
         yield writer.write_batch
 
 
 @contextlib.contextmanager
-def _arrow_stream(sink: IO[bytes]) -> Iterator[Write]:
-    with pa.ipc.new_stream(sink, FLOWS) as writer:
+def _arrow_stream(sink: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
+    with pa.ipc.new_stream(sink, schema) as writer:
         yield writer.write_batch
 
 
 @contextlib.contextmanager
-def _csv(sink: IO[bytes]) -> Iterator[Write]:
+def _csv(sink: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
     import csv
 
     text = io.TextIOWrapper(sink, encoding="utf-8", newline="", write_through=True)
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(FLOWS.names)
+    rows.writerow(schema.names)
 
     def write(batch: pa.RecordBatch) -> None:
         columns = [_joined(column) for column in _plain(batch)]
@@ -103,8 +103,8 @@ def _csv(sink: IO[bytes]) -> Iterator[Write]:
 
 
 @contextlib.contextmanager
-def _json_lines(sink: IO[bytes]) -> Iterator[Write]:
-    names = FLOWS.names
+def _json_lines(sink: IO[bytes], schema: pa.Schema) -> Iterator[Write]:
+    names = schema.names
 
     def write(batch: pa.RecordBatch) -> None:
         rows = zip(*_plain(batch), strict=True)

@@ -6,11 +6,12 @@ dropping it would let the limit lag behind real growth for ever, learning it who
 at once. What exceeds it far is an attack and teaches nothing.
 """
 
+import contextlib
 import dataclasses
 import math
 import statistics
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _REFRESH = 8  # recompute the median after this many values
@@ -47,6 +48,16 @@ class Baselines:
     def __init__(self, settings: BaselineSettings | None = None) -> None:
         self._settings = settings or BaselineSettings()
         self._usual: OrderedDict[str, _Usual] = OrderedDict()
+        self._paused = False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Meanwhile nothing is learned: what is judged before it is complete will be judged again."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
 
     def __len__(self) -> int:
         return len(self._usual)
@@ -62,6 +73,8 @@ class Baselines:
 
     def learn(self, key: str, value: float, floor: float = math.inf) -> None:
         """Add a value, clipped to the limit; to `floor`, the limit of the rule, as long as there is no other."""
+        if self._paused:
+            return
         known = self.usual(key)
         limit = floor if known is None else max(known[1], min(floor, known[1] * self._settings.factor))
         if value > limit * self._settings.hopeless:

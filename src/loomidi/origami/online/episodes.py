@@ -5,6 +5,7 @@ while or at the end. The evidence told is that of the strongest window, the time
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 from loomidi.contracts import Evidence, Finding, Severity, content_id
 from loomidi.origami.online.rules import Rule
@@ -43,12 +44,25 @@ class _Episode:
     entities: dict[str, None]
 
 
+@dataclasses.dataclass(slots=True)
+class _Told:
+    """A finding that was told while it went on."""
+
+    id: str
+    first_ns: int
+    last_ns: int
+
+    def is_near(self, episode: _Episode, quiet_ns: int) -> bool:
+        return episode.first_ns - quiet_ns <= self.last_ns and self.first_ns <= episode.last_ns + quiet_ns
+
+
 class Episodes:
     """Open episodes by (pattern, actor)."""
 
     def __init__(self, quiet_ns: int) -> None:
         self._quiet_ns = quiet_ns
         self._open: dict[tuple[str, str], list[_Episode]] = {}
+        self._told: dict[tuple[str, str], list[_Told]] = {}  # by `so_far`
 
     def add(self, hit: Hit) -> None:
         """Extend the episode that the hit belongs to, or start one."""
@@ -71,7 +85,7 @@ class Episodes:
         findings = []
         for key, episodes in list(self._open.items()):
             gone = [e for e in episodes if crowded or self._is_over(e, now_ns, lateness_ns)]
-            findings += [_finding(episode, rules) for episode in gone]
+            findings += [self._finding(episode, rules, last=True) for episode in gone]
             left = [episode for episode in episodes if episode not in gone]
             if left:
                 self._open[key] = left
@@ -87,7 +101,36 @@ class Episodes:
         """Take out all findings, in order of time."""
         episodes = [episode for kept in self._open.values() for episode in kept]
         self._open.clear()
-        return _in_order([_finding(episode, rules) for episode in episodes])
+        return _in_order([self._finding(episode, rules, last=True) for episode in episodes])
+
+    def so_far(self, hits: Iterable[Hit], rules: dict[str, Rule]) -> list[Finding]:
+        """All findings as they stand, with the hits of windows that are not over yet; nothing is taken out.
+
+        A finding keeps its id from the first time on that it is told here, though its beginning may still move.
+        """
+        whole = Episodes(self._quiet_ns)
+        whole._open = dict(self._open)
+        for hit in hits:
+            whole.add(hit)
+        episodes = [episode for kept in whole._open.values() for episode in kept]
+        return _in_order([self._finding(episode, rules, last=False) for episode in episodes])
+
+    def _finding(self, episode: _Episode, rules: dict[str, Rule], *, last: bool) -> Finding:
+        """With the id that it was told by; `last`: it will not be told again."""
+        finding, key = _finding(episode, rules), (episode.peak.pattern, episode.peak.actor)
+        quiet = max(self._quiet_ns, episode.peak.quiet_ns)
+        told = self._told.get(key, [])
+        mine = next((one for one in told if one.is_near(episode, quiet)), None)
+        if mine is None:
+            if not last:
+                self._told.setdefault(key, []).append(_Told(finding.id, episode.first_ns, episode.last_ns))
+            return finding
+        mine.first_ns, mine.last_ns = min(mine.first_ns, episode.first_ns), max(mine.last_ns, episode.last_ns)
+        if last:
+            told.remove(mine)
+            if not told:
+                del self._told[key]
+        return dataclasses.replace(finding, id=mine.id)
 
 
 def _absorb(into: _Episode, other: _Episode) -> None:

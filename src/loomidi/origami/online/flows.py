@@ -21,6 +21,8 @@ from loomidi.origami.online.reading import Rows, rows_of
 from loomidi.origami.online.rules import Rule, load_rules
 from loomidi.origami.online.windows import Windows
 
+_BEACON_LOOK_NS = 30_000_000_000
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlowSettings:
@@ -61,6 +63,8 @@ class FlowDetectors:
         self._now_ns: int | None = None
         self._judged_ns = 0
         self._kept: dict[int, tuple[int, int]] = {}  # width -> windows not forgotten yet
+        self._seen: dict[_Detector, dict[int, list[Hit]]] = {detector: {} for detector, _ in self._lanes}  # see `look`
+        self._beacons_looked_ns = 0
 
     @property
     def shed(self) -> int:
@@ -89,6 +93,28 @@ class FlowDetectors:
             self._judge(detector, sorted(detector.windows.open))
         return self._episodes.rest(self._rules)
 
+    def look(self) -> list[Finding]:
+        """All findings as they stand, for one who cannot wait until they are over. Nothing is closed or learned by it.
+
+        A finding keeps its id while it grows, and `observe` or `finish` gives it under that id when it has ended.
+        """
+        with self._baselines.paused():
+            for detector, _ in self._lanes:
+                if detector is self._beacons and not self._beacons_due():
+                    continue
+                grown, detector.windows.grown = detector.windows.grown & detector.windows.open, set()
+                self._seen[detector] |= {window: detector.judge([window]) for window in sorted(grown)}
+                detector.windows.open |= grown  # judging closed them
+        hits = [hit for seen in self._seen.values() for window in sorted(seen) for hit in seen[window]]
+        return self._episodes.so_far(hits, self._rules)
+
+    def _beacons_due(self) -> bool:
+        """A beat is slow and its window a day long: a look at it each half minute is enough."""
+        due = abs((self._now_ns or 0) - self._beacons_looked_ns) >= _BEACON_LOOK_NS
+        if due:
+            self._beacons_looked_ns = self._now_ns or 0
+        return due
+
     def snapshot(self) -> dict[str, list[float]]:
         """What was learned, JSON-able."""
         return self._baselines.snapshot()
@@ -111,5 +137,7 @@ class FlowDetectors:
         return self._episodes.ended(now_ns, lateness_ns, self._rules)
 
     def _judge(self, detector: _Detector, windows: list[int]) -> None:
+        for window in windows:
+            self._seen[detector].pop(window, None)
         for hit in detector.judge(windows):
             self._episodes.add(hit)

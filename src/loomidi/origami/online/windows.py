@@ -61,6 +61,7 @@ class Windows:
         self._parts: list[Table] = []
         self._rows = self._merged = 0
         self.open: set[int] = set()  # windows with rows that were not asked for yet
+        self.grown: set[int] = set()  # windows with rows since `look` asked for them last
         self.shed_rows = 0
 
     def add(self, table: Table) -> None:
@@ -68,7 +69,9 @@ class Windows:
         if not len(table["key"]):
             return
         part = grouped(table, self._shape)
-        self.open.update(np.unique(part["window"]).tolist())
+        windows = np.unique(part["window"]).tolist()
+        self.open.update(windows)
+        self.grown.update(windows)
         self._parts.append(part)
         self._rows += len(part["key"])
         if self._rows > self._merged + max(_FEW, min(self._merged, self._limit)):
