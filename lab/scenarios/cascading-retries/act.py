@@ -1,0 +1,60 @@
+"""Callers that try again without end, and how many calls come of each one that is wanted.
+
+Called by the python steps of scenario.yaml.
+"""
+
+from typing import Any
+
+from loomidi_lab.staging.records import EntityRef
+from loomidi_lab.staging.steps import patch
+from loomidi_lab.staging.symptoms.metric import samples
+
+_ROLLOUT_S = 90.0
+
+
+def without_budget(stage: Any, deployments: list[str], attempts: int) -> None:
+    """Set retries without budget and breaker on the callers, and wait for their rollouts."""
+    wanted = {
+        "RETRY_ATTEMPTS": str(attempts),
+        "RETRY_BUDGET_RATIO": "100",
+        "BREAKER_FAILURES": "0",
+        "CALL_TIMEOUT_S": "0.5",
+    }
+    variables = [{"name": name, "value": value} for name, value in wanted.items()]
+    for name in deployments:
+        body = {"spec": {"template": {"spec": {"containers": [{"name": name, "env": variables}]}}}}
+        patch.perform(stage, {"entity": {"kind": "Deployment", "namespace": "shop", "name": name}, "body": body})
+    for name in deployments:
+        _await_rollout(stage, name)
+
+
+def amplification(stage: Any, callers: list[str], upstream: str, seconds: float) -> None:
+    """Watch for a while, then say how many attempts were sent for a hundred calls that were wanted."""
+    before = _calls(stage, callers, upstream)
+    stage.stopping.wait(float(seconds))
+    attempts, repeats = (now - then for now, then in zip(_calls(stage, callers, upstream), before, strict=True))
+    wanted = max(1.0, attempts - repeats)
+    stage.heard(f"{attempts:.0f} attempts for {wanted:.0f} calls; amplification in percent: {100 * attempts / wanted:.0f}")
+
+
+def _calls(stage: Any, callers: list[str], upstream: str) -> tuple[float, float]:
+    """Attempts that have ended, and how many of all were repeats."""
+    attempts = repeats = 0.0
+    for caller in callers:
+        for pod in stage.lookup.pods(EntityRef("Deployment", "shop", caller)):
+            path = f"/api/v1/namespaces/shop/pods/{pod['metadata']['name']}:8080/proxy/metrics"
+            text = stage.lab.api.text(path)
+            attempts += sum(samples(text, "shop_upstream_seconds_count", {"upstream": upstream}))
+            repeats += sum(samples(text, "shop_retries_total", {"upstream": upstream, "outcome": "sent"}))
+    return attempts, repeats
+
+
+def _await_rollout(stage: Any, name: str) -> None:
+    def done() -> bool:
+        found = stage.lookup.get(EntityRef("Deployment", "shop", name)) or {}
+        status, wanted = found.get("status", {}), found.get("spec", {}).get("replicas", 1)
+        seen = status.get("observedGeneration", 0) >= found.get("metadata", {}).get("generation", 1)
+        parts = ("updatedReplicas", "readyReplicas", "replicas")
+        return bool(seen and all(status.get(part) == wanted for part in parts))
+
+    stage.until(done, _ROLLOUT_S, f"the rollout of {name}")
