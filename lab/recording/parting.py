@@ -1,0 +1,147 @@
+"""Rows and Arrow batches of one stream to Parquet parts.
+
+Called by the recorder's sources. In: rows as tuples in the order of the schema without its stamps, or batches. Out:
+`part-NNNNN.parquet` (zstd), a new one every `rotate_s`, so that memory and what a crash costs stay bounded. Stamps
+each row with `recorded_ns`, which never falls; a row whose own time lies outside the window is dropped and counted.
+"""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from loomidi_lab.recording.balances import Balance
+from loomidi_lab.recording.streams import WHERE
+
+BEFORE, AFTER = "before the window", "after the window"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parting:
+    """How rows are gathered."""
+
+    rows: int = 16384
+    # A row group is written at so many rows: the most that waits in memory.
+    flush_s: float = 30.0
+    # Or after so long.
+    rotate_s: float = 300.0
+    # A part is closed after so long: what a crash can cost.
+
+
+class Stream:
+    """One stream's writer. `add` and `add_batch` are safe from several threads."""
+
+    def __init__(
+        self, folder: Path, schema: pa.Schema, parting: Parting | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.schema, self.balance = schema, Balance()
+        self.taps: list[Callable[[pa.RecordBatch], None]] = []
+        self._folder, self._parting, self._now_ns = folder, parting or Parting(), now_ns
+        self._lock = threading.Lock()
+        self._rows: list[tuple[Any, ...]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._batch_rows = 0
+        self._begin_ns, self._end_ns, self._last_ns = 0, 1 << 62, 0
+        self._writer: parquet.ParquetWriter | None = None
+        self._part, self._opened_ns, self._flushed_ns = 0, 0, now_ns()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, begin_ns: int) -> None:
+        """Rows from before it are dropped and counted."""
+        self._begin_ns = begin_ns
+
+    def end(self, end_ns: int) -> None:
+        """Rows from after it are dropped and counted."""
+        self._end_ns = end_ns
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows as (time_ns, then the rest of the columns)."""
+        with self._lock:
+            stamp = self._stamp()
+            for row in rows:
+                self.balance.receive()
+                if row[0] < self._begin_ns:
+                    self.balance.drop(BEFORE)
+                elif row[0] > self._end_ns:
+                    self.balance.drop(AFTER)
+                else:
+                    self._rows.append((stamp, *row))
+            if len(self._rows) >= self._parting.rows:
+                self._flush()
+
+    def add_flows(self, batch: pa.RecordBatch, where: Sequence[Any]) -> pa.RecordBatch:
+        """A batch of the meter with its observation point (from `node` on); gives back the batch as it is written."""
+        with self._lock:
+            ends = batch.column("flow_end_nanoseconds").cast(pa.int64())
+            count = batch.num_rows
+            constant = [pa.repeat(value, count) for value in where]
+            columns = [*batch.columns, pa.repeat(pa.scalar(self._stamp(), pa.int64()), count), ends, *constant]
+            fields = [field.type for field in WHERE]
+            casted = [column.cast(kind) for column, kind in zip(columns[-len(fields) :], fields, strict=True)]
+            full = pa.RecordBatch.from_arrays([*batch.columns, *casted], schema=self.schema)
+            self.balance.receive(count)
+            kept = self._within(full, ends)
+            self._batches.append(kept)
+            self._batch_rows += kept.num_rows
+            if self._batch_rows >= self._parting.rows:
+                self._flush()
+            return kept
+
+    def tick(self) -> None:
+        """Called about once a second: writes what has waited long enough and closes a part that is old."""
+        with self._lock:
+            now = self._now_ns()
+            if now - self._flushed_ns >= self._parting.flush_s * 1e9:
+                self._flush()
+            if self._writer is not None and now - self._opened_ns >= self._parting.rotate_s * 1e9:
+                self._close_part()
+
+    def close(self) -> None:
+        """Write the rest. A stream without any row still has one part, so that its schema can be read."""
+        with self._lock:
+            self._flush()
+            if self._writer is None and self._part == 0:
+                self._open_part()
+            self._close_part()
+
+    def _stamp(self) -> int:
+        self._last_ns = max(self._last_ns, self._now_ns())
+        return self._last_ns
+
+    def _within(self, batch: pa.RecordBatch, times: pa.Array) -> pa.RecordBatch:
+        early, late = pc.less(times, self._begin_ns), pc.greater(times, self._end_ns)
+        self.balance.drop(BEFORE, pc.sum(early).as_py() or 0)
+        self.balance.drop(AFTER, pc.sum(late).as_py() or 0)
+        return batch.filter(pc.invert(pc.or_(early, late)))
+
+    def _flush(self) -> None:
+        self._flushed_ns = self._now_ns()
+        if self._rows:
+            columns = zip(*self._rows, strict=True)
+            arrays = [pa.array(c, field.type) for c, field in zip(columns, self.schema, strict=True)]
+            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+        table = pa.Table.from_batches(self._batches, self.schema)
+        self._rows, self._batches, self._batch_rows = [], [], 0
+        if not table.num_rows:
+            return
+        if self._writer is None:
+            self._open_part()
+        assert self._writer is not None
+        self._writer.write_table(table, row_group_size=table.num_rows)
+        self.balance.write(table.num_rows)
+
+    def _open_part(self) -> None:
+        path = self._folder / f"part-{self._part:05}.parquet"
+        self._writer = parquet.ParquetWriter(path, self.schema, compression="zstd", write_page_index=False)
+        self._part, self._opened_ns = self._part + 1, self._now_ns()
+
+    def _close_part(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
