@@ -137,12 +137,12 @@ def test_many_folds_of_a_kind_are_counted_not_listed() -> None:
         ),
         (
             FoldSpec(FoldKind.ISOLATE_POD, "pod/shop/cart-0", "isolate", Match(source="10.1.0.4")),
-            "Cut shop/cart-0 off from the network, dropping the packets from 10.1.0.4, for 1 min, "
+            "Cut pod/shop/cart-0 off from the network, dropping the packets from 10.1.0.4, for 1 min, "
             "then it ends by itself.",
         ),
         (
             FoldSpec(FoldKind.SCALE_OUT, "workload/shop/cart", "scale", replicas=2),
-            "Add 2 replicas to shop/cart, for 1 min, then it ends by itself.",
+            "Add 2 replicas to workload/shop/cart, for 1 min, then it ends by itself.",
         ),
     ],
 )

@@ -7,6 +7,7 @@ test.
 
 VERBS: dict[str, str] = {
     "analyze": "Find attacks in captures, explain them, propose reversible folds.",
+    "watch": "Watch live links: findings as they happen, with names and folds, nothing applied.",
     "meter": "Turn packets of captures or interfaces into flow records.",
     "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
     "balance": "Account for every packet of an interface; it must add up.",

@@ -1,7 +1,8 @@
 """Flow batches to a file: Parquet, Arrow IPC, CSV or JSON lines, by suffix; `-` is JSON lines on standard output.
 
-Called by the verbs `meter` and `watch`. In: batches of the schema `FLOWS`, or that with more columns. Out: a file that appears only when it is complete. Times
-are integers (ns since the epoch) in the text forms, lists are joined by blanks in CSV, nulls are empty in CSV.
+Called by the verbs `meter` and `watch`. In: batches of the schema `FLOWS`, or that with more columns. Out: a file that
+appears only when it is complete. Times are integers (ns since the epoch) in the text forms, lists are joined by blanks
+in CSV, nulls are empty in CSV.
 """
 
 import contextlib

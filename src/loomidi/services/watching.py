@@ -1,0 +1,307 @@
+"""The slow lane, live, in one class: links in, findings told as they are found, with names. Nothing is ever applied.
+
+Called by `loomidi watch` and by the lab. In: links, settings, an address book's file. Out: events as they come (see
+`sightings`). Its pieces are those of `pipeline`: graph, flow detectors, `planning`; what differs is that findings are
+looked at while they grow. One thread; reading the links has threads of its own.
+"""
+
+import dataclasses
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import pyarrow as pa
+
+from loomidi.contracts.errors import InputError, UsageError
+from loomidi.contracts.records import Evidence, Finding
+from loomidi.garden.graph import EntityGraph
+from loomidi.garden.graph.naming import AddressBook
+from loomidi.insight.report import SEVERITIES, Link, ProposedFold, choosing
+from loomidi.insight.report.tallying import Tally
+from loomidi.kit.clock import SystemClock
+from loomidi.loom.flows import MeterSettings
+from loomidi.loom.flows.links import LIVE, LinkId, LinkMeters, total
+from loomidi.origami.online import FlowDetectors, FlowSettings
+from loomidi.services.gathering import Once, Recent
+from loomidi.services.naming import Named, endpoints, named
+from loomidi.services.planning import check_protected, decider_over, explained, planned
+from loomidi.services.sightings import NEW, OVER, WORSE, Balanced, Event, FlowsSeen, Sighting, Talk, Trouble
+
+_TURN_S = 0.25
+_FLOWS = FlowSettings(lateness_s=30.0, quiet_s=300.0)  # flows are cut every few seconds, so none comes later
+_MOST_KNOWN = 10_000
+_SHARE = 5  # looking may take a fifth of the time at most: after a long look the next waits longer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """What a watch may be told."""
+
+    meter: MeterSettings = LIVE
+    # When a flow ends, and each link's ring.
+    protected: tuple[str, ...] = ()
+    # Addresses or CIDRs that no fold may touch; guards refuse folds that would.
+    judge_s: float = 1.0
+    # Between two looks at what has been seen so far.
+    summary_s: float = 10.0
+    # Between two sums of the flows; 0: none.
+    window_s: float = 300.0
+    # The blast radius is counted on the traffic of the last one to two of these.
+    duration_s: float = 0.0
+    # 0: until `stop`.
+    talks: int = 5
+    # Talkers told in a sum.
+    most_told: int = 50
+    # New findings told at one look, each planned and judged (about 2 ms a fold); the others follow at the next.
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what makes no sense, before anything is opened."""
+        check_protected(self.protected)
+        if not 0 <= self.duration_s < float("inf"):
+            raise UsageError(f"duration {self.duration_s:g} s: use a number of seconds above 0")
+        if not (0.1 <= self.judge_s <= 60 and 0 <= self.summary_s < float("inf") and self.window_s > 0):
+            raise UsageError("judge every 0.1 to 60 s, sum up every 0 s (never) or more, keep a window above 0 s")
+
+
+class Source(Protocol):
+    """What `LinkMeters` offers; tests hand in flows without links."""
+
+    def take(self, timeout_s: float = 0.0) -> list[tuple[LinkId, pa.RecordBatch]]: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def links(self) -> tuple[LinkId, ...]: ...
+    @property
+    def problems(self) -> tuple[str, ...]: ...
+    def balance(self) -> dict[LinkId, dict[str, int]]: ...
+    def figures(self) -> dict[LinkId, dict[str, int]]: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclasses.dataclass(slots=True)
+class _Heard:
+    """A finding that was told."""
+
+    finding: Finding  # as the detectors gave it last
+    worst: int  # its place in SEVERITIES when it was told last
+    updates: int = 0
+
+
+class Watch:
+    """Iterate over its events; `stop` ends it in good order, with a last look and the balance."""
+
+    def __init__(
+        self,
+        links: Sequence[tuple[str, str]],
+        settings: WatchSettings | None = None,
+        *,
+        entities: str | None = None,
+        source: Source | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Opens what `links` (network namespace or "", glob) fit now. Raises as `LinkMeters` does.
+
+        `entities`: the file of an address book, which may grow. `source`: instead of links, for tests.
+        """
+        self.settings = settings or WatchSettings()
+        self.on_flows: Callable[[pa.RecordBatch], object] | None = None  # called with each batch, every flow once
+        self.book = AddressBook(entities, slack_s=5.0)
+        self.book.refresh()
+        self._clock = clock
+        self._source = source or LinkMeters(links, self.settings.meter)
+        self._once, self._recent, self._tally = Once(), Recent(self.settings.window_s), Tally()
+        self._interval = EntityGraph()
+        self._detectors = FlowDetectors(_FLOWS)
+        self._decider = decider_over(self._recent, self.settings.protected, SystemClock())
+        self._heard: OrderedDict[str, _Heard] = OrderedDict()
+        self._began_ns = self._summed_ns = self._clock()
+        self._look_due_ns = self._began_ns
+        self._fresh = False  # whether anything came since the last look
+        self._sums = [0, 0, 0, 0]  # flows, packets, octets, again: told in the last sum
+        self._problems: list[str] = [] if self._source.links else ["no link of that name is up yet; it is waited for"]
+        self._told_problems: set[str] = set()
+        self._counts = dict.fromkeys(("findings", "updates", "not_told", "folds", "folds_allowed"), 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Event]:
+        """Events as they come, until `stop` or the duration; the last one is the balance."""
+        until_ns = self._began_ns + round(self.settings.duration_s * 1e9) if self.settings.duration_s else None
+        while not self._source.ended:
+            if until_ns is not None and self._clock() >= until_ns:
+                self._source.stop()
+            yield from self.turn()
+        yield from self._last()
+
+    def stop(self) -> None:
+        """End it. Safe from signal handlers and other threads."""
+        self._source.stop()
+
+    def close(self) -> None:
+        """Let go of the links."""
+        self._source.close()
+
+    def turn(self) -> Iterator[Event]:
+        """One turn. Steps: 1 take batches  2 each conversation once  3 graph  4 detectors  5 look  6 sum up."""
+        taken = self._source.take(_TURN_S)  # 1
+        now_ns = self._clock()
+        batch = self._once.gather(taken, now_ns)  # 2
+        if batch is not None:
+            yield from self._absorb(batch, now_ns)  # 3, 4
+        if self._fresh and now_ns >= self._look_due_ns:
+            yield from self._look(now_ns)  # 5
+        if self.settings.summary_s and now_ns - self._summed_ns >= self.settings.summary_s * 1e9:
+            yield self._sum_up(now_ns)  # 6
+        yield from self._troubles(now_ns)
+
+    def _absorb(self, batch: pa.RecordBatch, now_ns: int) -> Iterator[Event]:
+        self._tally.absorb(batch)
+        self._interval.absorb(batch)
+        self._recent.absorb(batch, now_ns)
+        self._fresh = True
+        if self.on_flows is not None:
+            self.on_flows(batch)
+        yield from self._over(self._detectors.observe(batch), now_ns)
+
+    def _look(self, now_ns: int) -> Iterator[Event]:
+        """What is new or worse among the findings so far, the worst first."""
+        self._fresh = False
+        self._refresh()
+        began = time.monotonic_ns()
+        findings = self._detectors.look()
+        spent_ns = time.monotonic_ns() - began
+        self._look_due_ns = now_ns + max(round(self.settings.judge_s * 1e9), _SHARE * spent_ns)
+        new = [finding for finding in findings if finding.id not in self._heard]
+        for finding in findings:
+            yield from self._again(finding, now_ns)
+        new.sort(key=_rank)
+        for finding in new[: self.settings.most_told]:
+            yield self._tell(finding, NEW, now_ns)
+        self._fresh |= len(new) > self.settings.most_told
+
+    def _again(self, finding: Finding, now_ns: int) -> Iterator[Event]:
+        """A finding that was told before: counted when it grew, told when it is worse."""
+        heard = self._heard.get(finding.id)
+        if heard is None or heard.finding == finding:
+            return
+        heard.finding = finding
+        heard.updates += 1
+        self._counts["updates"] += 1
+        if SEVERITIES.index(finding.severity) < heard.worst:
+            yield self._tell(finding, WORSE, now_ns)
+
+    def _over(self, ended: Sequence[Finding], now_ns: int) -> Iterator[Event]:
+        """Findings that nothing will extend any more."""
+        for finding in ended:
+            known = finding.id in self._heard
+            yield self._tell(finding, OVER if known else NEW, now_ns)
+            self._heard.pop(finding.id, None)
+
+    def _tell(self, finding: Finding, state: str, now_ns: int) -> Sighting:
+        heard = self._heard.setdefault(finding.id, _Heard(finding, len(SEVERITIES)))
+        heard.worst = SEVERITIES.index(finding.severity)
+        if len(self._heard) > _MOST_KNOWN:
+            self._heard.popitem(last=False)
+        who = _with_address(named(finding, self.book))
+        folds = planned(who.finding, self._decider, who.where) if state != OVER else []
+        if state == NEW:
+            self._counts["findings"] += 1
+            self._counts["folds"] += len(folds)
+            self._counts["folds_allowed"] += sum(proposed.allowed for proposed in folds)
+        told = explained(who.finding, [self._in_names(proposed, now_ns) for proposed in folds])
+        return Sighting(now_ns, state, heard.updates, dataclasses.replace(who, finding=told), tuple(folds))
+
+    def _in_names(self, proposed: ProposedFold, now_ns: int) -> ProposedFold:
+        """For the words only: the bystanders by their names."""
+        radius = proposed.plan.blast_radius
+        names = endpoints(radius.bystanders, now_ns, self.book)
+        bystanders = tuple(dict.fromkeys(names.get(entity, entity) for entity in radius.bystanders))
+        plan = dataclasses.replace(proposed.plan, blast_radius=dataclasses.replace(radius, bystanders=bystanders))
+        return dataclasses.replace(proposed, plan=plan)
+
+    def _sum_up(self, now_ns: int) -> FlowsSeen:
+        totals = self._tally.totals()
+        sums = [totals.count, totals.packets, totals.octets, self._once.again]
+        grown = [after - before for before, after in zip(self._sums, sums, strict=True)]
+        self._refresh()
+        links = choosing.survey(self._interval.edges(), ()).links[: self.settings.talks]
+        names = endpoints({end for link in links for end in (link.source, link.target)}, now_ns, self.book)
+        talks = tuple(_talk(link, names) for link in links)
+        seconds = round((now_ns - self._summed_ns) / 1e9, 3)
+        self._sums, self._interval, self._summed_ns = sums, EntityGraph(), now_ns
+        flows, packets, octets, again = grown
+        return FlowsSeen(now_ns, seconds, len(self._source.links), flows, packets, octets, again, talks)
+
+    def _refresh(self) -> None:
+        """Read on in the address book. One that cannot be read any more is told, and the names known so far stay."""
+        try:
+            self.book.refresh()
+        except InputError as error:
+            self._problems = [str(error)]
+
+    def _troubles(self, now_ns: int) -> Iterator[Trouble]:
+        for line in (*self._source.problems, *self.book.problems, *self._problems):
+            if line not in self._told_problems:
+                self._told_problems.add(line)
+                yield Trouble(now_ns, line)
+
+    def _last(self) -> Iterator[Event]:
+        """After the last batch: what is still open is judged and told, then the balance."""
+        now_ns = self._clock()
+        self._refresh()
+        for number, finding in enumerate(sorted(self._detectors.finish(), key=_rank)):
+            if finding.id in self._heard:
+                yield from self._again(finding, now_ns)
+            elif number < 20 * self.settings.most_told:
+                yield self._tell(finding, NEW, now_ns)
+            else:
+                self._counts["not_told"] += 1
+        if self.settings.summary_s:
+            yield self._sum_up(now_ns)
+        yield from self._troubles(now_ns)
+        yield self._balanced(now_ns)
+
+    def _balanced(self, now_ns: int) -> Balanced:
+        balance, figures = self._source.balance(), self._source.figures()
+        beside = total(figures)
+        counts = self._counts | {
+            "links": len(balance),
+            "flows": self._tally.totals().count,
+            "again": self._once.again,
+            "detector_rows_shed": self._detectors.shed,
+            "entities": len(self.book),
+            "bad_entities": self.book.bad,
+        }
+        counts |= {name: beside.get(name, 0) for name in ("in_flows", "undelivered", "evicted", "waited_ms")}
+        links = {str(link): parts | figures.get(link, {}) for link, parts in sorted(balance.items())}
+        seconds = round((now_ns - self._began_ns) / 1e9, 3)
+        return Balanced(now_ns, seconds, total(balance), links, counts)
+
+
+def _talk(link: Link, names: Mapping[str, str]) -> Talk:
+    ends = names.get(link.source, ""), names.get(link.target, "")
+    seen = link.flows, link.packets, link.octets
+    return Talk(link.source, link.target, link.services, link.service_count, *ends, *seen)
+
+
+def _rank(finding: Finding) -> tuple[int, float, int, str]:
+    return SEVERITIES.index(finding.severity), -finding.confidence, finding.first_ns, finding.id
+
+
+def _with_address(who: Named) -> Named:
+    """The address of the one who acts beside its name: names pass to another pod, evidence stays."""
+    entity = who.finding.entities[0] if who.finding.entities else ""
+    address = who.where(entity).address if entity else ""
+    if not address or address in entity:
+        return who
+    fact = Evidence("address", address, None, "", f"of {entity} at that time")
+    return dataclasses.replace(who, finding=dataclasses.replace(who.finding, evidence=(*who.finding.evidence, fact)))
