@@ -59,16 +59,13 @@ class Mailer:
         await mailing.watch_depth(self.cache)
 
     async def _loop(self) -> None:
-        working = mailing.WORKING + self._pod
         while not self._server.draining:
             try:
-                text = await self.cache.run(
-                    "take", lambda c: c.blmove(mailing.QUEUE, working, 1, "RIGHT", "LEFT"), False
-                )
+                text = await mailing.take(self.cache, self._pod)
                 if text is None:
                     continue
                 good = await self._one(text)
-                await self.cache.run("done", lambda c, t=text: c.lrem(working, 1, t), False)
+                await mailing.done(self.cache, self._pod, text)
                 if not good:
                     await asyncio.sleep(_PAUSE_S)
             except StoreDown:

@@ -28,6 +28,18 @@ async def publish(cache: Cache, tracer: tracing.Tracer, mail: dict[str, Any]) ->
         await cache.run("LPUSH", lambda client: client.lpush(QUEUE, text), traced=False)
 
 
+async def take(cache: Cache, worker: str) -> str | None:
+    """The next message, in this worker's hand until `done`; None after a second without one. Raises StoreDown."""
+    hand = WORKING + worker
+    text = await cache.run("take", lambda client: client.blmove(QUEUE, hand, 1, "RIGHT", "LEFT"), traced=False)
+    return None if text is None else str(text)
+
+
+async def done(cache: Cache, worker: str, text: str) -> None:
+    """The message is dealt with. Raises StoreDown."""
+    await cache.run("done", lambda client: client.lrem(WORKING + worker, 1, text), traced=False)
+
+
 async def watch_depth(cache: Cache) -> None:
     """Keep depth and oldest age of the queue in the metrics."""
     while True:
