@@ -418,14 +418,18 @@ static void lm_read_capture(struct lm_meter *m)
 static int lm_take_frames(struct lm_meter *m, struct lm_tap *tap, struct lm_frame *frame, uint32_t most)
 {
 	struct lm_ready r;
-	int status = 1;
 
-	for (uint32_t i = 0; status > 0 && i < most; i++) {
+	for (uint32_t taken = 1;; taken++) {
+		int status;
+
 		if (!lm_prepare(m, frame, &r))
 			lm_account(m, &r);
+		if (taken == most) /* no further one is fetched: it would be missed */
+			return 1;
 		status = lm_tap_next(tap, frame, 0);
+		if (status <= 0)
+			return status;
 	}
-	return status;
 }
 
 /* What the ring still holds is accounted before an interface is left, so that nothing that was received is missing. */
