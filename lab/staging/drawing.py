@@ -20,6 +20,7 @@ _STEPS = 1_000_000  # of a number's range: three decimals are kept, so that docu
 _OPERATIONS: dict[str, Callable[[float, float], float]] = {
     "multiply": operator.mul,
     "divide": operator.truediv,
+    "quotient": operator.floordiv,
     "add": operator.add,
     "subtract": operator.sub,
 }
@@ -93,7 +94,7 @@ def _derived(scenario: Scenario, name: str, operation: Mapping[str, Any], values
     numbers = [_operand(scenario, name, operand, values) for operand in operands]
     result = numbers[0]
     for number in numbers[1:]:
-        if verb == "divide" and not number:
+        if verb in ("divide", "quotient") and not number:
             raise InputError(f"{scenario.name}: `{name}` divides by 0; change the range of its parameters")
         result = _OPERATIONS[verb](result, number)
     return int(result) if result == int(result) else round(result, 3)

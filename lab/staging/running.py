@@ -77,8 +77,7 @@ class _Play:
     def set_up(self) -> None:
         """Before the clock starts."""
         self.stage.say("setting up")
-        for step in self.stage.drawn.phases["setup"]:
-            steps.perform(self.stage, step)
+        steps.perform_all(self.stage, self.stage.drawn.phases["setup"])
         for watch in self.watches:
             watch.prepare(self.stage)
 

@@ -1,7 +1,7 @@
-"""Where a tool for the outside namespace is found: on the host, else in the attacker image's root.
+"""Where a tool for the outside namespace is found: on the host, else in the attacker image, which is mounted for it alone.
 
-Called by `steps.outside`. In: a step's arguments. Out: a prefix for its command. Raises EnvironmentLacks when there is
-no such tool.
+Called by `steps.outside`. In: a step's arguments. Out: a prefix for its command. The mount lives in a mount namespace of
+the command's own and goes with it, so that no host needs hping3 or slowhttptest installed, and nothing stays mounted.
 """
 
 import shutil
@@ -13,9 +13,26 @@ from loomidi.contracts.errors import EnvironmentLacks
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
 
+_IMAGE = "lab.loomidi.io/attacker:1"
+# $1 lower folders, $2 mount point, then the command
+_ENTER = """
+mount -t overlay overlay -o "lowerdir=$1" "$2" && cd "$2" && mount -t tmpfs tmpfs tmp && mount --rbind /dev dev &&
+mount -t proc proc proc || exit 126
+root=$2; shift 2
+exec chroot "$root" "$@"
+"""
 
-def prefix(_lab: "Lab", arguments: Mapping[str, Any]) -> list[str]:
-    """Nothing for what the host has; else a change of root."""
-    if "program" in arguments or shutil.which(str(arguments.get("command", [""])[0])):
+
+def prefix(lab: "Lab", arguments: Mapping[str, Any]) -> list[str]:
+    """Nothing for what the host has; else a change of root. Raises EnvironmentLacks when the image is not built."""
+    if "program" in arguments or (not arguments.get("tool") and shutil.which(str(arguments["command"][0]))):
         return []
-    raise EnvironmentLacks(f"{arguments['command'][0]} is not installed; run: apt-get install it")
+    from loomidi_lab.images import built
+
+    image = next((image for image in built() if image.name == _IMAGE), None)
+    if image is None:
+        raise EnvironmentLacks(f"{_IMAGE} is not built; run: loomidi-lab build")
+    lower = ":".join(str(layer.path.parent / "upper") for layer in reversed(image.layers))
+    place = lab.folder / "staging" / "root"
+    place.mkdir(parents=True, exist_ok=True)
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh", lower, str(place)]

@@ -5,7 +5,8 @@ unless it is told to go on in the background; it calls `stage.remember` before e
 """
 
 import importlib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loomidi.contracts.errors import LoomidiError
@@ -34,6 +35,18 @@ class Step(Protocol):
 
     def __call__(self, stage: "Stage", arguments: Mapping[str, Any]) -> None:
         """Do it. Raises LoomidiError, which makes the run void."""
+
+
+def perform_all(stage: "Stage", several: Sequence[Mapping[str, Any]]) -> None:
+    """One after the other; pods in a row are made together, since starting one takes seconds of waiting."""
+    for kind, group in itertools.groupby(several, key=lambda step: next(iter(step))):
+        if kind == "pod":
+            importlib.import_module(f"{__name__}.pod").perform_all(
+                stage, [stage.lookup.fill(step["pod"]) for step in group]
+            )
+            continue
+        for step in group:
+            perform(stage, step)
 
 
 def perform(stage: "Stage", step: Mapping[str, Any]) -> None:

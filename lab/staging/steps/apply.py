@@ -1,6 +1,7 @@
 """Step `apply`: manifests of a file or written in place, labelled so that leftovers are found; undone by deleting.
 
-What was there before is put back as it was. `kept: true` leaves the objects (a namespace that others use too).
+What was there before is put back as it was. `kept: true` leaves the objects. A namespace that is not there is made, and
+stays: others may use it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,9 +34,20 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
 def put(stage: "Stage", objects: Sequence[Mapping[str, Any]], *, kept: bool = False) -> None:
     """Label, remember how to undo, apply."""
     labelled = [_labelled(stage, one) for one in objects]
+    for namespace in {one["metadata"].get("namespace", "") for one in labelled} - {""}:
+        ensure_namespace(stage, namespace)
     for one in labelled if not kept else []:
         stage.remember(**_inverse(stage, one))
     stage.lab.apply(labelled)
+
+
+def ensure_namespace(stage: "Stage", namespace: str) -> None:
+    """Make a namespace with its default service account, unless it is there."""
+    if stage.lookup.get(EntityRef("Namespace", "", namespace)):
+        return
+    stage.lab.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
+    account = EntityRef("ServiceAccount", namespace, "default")
+    stage.until(lambda: stage.lookup.get(account) is not None, 20.0, f"the default service account of {namespace}")
 
 
 def _labelled(stage: "Stage", one: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,9 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
 
 def _run(stage: "Stage", namespace: str, pod: str, arguments: Mapping[str, Any], begin_ns: int) -> None:
     if "undo" in arguments:
-        stage.remember(do="exec", namespace=namespace, pod=pod, container=container_of(arguments), script=arguments["undo"])
+        stage.remember(
+            do="exec", namespace=namespace, pod=pod, container=container_of(arguments), script=arguments["undo"]
+        )
     deadline_s, container = float(arguments["deadline_s"]), container_of(arguments)
     pid_file = f"/tmp/.lab-{stage.runner}-{stage.number}-{abs(hash(str(arguments))) % 10**6}"  # noqa: S108 - in the pod
     stage.remember(do="kill_exec", namespace=namespace, pod=pod, container=container, pid_file=pid_file)

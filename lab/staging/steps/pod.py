@@ -1,9 +1,10 @@
 """Step `pod`: a pod that waits for orders (or serves), with payload files mounted under /lab; undone by deleting.
 
-Comes back when the pod is ready. The namespace is made when it is not there, and stays: others may use it.
+Comes back when the pod is ready.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loomidi_lab.staging.records import EntityRef
@@ -20,28 +21,27 @@ _READY_S = 60.0
 
 def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     """Make it and wait until it is ready."""
-    namespace, name = arguments.get("namespace", GUESTS), arguments["name"]
-    ensure_namespace(stage, namespace)
-    objects = [_pod(namespace, arguments)]
-    if arguments.get("files"):
-        objects.insert(0, _files(stage, namespace, arguments))
-    apply.put(stage, objects)
-    entity = EntityRef("Pod", namespace, name)
-
-    def ready() -> bool:
-        pod = stage.lookup.get(entity)
-        return pod is not None and is_ready(pod)
-
-    stage.until(ready, float(arguments.get("timeout_s", _READY_S)), f"{entity} being ready")
+    perform_all(stage, [arguments])
 
 
-def ensure_namespace(stage: "Stage", namespace: str) -> None:
-    """Make a namespace with its default service account, unless it is there."""
-    if stage.lookup.get(EntityRef("Namespace", "", namespace)):
-        return
-    stage.lab.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
-    account = EntityRef("ServiceAccount", namespace, "default")
-    stage.until(lambda: stage.lookup.get(account) is not None, 20.0, f"the default service account of {namespace}")
+def perform_all(stage: "Stage", several: Sequence[Mapping[str, Any]]) -> None:
+    """Make pods that do not wait for each other, all at once."""
+    apply.put(stage, [one for arguments in several for one in _objects(stage, arguments)])
+    for arguments in several:
+        entity = EntityRef("Pod", arguments.get("namespace", GUESTS), arguments["name"])
+        timeout_s = float(arguments.get("timeout_s", _READY_S))
+        stage.until(functools.partial(_ready, stage, entity), timeout_s, f"{entity} being ready")
+
+
+def _ready(stage: "Stage", entity: EntityRef) -> bool:
+    pod = stage.lookup.get(entity)
+    return pod is not None and is_ready(pod)
+
+
+def _objects(stage: "Stage", arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    namespace = arguments.get("namespace", GUESTS)
+    made = [_pod(namespace, arguments)]
+    return [_files(stage, namespace, arguments), *made] if arguments.get("files") else made
 
 
 def _files(stage: "Stage", namespace: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,14 +57,12 @@ def make(arguments: Mapping[str, Any]) -> Flows:
 
 
 def links_of(stage: "Stage", entity: EntityRef) -> list[LinkName]:
-    """Whose links are looked at; for what lies beyond the cluster, the nodes' links."""
+    """Whose links are looked at; `Node *` is every node, `Cluster` every pod."""
     observer = stage.observer
     if entity.kind == "Cluster":
         return observer.pod_links()
-    if entity.kind == "External":
-        return observer.node_links()
     if entity.kind == "Node":
-        return observer.node_links(entity.name)
+        return observer.node_links("" if entity.name == "*" else entity.name)
     return observer.links_of(entity.namespace, stage.lookup.pod_names(entity))
 
 

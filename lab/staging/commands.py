@@ -1,0 +1,244 @@
+"""The verbs of `loomidi-lab` about scenarios: `scenarios`, `run`, `table`, `sweep`.
+
+Called by `loomidi_lab.cli`. In: arguments. Out: lines for a person on standard error and output, JSON where asked for,
+exit code 1 for a run that is void. The work is in `running`, `showing` and `results`.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loomidi.contracts.errors import UsageError
+from loomidi_lab.staging import drawing, loading
+from loomidi_lab.staging.records import Drawn, Occurrence
+
+_NAME = click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@click.command("scenarios")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@click.option("--category", type=click.Choice(["attack", "failure", "benign"]), help="Only these.")
+@click.argument("name", required=False)
+def scenarios(as_json: bool, category: str | None, name: str | None) -> int:
+    """What can be run. With NAME: everything about one of them, as seed 0 draws it."""
+    if name:
+        click.echo(json.dumps(_everything(drawing.draw(loading.load(name), 0)), indent=1))
+        return 0
+    drawn, mistakes = [], list[str]()
+    for each in loading.names():
+        try:
+            drawn.append(drawing.draw(loading.load(each), 0))
+        except loading.BadScenario as error:
+            mistakes += error.mistakes
+    chosen = [one for one in drawn if category in (None, one.scenario.category)]
+    if as_json:
+        click.echo(json.dumps([_about(one) for one in chosen], indent=1))
+    else:
+        _draw_list(chosen)
+    for line in mistakes:
+        click.echo(line, err=True)
+    return 2 if mistakes else 0
+
+
+def _about(drawn: Drawn) -> dict[str, Any]:
+    scenario = drawn.scenario
+    return {
+        "name": scenario.name,
+        "category": scenario.category,
+        "family": scenario.family,
+        "technique": scenario.technique,
+        "kind": scenario.kind,
+        "title": scenario.title,
+        "duration_s": drawn.duration_s,
+        "needs": dict(scenario.needs),
+    }
+
+
+def _everything(drawn: Drawn) -> dict[str, Any]:
+    about = {"title": drawn.scenario.title, "description": drawn.scenario.description}
+    return about | drawn.planned() | {"phases": dict(drawn.phases), "symptoms": list(drawn.symptoms)}
+
+
+def _draw_list(chosen: list[Drawn]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("scenario", "category", "family", "technique or kind", "about", "needs"):
+        table.add_column(heading)
+    for one in sorted(chosen, key=lambda one: (one.scenario.category, one.scenario.family, one.scenario.name)):
+        scenario = one.scenario
+        kind = scenario.technique or scenario.kind
+        length = f"{one.duration_s:.0f} s"
+        table.add_row(scenario.name, scenario.category, scenario.family, kind, length, _needs(scenario.needs))
+    Console(highlight=False).print(table)
+
+
+def _needs(needs: Any) -> str:
+    words = [word for word in ("shop", "load") if needs.get(word)]
+    words += [f"{needs['nodes']} nodes"] if needs.get("nodes", 1) > 1 else []
+    return ", ".join([*words, *needs.get("network", [])])
+
+
+@click.command("run")
+@click.argument("name", required=False)
+@click.option("--seed", default=0, show_default=True, help="Draws the parameters; the same seed, the same course.")
+@click.option("--watch/--no-watch", "watched", default=True, help="Show it live through loomidi.  [watch]")
+@click.option("--json", "as_json", is_flag=True, help="The occurrence as one JSON object; no live picture.")
+@click.option("--check", "checked", metavar="FILE", type=click.Path(path_type=Path), help="Only check a scenario file.")
+@click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the line of this run goes.")
+@_NAME
+def run(
+    name: str | None, seed: int, watched: bool, as_json: bool, lab_name: str, checked: Path | None, results: Path | None
+) -> int:
+    """Run a scenario on a lab and confirm by its symptoms that it really happened.
+
+    Exit code 0: all symptoms confirmed and everything taken back. 1: void. 2: it cannot be run as asked.
+    """
+    if checked is not None:
+        return _check(checked)
+    if not name:
+        raise UsageError("name a scenario; `loomidi-lab scenarios` lists them")
+    drawn = drawing.draw(loading.load(name), seed)
+    with _interruptible():
+        occurrence, seen = _play(drawn, lab_name, results, watched and not as_json)
+    if as_json:
+        click.echo(json.dumps(occurrence.as_dict(), indent=1))
+    else:
+        _tell(occurrence, seen)
+    return 0 if occurrence.valid else 1
+
+
+def _check(path: Path) -> int:
+    from loomidi.contracts.errors import InputError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    try:
+        scenario = loading.parse(text, path.resolve())
+    except loading.BadScenario as error:
+        for line in error.mistakes:
+            click.echo(line, err=True)
+        return 2
+    click.echo(f"{scenario.name}: good")
+    return 0
+
+
+def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> tuple[Occurrence, Any]:
+    """Open the lab, meter its links, run, keep the line."""
+    from loomidi_lab.cluster import Lab
+    from loomidi_lab.staging import running
+    from loomidi_lab.staging.observing import Observer, metering
+    from loomidi_lab.staging.results import append, results_file
+
+    lab = Lab.open(lab_name)
+    running.check_needs(lab, drawn)
+    say = _teller()
+    observer = Observer(lab)
+    with ExitStack() as stack:
+        stack.enter_context(metering(observer))
+        seen = stack.enter_context(_watching(lab, say)) if watched else None
+        shop = stack.enter_context(_shop(lab, drawn, say))
+        occurrence = running.run(lab, drawn, observer=observer, shop=shop, say=say)
+    append(results or results_file(lab), occurrence)
+    return occurrence, seen
+
+
+@contextmanager
+def _watching(lab: Any, say: Callable[[str], object]) -> Iterator[Any]:
+    from loomidi_lab.staging.showing import watching
+
+    with watching(lab, say) as seen:
+        yield seen
+
+
+@contextmanager
+def _shop(lab: Any, drawn: Drawn, say: Callable[[str], object]) -> Iterator[Any]:
+    """The user load, where a scenario needs it: started for the run unless it runs already."""
+    if not drawn.scenario.needs.get("load"):
+        yield None
+        return
+    from loomidi_lab.staging.users import user_load
+
+    with user_load(lab, say) as shop:
+        yield shop
+
+
+def _teller() -> Callable[[str], object]:
+    started = time.monotonic()
+    return lambda text: click.echo(f"[{time.monotonic() - started:6.1f} s] {text}", err=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Being terminated takes back like Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tell(occurrence: Occurrence, seen: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if seen is not None:
+        seen.tell(console)
+    table = Table(title="symptoms", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for heading in ("", "symptom", "seen", "wanted"):
+        table.add_column(heading)
+    for one in occurrence.symptoms:
+        mark = "[green]yes[/green]" if one.confirmed else "[red]no[/red]"
+        value = f"{one.value:,.6g}" if isinstance(one.value, float) else one.value
+        table.add_row(mark, one.name, value, one.wanted)
+    console.print(table)
+    took = (occurrence.end_ns - occurrence.start_ns) / 1e9
+    name, jitter_ms = occurrence.drawn.scenario.name, occurrence.jitter_ns / 1e6
+    console.print(f"{name}: {took:.1f} s, {occurrence.flows:,} flow records, started {jitter_ms:+.1f} ms off")
+    console.print("valid: it really happened" if occurrence.valid else f"void: {occurrence.void_because}", markup=False)
+
+
+@click.command("table")
+@click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Lines of runs.  [the labs' own file]")
+@click.option("--into", metavar="PAGE", type=click.Path(path_type=Path), help="A page with the marks.  [docs/lab.md]")
+@click.option("--print", "printed", is_flag=True, help="To standard output; change no page.")
+def table(results: Path | None, into: Path | None, printed: bool) -> None:
+    """Renew the table of docs/lab.md from what was run: the last valid run of each scenario."""
+    from loomidi_lab.cluster.places import labs
+    from loomidi_lab.staging import results as kept
+
+    made = kept.table(kept.read(results or labs() / "results.jsonl"), loading.names())
+    if printed:
+        click.echo(made, nl=False)
+    else:
+        page = into or _ROOT / "docs" / "lab.md"
+        kept.put_into(page, made)
+        click.echo(f"{page}: table renewed")
+
+
+@click.command("sweep")
+@_NAME
+def sweep(lab_name: str) -> None:
+    """Take back what runs left behind whose runner was killed (the next run does it as well)."""
+    from loomidi_lab.cluster import Lab
+    from loomidi_lab.staging.sweeping import sweep_all
+
+    swept = sweep_all(Lab.open(lab_name))
+    for line in swept or ["nothing left behind"]:
+        click.echo(line)
