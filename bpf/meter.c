@@ -443,6 +443,14 @@ static void lm_finish_interface(struct lm_meter *m, struct lm_tap *tap)
 			return;
 }
 
+/* How long an interface is read before the caller has a look: it is kept waiting only while there is nothing for it. */
+static uint64_t lm_patience(const struct lm_meter *m)
+{
+	uint32_t idle_ms = m->settings.breathe_ms;
+
+	return (m->table.ended_count || !idle_ms ? LM_WAIT_MS : idle_ms) * 1000000ULL;
+}
+
 /* The same for an interface; here the wall clock ends flows too. */
 static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 {
@@ -455,7 +463,7 @@ static void lm_read_interface(struct lm_meter *m, struct lm_source *source)
 		struct lm_frame frame;
 		uint64_t now = lm_monotonic();
 
-		if (now >= m->deadline_ns || now - from > LM_WAIT_MS * 1000000ULL)
+		if (now >= m->deadline_ns || now - from > lm_patience(m))
 			break;
 		status = lm_tap_next(source->tap, &frame, LM_WAIT_MS / 2);
 		if (status < 0)

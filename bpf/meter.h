@@ -25,7 +25,7 @@ struct lm_meter_settings {
 	uint32_t ring;		/* octets of the socket's ring (interfaces); 0: LM_RING */
 	uint64_t unanswered_ns; /* silence that ends a flow of which one side was never heard; 0: as the others */
 	uint32_t snap;		/* octets kept of a frame (interfaces); headers must fit. 0: all */
-	uint32_t pad;
+	uint32_t breathe_ms;	/* an interface without ended flows gives an empty batch this often; 0: LM_WAIT_MS */
 };
 
 /* What lm_meter_state fills. */

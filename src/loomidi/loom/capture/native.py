@@ -52,7 +52,7 @@ class Settings(ctypes.Structure):
         ("ring", ctypes.c_uint32),
         ("unanswered_ns", ctypes.c_uint64),
         ("snap", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
+        ("breathe_ms", ctypes.c_uint32),
     ]
 
 

@@ -26,7 +26,14 @@ from loomidi.loom.flows.tidings import Tidings
 __all__ = ["LIVE", "LinkFilter", "LinkId", "LinkMeters"]
 
 LIVE = MeterSettings(
-    active_s=5.0, idle_s=10.0, linger_s=1.0, unanswered_s=1.5, batch_rows=4096, ring_mib=4, snap_octets=256
+    active_s=5.0,
+    idle_s=10.0,
+    linger_s=1.0,
+    unanswered_s=1.5,
+    breathe_s=1.0,
+    batch_rows=4096,
+    ring_mib=4,
+    snap_octets=256,
 )
 """Flows cut often, so that findings come soon, and a ring that many links can have: 12,000 packets in 4 MiB."""
 
@@ -280,11 +287,13 @@ class _Reader(threading.Thread):
         super().__init__(name=f"loomidi-{link.name}", daemon=True)
         self.link, self.meter = link, meter
         self._meters = meters
-        self._leaving = threading.Event()
+        self._lock, self._open = threading.Lock(), True
 
     def leave(self) -> None:
         """Ask for the end; the rest of the ring is still read. From any thread."""
-        self._leaving.set()
+        with self._lock:
+            if self._open:
+                self.meter.stop()
 
     def run(self) -> None:
         try:
@@ -293,14 +302,14 @@ class _Reader(threading.Thread):
                     self._pass_on(batch)
         finally:
             self._meters.report(self, ended=True)
+            with self._lock:
+                self._open = False
             self.meter.close()
 
     def _pass_on(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
             self._meters.hand_over(self.link, batch)
         self._meters.report(self, ended=False)
-        if self._leaving.is_set():
-            self.meter.stop()
 
 
 def total(balance: Mapping[LinkId, Mapping[str, int]]) -> dict[str, int]:

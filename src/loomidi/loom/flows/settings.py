@@ -26,6 +26,8 @@ class MeterSettings:
     # Silence longer than this ends an activity period within a flow (columns active_* and idle_*).
     max_flows: int = 131072
     # Live at once, about 0.8 KB each. Beyond it the flow seen least recently is ended as `evicted`, and counted.
+    breathe_s: float = 0.2
+    # An interface on which no flow ends gives an empty batch this often; with many of them, seldom is cheaper.
     batch_rows: int = 8192
     # Rows of one Arrow batch.
     unanswered_s: float = 0.0
@@ -47,6 +49,8 @@ class MeterSettings:
                 raise UsageError(f"{name.removesuffix('_s')} timeout {value:g} s: use a number of seconds above 0")
         if not (math.isfinite(self.unanswered_s) and 0 <= self.unanswered_s <= 1e9):
             raise UsageError(f"unanswered timeout {self.unanswered_s:g} s: use a number of seconds, or 0")
+        if not 0.05 <= self.breathe_s <= 60:
+            raise UsageError(f"breathe every {self.breathe_s:g} s: use 0.05 to 60")
         if not 1 <= self.ring_mib <= 1024:
             raise UsageError(f"ring {self.ring_mib} MiB: use 1 to 1024")
         if not (self.snap_octets == 0 or 128 <= self.snap_octets <= 1 << 16):
@@ -70,4 +74,5 @@ class MeterSettings:
             ring=self.ring_mib << 20,
             unanswered_ns=round(self.unanswered_s * 1e9),
             snap=self.snap_octets,
+            breathe_ms=round(self.breathe_s * 1e3),
         )
