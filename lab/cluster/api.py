@@ -10,7 +10,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -46,6 +46,12 @@ class Api:
         """Raises EnvironmentLacks when the kubeconfig cannot be used."""
         self.server, context = _access(kubeconfig)
         self._client = httpx.Client(base_url=self.server, verify=context, timeout=timeout_s, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -29,21 +29,32 @@ _LINKS = Path("/sys/class/net")
 
 
 def clear(lab: Place) -> None:
-    """Remove everything of a lab. Raises EnvironmentLacks when something stays."""
+    """Remove everything of a lab. Raises EnvironmentLacks when something stays.
+
+    Repeated while something is found: a command that was killed may have left a child which was just making it.
+    """
+    until = time.monotonic() + _GONE_S
+    while True:
+        _sweep(lab)
+        left = leftovers(lab)
+        if not left:
+            break
+        if time.monotonic() > until:
+            raise EnvironmentLacks(f"could not remove {', '.join(left[:5])}; run `loomidi-lab down` again")
+        time.sleep(0.1)
+    if not [other for other in known() if other != lab]:
+        restore_kernel()  # 6
+
+
+def _sweep(lab: Place) -> None:
     end_processes(lab)  # 1
     for netns in lab.namespaces():  # 2
         _ip("netns", "delete", netns)
     if (_LINKS / lab.link).exists():  # 3
         _ip("link", "delete", lab.link)
-    stuck = [str(path) for path in cgroups.remove(lab)]  # 4
-    stuck += [line.split()[1] for line in mounts(lab)]
-    if not stuck:
+    cgroups.remove(lab)  # 4
+    if not mounts(lab):
         shutil.rmtree(lab.folder, ignore_errors=True)  # 5
-    if not [other for other in known() if other != lab]:
-        restore_kernel()  # 6
-    stuck += leftovers(lab)
-    if stuck:
-        raise EnvironmentLacks(f"could not remove {', '.join(dict.fromkeys(stuck))}; run `loomidi-lab down` again")
 
 
 def end_processes(lab: Place) -> None:

@@ -137,18 +137,23 @@ def _audit(site: Site) -> dict[str, object]:
 def wait_api(site: Site, timeout_s: float) -> Api:
     """A client as soon as the API server is ready. Raises EnvironmentLacks with its last words when it is late."""
     until = time.monotonic() + timeout_s
-    api = Api(site.kubeconfig, timeout_s=5.0)
-    while True:
-        try:
-            api.text("/readyz")
-            return Api(site.kubeconfig)
-        except LoomidiError as error:
+    with Api(site.kubeconfig, timeout_s=5.0) as asking:
+        while problem := _unready(asking):
             for label in ("etcd", "kube-apiserver"):
                 if not site.launcher.pid(label):
-                    raise EnvironmentLacks(f"{label} ended: {site.launcher.last_words(label)}") from error
+                    raise EnvironmentLacks(f"{label} ended: {site.launcher.last_words(label)}")
             if time.monotonic() > until:
-                raise EnvironmentLacks(f"the API server is not ready after {timeout_s:.0f} s: {error}") from error
-        time.sleep(0.1)
+                raise EnvironmentLacks(f"the API server is not ready after {timeout_s:.0f} s: {problem}")
+            time.sleep(0.1)
+    return Api(site.kubeconfig)
+
+
+def _unready(api: Api) -> str:
+    try:
+        api.text("/readyz")
+    except LoomidiError as error:
+        return str(error)
+    return ""
 
 
 def start_controllers(site: Site) -> None:

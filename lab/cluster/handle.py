@@ -90,6 +90,11 @@ class Lab:
         """The API as the administrator."""
         return Api(self.kubeconfig)
 
+    def close(self) -> None:
+        """Let go of the API's connections."""
+        if "api" in self.__dict__:
+            self.api.close()
+
     def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Done:
         """Run kubectl as the administrator. Raises InputError with its last line, unless `check` is off."""
         return self._run(

@@ -49,7 +49,7 @@ def boot(site: Site, number: int, template: "images.Template") -> None:
     words = ("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork")
     script = ("sh", "-c", _BOOT, "sh", name(number), str(building.pause()))
     site.launcher.daemon(f"{name(number)}-init", [*entering(site.lab.node(number)), *words, *script])
-    images.seed(template, home / "containerd")
+    images.seed(template, home / "containerd", site.launcher.joining())
     start_containerd(site, number)
 
 

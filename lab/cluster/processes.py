@@ -103,6 +103,10 @@ class Launcher:
             return "it left no log"
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "its log is empty")
 
+    def joining(self) -> list[str]:
+        """Prefix of a command that ends by itself but must not outlive the lab."""
+        return ["sh", "-c", 'echo $$ > "$1" && shift && exec "$@"', "sh", str(cgroups.tracker(self.lab))]
+
     def _joined(self, argv: Sequence[str], pid_file: Path) -> list[str]:
         return ["sh", "-c", _JOIN, "sh", str(cgroups.tracker(self.lab)), str(pid_file), *argv]
 

@@ -26,6 +26,7 @@ from loomidi_lab.cluster import (
     addons,
     addressing,
     building,
+    certificates,
     cgroups,
     cilium,
     clearing,
@@ -145,29 +146,33 @@ def _raise(lab: Place, settings: UpSettings, template: "images.Template", progre
         control_plane.start_api(site)  # 5
         booting = [pool.submit(nodes.boot, site, number, template) for number in numbers]
         progress(f"control plane starts on {site.server}, {site.nodes} nodes boot")
-        api = control_plane.wait_api(site, until - time.monotonic())
-        control_plane.start_controllers(site)  # 6
-        if site.network == "cilium":
-            cilium.apply_resources(api)
-        addons.apply_dns(site, api)
-        for boot in booting:
-            boot.result()
-        for number in numbers:  # 7
-            nodes.start_kubelet(site, number, authority)
-            nodes.start_proxy(site, number)
-            if site.network == "cilium":
-                cilium.start(site, number)
-        progress("kubelets join")
-        if site.fake_nodes:
-            addons.start_kwok(site, api)
-        wait_ready(site, api, until)  # 8
-        for name in settings.addons:
-            addons.start(api, name)
+        with control_plane.wait_api(site, until - time.monotonic()) as api:
+            _join(site, api, booting, authority)
+            progress("kubelets join")
+            wait_ready(site, api, until)  # 8
+            for name in settings.addons:
+                addons.start(api, name)
     state = _state(site, settings)
     partial = lab.state.with_suffix(".partial")
     partial.write_text(json.dumps(state, indent=1))
     partial.rename(lab.state)
     return state
+
+
+def _join(site: Site, api: Api, booting: "list[cf.Future[None]]", authority: certificates.Authority) -> None:
+    control_plane.start_controllers(site)  # 6
+    if site.network == "cilium":
+        cilium.apply_resources(api)
+    addons.apply_dns(site, api)
+    for boot in booting:
+        boot.result()
+    for number in range(1, site.nodes + 1):  # 7
+        nodes.start_kubelet(site, number, authority)
+        nodes.start_proxy(site, number)
+        if site.network == "cilium":
+            cilium.start(site, number)
+    if site.fake_nodes:
+        addons.start_kwok(site, api)
 
 
 def wait_ready(site: Site, api: Api, until: float) -> None:

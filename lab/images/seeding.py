@@ -9,12 +9,13 @@ databases above all, is copied for each node.
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from loomidi.contracts.errors import EnvironmentLacks, InputError, Retryable
@@ -23,11 +24,16 @@ from loomidi_lab.images.places import Progress
 from loomidi_lab.images.recipes import PAUSE
 from loomidi_lab.images.records import BuiltImage
 
-VERSION = 1  # raise it when a template would now be made in another way
+VERSION = 2  # raise it when a template would now be made in another way
 NAMESPACE = "k8s.io"  # where the CRI plugin of containerd looks for images
 _BLOBS = Path("io.containerd.content.v1.content") / "blobs"
 _SNAPSHOTS = Path("io.containerd.snapshotter.v1.overlayfs") / "snapshots"
 SHARED = (_BLOBS, _SNAPSHOTS)
+_STORE = (
+    _BLOBS.parts[0],
+    _SNAPSHOTS.parts[0],
+    "io.containerd.metadata.v1.bolt",
+)  # the rest each containerd makes itself
 _READY_S, _STOP_S, _IMPORT_S = 20.0, 20.0, 300.0
 _CONFIG = """version = 3
 root = "{root}"
@@ -46,7 +52,7 @@ class Template:
 
     key: str
     folder: Path
-    images: tuple[str, ...]  # full names
+    images: Mapping[str, str]  # full name -> digest of its manifest
 
     @property
     def root(self) -> Path:
@@ -66,23 +72,31 @@ def template(
     if images is None and PAUSE not in {image.name for image in chosen}:
         raise EnvironmentLacks("no images are built yet; run `loomidi-lab build`")
     programs = binaries or _binaries()
-    name = _key(chosen, _version(programs))
-    done = Template(name, places.templates() / name, tuple(image.name for image in chosen))
+    version = _version(programs)
+    name = _key(chosen, version)
+    done = Template(name, places.templates() / name, {image.name: oci.digest(image.manifest) for image in chosen})
     if done.root.is_dir():
+        done.folder.touch()  # the newest are kept
         return done
     places.check_root()
     places.check_disk()
     with places.building(progress) as partial:
         if not done.root.is_dir():  # another process may have made it meanwhile
-            _make(chosen, programs, partial / "template", progress)
+            record = {"version": version, "images": done.images}
+            (partial / "template").mkdir()
+            (partial / "template" / "template.json").write_text(json.dumps(record, indent=1))
+            _make(chosen, programs, partial / "template", _nearest(version), progress)
             places.templates().mkdir(exist_ok=True)
             (partial / "template").rename(done.folder)
             _keep_newest(done)
     return done
 
 
-def seed(source: Template, folder: Path) -> Path:
-    """Give a node its store: `folder/root`, to be containerd's `root`. Raises InputError when there is one already."""
+def seed(source: Template, folder: Path, prefix: Sequence[str] = ()) -> Path:
+    """Give a node its store: `folder/root`, to be containerd's `root`. Raises InputError when there is one already.
+
+    `prefix` stands before the copying command: what makes it part of the lab, so that it cannot outlive it.
+    """
     target = folder / "root"
     if target.exists():
         raise InputError(f"{target} is there already; a node is seeded once, take the lab down first")
@@ -90,7 +104,7 @@ def seed(source: Template, folder: Path) -> Path:
     partial = folder / "root.partial"
     places.remove(partial)
     linking = folder.stat().st_dev == source.root.stat().st_dev
-    command = ["cp", "--archive", "--link" if linking else "--reflink=auto", str(source.root), str(partial)]
+    command = [*prefix, "cp", "--archive", "--link" if linking else "--reflink=auto", str(source.root), str(partial)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         places.remove(partial)
@@ -115,18 +129,31 @@ def _unshare(source: Path, target: Path) -> None:
             shutil.copy2(source / path.relative_to(target), path)
 
 
-def _make(images: Sequence[BuiltImage], programs: Path, folder: Path, progress: Progress) -> None:
-    """Import and unpack images into a fresh store below `folder`."""
+def _make(
+    images: Sequence[BuiltImage], programs: Path, folder: Path, before: Template | None, progress: Progress
+) -> None:
+    """Import and unpack images into a store below `folder`, beginning with those that an earlier template has."""
     started = time.monotonic()
-    megabytes = sum({layer.digest: layer.size_bytes for image in images for layer in image.layers}.values()) / 1e6
-    progress(f"images: unpacking {len(images)} images for the nodes, {megabytes:.0f} MB")
     root = folder / "root"
-    root.mkdir(parents=True)
-    with _containerd(programs, root, places.images() / "logs" / "containerd.log") as address:
-        _import(images, programs, address)
+    if before:
+        seed(before, folder)
+    root.mkdir(exist_ok=True)
+    there = before.images if before else {}
+    wanted = {image.name: oci.digest(image.manifest) for image in images}
+    stale = [name for name, digest in there.items() if wanted.get(name) != digest]
+    lacking = [image for image in images if there.get(image.name) != wanted[image.name]]
+    progress(f"images: unpacking for the nodes: {', '.join(image.name.rpartition('/')[2] for image in lacking) or '-'}")
+    with running_store(programs, root, places.images() / "logs" / "containerd.log") as address:
+        if stale:
+            _ctr(programs, address, "image", "rm", "--sync", *stale)
+        if lacking:
+            _import(lacking, programs, address)
     for image in images:  # the store's copies of layers are the same bytes that lie here already
         for layer in image.layers:
             _relink(layer.path, root / _BLOBS / "sha256" / layer.digest.removeprefix("sha256:"))
+    for path in root.iterdir():
+        if path.name not in _STORE:
+            shutil.rmtree(path)
     progress(f"images: unpacked in {time.monotonic() - started:.0f} s")
 
 
@@ -136,12 +163,11 @@ def _import(images: Sequence[BuiltImage], programs: Path, address: Path) -> None
         *("image", "import", "--snapshotter", "overlayfs", "-"),
     ]
     with tempfile.TemporaryFile("w+") as words:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=subprocess.STDOUT)
-        assert process.stdin
-        with contextlib.suppress(BrokenPipeError):  # ctr ended early; its words say why
-            oci.write_archive(images, process.stdin)
-            process.stdin.close()
-        code = process.wait(_IMPORT_S)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=words, stderr=subprocess.STDOUT) as process:
+            assert process.stdin
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # ctr ended early; its words say why
+                oci.write_archive(images, process.stdin)
+            code = process.wait(_IMPORT_S)
         words.seek(0)
         lines = words.read().strip().splitlines() or ["no word of why"]
     if code:
@@ -149,8 +175,8 @@ def _import(images: Sequence[BuiltImage], programs: Path, address: Path) -> None
 
 
 @contextlib.contextmanager
-def _containerd(programs: Path, root: Path, log: Path) -> Iterator[Path]:
-    """A containerd for this alone, in a mount namespace of its own; gives its socket. It dies with this process."""
+def running_store(programs: Path, root: Path, log: Path) -> Iterator[Path]:
+    """containerd over a store, in a mount namespace of its own; gives its socket. It dies with this process."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ll-") as short, log.open("w") as words:  # a socket's path has 107 bytes
         config = Path(short) / "config.toml"
@@ -182,10 +208,29 @@ def _wait(process: "subprocess.Popen[bytes]", programs: Path, address: Path, log
 
 def _relink(source: Path, target: Path) -> None:
     """Make a file another name of one with the same content; leave it where that is impossible."""
+    if target.samefile(source):
+        return
     partial = target.with_name(f"{target.name}.partial")
     with contextlib.suppress(OSError):
         partial.hardlink_to(source)
         partial.rename(target)
+
+
+def _nearest(version: str) -> Template | None:
+    """The newest template of the same containerd: most images are the same as last time."""
+    found = sorted(places.templates().glob("*/template.json"), key=lambda path: path.parent.stat().st_mtime)
+    for path in reversed(found):
+        record = json.loads(path.read_text())
+        if record["version"] == version and (path.parent / "root").is_dir():
+            return Template(path.parent.name, path.parent, record["images"])
+    return None
+
+
+def _ctr(programs: Path, address: Path, *words: str) -> None:
+    command = (str(programs / "ctr"), "--address", str(address), "--namespace", NAMESPACE, *words)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Retryable(f"ctr {words[0]} {words[1]} failed: {done.stderr.strip()[:200]}; try again")
 
 
 def _keep_newest(current: Template, kept: int = 2) -> None:

@@ -1,0 +1,82 @@
+"""A real cluster for a whole session, a namespace for each test, the shop, and scenarios by name and seed.
+
+The lab that the tests bring up is called `test` (or LOOMIDI_TEST_LAB) and is taken down at the end. What is missing is
+said, once, as the reason of the skips.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from loomidi.contracts.errors import LoomidiError
+from loomidi_lab import shop as shops
+from loomidi_lab import staging
+from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
+
+NAME = os.environ.get("LOOMIDI_TEST_LAB", "test")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below this folder is a lab test, with the time that a cluster needs."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(420))
+
+
+@pytest.fixture(scope="session")
+def buildable() -> None:
+    """Skips when this machine cannot have a lab, saying why."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root")
+    if not shutil.which("go"):
+        pytest.skip("the lab is built by Go, which is missing")
+    try:
+        raising.check(UpSettings(name=NAME))
+    except LoomidiError as error:
+        pytest.skip(f"no lab here: {error}")
+
+
+@pytest.fixture(scope="session")
+def cluster(buildable: None) -> Iterator[Lab]:
+    """Two real nodes, bridge network."""
+    down(NAME)
+    up(UpSettings(name=NAME))
+    lab = Lab.open(NAME)
+    yield lab
+    lab.close()
+    down(NAME)
+
+
+@pytest.fixture
+def namespace(cluster: Lab) -> Iterator[str]:
+    """A Kubernetes namespace of the test's own, deleted afterwards (its end is not waited for)."""
+    name = f"test-{secrets.token_hex(4)}"
+    cluster.api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    until = time.monotonic() + 30
+    while not cluster.api.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"):
+        assert time.monotonic() < until, "no default service account after 30 s"
+        time.sleep(0.1)
+    yield name
+    cluster.api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="session")
+def shop(cluster: Lab) -> "shops.Shop":
+    """The sample application, ready; it goes with the cluster."""
+    deployed = shops.deploy(cluster, progress=lambda _: None)
+    deployed.wait_ready(180)
+    return deployed
+
+
+@pytest.fixture
+def scenario(cluster: Lab) -> Callable[..., "staging.Occurrence"]:
+    """Run a scenario by name and seed on the cluster and give back what happened."""
+    return lambda name, seed=1, **more: staging.run(cluster, staging.draw(staging.load(name), seed), **more)
