@@ -160,9 +160,9 @@ class _Session:
         if recipe.parent:
             self._stage(recipe, work)
             lower = [layer.path.parent / "upper" for layer in reversed(below)]
-            upper = roots.extend(recipe, lower, self._settings, work, log)
+            upper = roots.extend(recipe, lower, self._settings, work, log=log, newest_s=self._newest_s)
         else:
-            upper = roots.bootstrap(self._mirror, work, log)
+            upper = roots.bootstrap(self._mirror, work, log, self._newest_s)
         layer = layers.write(upper, work / "layer.tar", self._newest_s)
         stack = [*below, layer]
         config = oci.configuration(recipe.running, stack, _labels(recipe), self._newest_s)

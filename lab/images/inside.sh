@@ -12,6 +12,7 @@ shift 9
 commands=$1
 shift
 root=$PWD/merged
+# SOURCE_DATE_EPOCH comes in too: useradd writes it as the date of accounts.
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 exec >>"$log" 2>&1 </dev/null

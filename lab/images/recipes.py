@@ -15,6 +15,7 @@ TAG = "1"
 SUITE = "bookworm"
 PAUSE = "registry.k8s.io/pause:3.10"  # the name that containerd's CRI plugin looks for
 _BIN = "/usr/local/bin"
+_COMPILE = "python3 -m compileall -q --invalidation-mode checked-hash"  # by content: dates of files do not matter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,7 +115,10 @@ _ALL = (
         "base",
         packages=("postgresql-15",),
         users=(_POSTGRES,),
-        before=(Added(FILES / "createcluster.conf", "/etc/postgresql-common/createcluster.conf"),),
+        before=(
+            Added(FILES / "createcluster.conf", "/etc/postgresql-common/createcluster.conf"),
+            Added(FILES / "postgres-slim.cfg", "/etc/dpkg/dpkg.cfg.d/postgres-slim"),
+        ),
         files=(_script("run-postgres.sh"),),
         commands=(  # the key that ssl-cert made would be the same in every pod
             "rm -f /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem",
@@ -144,6 +148,7 @@ _ALL = (
         "The application that the lab watches over",
         "base",
         files=(Added(LAB / "shop" / "app", "/app"),),
+        commands=(f"{_COMPILE} /app",),
         running=Running(
             ("python3", "/app"), env={"PYTHONUNBUFFERED": "1"}, user="10001:10001", folder="/app", ports=(8080,)
         ),
@@ -155,6 +160,7 @@ _ALL = (
         packages=("libbpf1", "libelf1"),
         files=(_script("loomidi.sh"), _script("kubermidi.sh")),
         lock=Added(CHECKOUT / "requirements.lock", "/opt/loomidi/requirements.lock"),
+        commands=(f"{_COMPILE} /opt/loomidi",),
         running=Running(("loomidi",), cmd=("--help",)),
     ),
 )

@@ -32,7 +32,7 @@ path-exclude=/usr/share/lintian/*
 _NO_SOURCES = "# Written by loomidi-lab: pods of a lab have no way to a mirror; add sources to install more.\n"
 
 
-def bootstrap(mirror: Mirror, work: Path, log: Path) -> Path:
+def bootstrap(mirror: Mirror, work: Path, log: Path, newest_s: int) -> Path:
     """A bare Debian in `work/upper`. Raises Retryable when debootstrap fails."""
     root = work / "upper"
     command = [
@@ -41,14 +41,14 @@ def bootstrap(mirror: Mirror, work: Path, log: Path) -> Path:
         f"--cache-dir={places.downloads() / 'bootstrap'}",
         *(SUITE, str(root), mirror.archive),
     ]
-    _run(command, work, log, SUITE)
+    _run(command, work, log, newest_s)
     _slim(root)
     listing = ("dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W", "-f", "${Package} ${Version}\\n")
     _packages(work, subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
     return root
 
 
-def extend(recipe: Recipe, lower: Sequence[Path], settings: Path, work: Path, log: Path) -> Path:
+def extend(recipe: Recipe, lower: Sequence[Path], settings: Path, work: Path, *, log: Path, newest_s: int) -> Path:
     """What a recipe adds to its parents, uppermost first, in `work/upper`; `work` holds its `before` and `files`.
 
     Raises Retryable when a package cannot be installed.
@@ -65,7 +65,7 @@ def extend(recipe: Recipe, lower: Sequence[Path], settings: Path, work: Path, lo
         *("before", "files", str(settings), "users", "commands"),
         *recipe.packages,
     ]
-    _run(command, work, log, recipe.name)
+    _run(command, work, log, newest_s)
     _packages(work, (work / "packages").read_text())
     for name in ("overlay", "merged", "before", "files"):
         shutil.rmtree(work / name)
@@ -74,9 +74,11 @@ def extend(recipe: Recipe, lower: Sequence[Path], settings: Path, work: Path, lo
     return work / "upper"
 
 
-def _run(command: Sequence[str], work: Path, log: Path, name: str) -> None:
+def _run(command: Sequence[str], work: Path, log: Path, newest_s: int) -> None:
+    """Raises Retryable with the last words of the log, which is named after the image."""
+    name = log.stem
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(newest_s)}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as words:
         try:

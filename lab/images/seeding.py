@@ -24,7 +24,7 @@ from loomidi_lab.images.places import Progress
 from loomidi_lab.images.recipes import PAUSE
 from loomidi_lab.images.records import BuiltImage
 
-VERSION = 2  # raise it when a template would now be made in another way
+VERSION = 3  # raise it when a template would now be made in another way
 NAMESPACE = "k8s.io"  # where the CRI plugin of containerd looks for images
 _BLOBS = Path("io.containerd.content.v1.content") / "blobs"
 _SNAPSHOTS = Path("io.containerd.snapshotter.v1.overlayfs") / "snapshots"
@@ -72,7 +72,7 @@ def template(
     if images is None and PAUSE not in {image.name for image in chosen}:
         raise EnvironmentLacks("no images are built yet; run `loomidi-lab build`")
     programs = binaries or _binaries()
-    version = _version(programs)
+    version = f"{VERSION} {_version(programs)}"
     name = _key(chosen, version)
     done = Template(name, places.templates() / name, {image.name: oci.digest(image.manifest) for image in chosen})
     if done.root.is_dir():
@@ -242,7 +242,7 @@ def _keep_newest(current: Template, kept: int = 2) -> None:
 
 def _key(images: Sequence[BuiltImage], version: str) -> str:
     content = sorted(f"{image.name} {oci.digest(image.manifest)}" for image in images)
-    return hashlib.sha256("\n".join([str(VERSION), version, *content]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([version, *content]).encode()).hexdigest()[:16]
 
 
 def _version(programs: Path) -> str:

@@ -47,4 +47,4 @@ fi
 exec postgres -D "$data" -k /tmp -c 'listen_addresses=*' -c "port=${POSTGRES_PORT:-5432}" \
     -c "max_connections=${POSTGRES_CONNECTIONS:-50}" -c "shared_buffers=${POSTGRES_BUFFERS:-32MB}" \
     -c log_connections=on -c log_disconnections=on -c log_destination=stderr -c logging_collector=off \
-    -c ssl=off "$@"
+    -c ssl=off -c jit=off "$@"
