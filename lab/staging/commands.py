@@ -19,6 +19,7 @@ from loomidi_lab.staging import drawing, loading
 from loomidi_lab.staging.records import Drawn, Occurrence
 
 _NAME = click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
+WATCH_LAG_S, PLAIN_LAG_S = 11.0, 3.0  # how long the meters of either way may hold a quiet flow back
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -137,16 +138,15 @@ def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> t
     """Open the lab, meter its links, run, keep the line."""
     from loomidi_lab.cluster import Lab
     from loomidi_lab.staging import running
-    from loomidi_lab.staging.observing import Observer, metering
+    from loomidi_lab.staging.observing import Observer
     from loomidi_lab.staging.results import append, results_file
 
     lab = Lab.open(lab_name)
     running.check_needs(lab, drawn)
     say = _teller()
-    observer = Observer(lab)
+    observer = Observer(lab, lag_s=WATCH_LAG_S if watched else PLAIN_LAG_S)
     with ExitStack() as stack:
-        stack.enter_context(metering(observer))
-        seen = stack.enter_context(_watching(lab, say)) if watched else None
+        seen = stack.enter_context(_metered(lab, observer, say, watched))
         shop = stack.enter_context(_shop(lab, drawn, say))
         occurrence = running.run(lab, drawn, observer=observer, shop=shop, say=say)
     append(results or results_file(lab), occurrence)
@@ -154,11 +154,18 @@ def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> t
 
 
 @contextmanager
-def _watching(lab: Any, say: Callable[[str], object]) -> Iterator[Any]:
-    from loomidi_lab.staging.showing import watching
+def _metered(lab: Any, observer: Any, say: Callable[[str], object], watched: bool) -> Iterator[Any]:
+    """Flows for the observer, and a live picture where it is wanted."""
+    if watched:
+        from loomidi_lab.staging.showing import watching
 
-    with watching(lab, say) as seen:
-        yield seen
+        with watching(lab, observer, say) as seen:
+            yield seen
+    else:
+        from loomidi_lab.staging.observing import metering
+
+        with metering(observer):
+            yield None
 
 
 @contextmanager
@@ -199,7 +206,7 @@ def _tell(occurrence: Occurrence, seen: Any) -> None:
 
     console = Console(highlight=False)
     if seen is not None:
-        seen.tell(console)
+        seen.tell(click.echo)
     table = Table(title="symptoms", title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in ("", "symptom", "seen", "wanted"):
         table.add_column(heading)

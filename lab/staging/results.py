@@ -1,7 +1,7 @@
 """What runs have shown, one JSON line each, and the table that docs/lab.md carries.
 
-Called by the commands, the fixtures and the recorder. In: occurrences. Out: lines appended to a file that outlives labs,
-and a Markdown table with the last valid run of each scenario. Leaves the page around the table to its author.
+Called by the commands, the fixtures and the recorder. In: occurrences. Out: lines appended to a file that outlives
+labs, and a Markdown table with the last valid run of each scenario. Leaves the page around the table to its author.
 """
 
 import fcntl

@@ -147,7 +147,7 @@ class _Play:
         stage = self.stage
         stage.say("undoing")
         stage.end_ns = stage.end_ns or time.time_ns()
-        stage.stopping.set()
+        stage.begin_undo()
         failures = []
         for step in stage.drawn.phases["undo"]:
             try:

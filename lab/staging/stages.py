@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
     from loomidi_lab.staging.observing import Observer
 
-LABEL = "loomidi.io/scenario"
-RUNNER_LABEL = "loomidi.io/runner"
+SCENARIO = "loomidi.io/scenario"
+RUNNER = "loomidi.io/runner"
+"""Annotations of what a run has made, by which leftovers are found. No labels: folds select by those."""
 GUESTS = "tenants"
 """Namespace of pods that a scenario brings along. Its name says nothing about what they do: recordings show it."""
 _NUMBERS = itertools.count(1)
 _POLL_S = 0.25
+_END_S = 3.0  # what hangs in the API ends when its pod is deleted
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class Stage:
         self.began_ns = 0  # when it really had, as told by the step itself; 0: not told
         self.start_ns = 0
         self.end_ns = 0  # 0: still acting
-        self.stopping = threading.Event()
+        self.stopping = threading.Event()  # work in the background ends early
+        self.undoing = False
         self._outputs: list[str] = []
         self._threads: list[threading.Thread] = []
         self._failures: list[LoomidiError] = []
@@ -71,9 +74,9 @@ class Stage:
         return {"scenario": name, "seed": self.drawn.seed, "runner": self.runner, "number": self.number}
 
     @property
-    def labels(self) -> dict[str, str]:
-        """On everything that is applied, so that leftovers can be found."""
-        return {LABEL: self.drawn.scenario.name, RUNNER_LABEL: self.runner}
+    def marks(self) -> dict[str, str]:
+        """Annotations on everything that is applied, so that leftovers can be found."""
+        return {SCENARIO: self.drawn.scenario.name, RUNNER: self.runner}
 
     @property
     def folder(self) -> Path:
@@ -126,6 +129,15 @@ class Stage:
             if time.monotonic() > deadline:
                 raise Retryable(f"{what} did not come within {timeout_s:.0f} s")
             time.sleep(_POLL_S)
+
+    def begin_undo(self) -> None:
+        """End what still goes on in the background; from now on steps undo."""
+        self.stopping.set()
+        until = time.monotonic() + _END_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self.undoing = True
+        self.stopping.clear()
 
     def take_back(self) -> list[str]:
         """Undo everything remembered, last first. Returns what could not be undone; then the journal stays."""

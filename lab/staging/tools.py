@@ -1,7 +1,7 @@
-"""Where a tool for the outside namespace is found: on the host, else in the attacker image, which is mounted for it alone.
+"""Where a tool for the outside namespace is found: on the host, else in the attacker image, mounted for it alone.
 
-Called by `steps.outside`. In: a step's arguments. Out: a prefix for its command. The mount lives in a mount namespace of
-the command's own and goes with it, so that no host needs hping3 or slowhttptest installed, and nothing stays mounted.
+Called by `steps.outside`. In: a step's arguments. Out: a prefix for its command. The mount lives in a mount namespace
+of the command's own and goes with it: no host needs hping3 or slowhttptest installed, and nothing stays mounted.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Step `apply`: manifests of a file or written in place, labelled so that leftovers are found; undone by deleting.
+"""Step `apply`: manifests of a file or written in place, marked so that leftovers are found; undone by deleting.
 
 What was there before is put back as it was. `kept: true` leaves the objects. A namespace that is not there is made, and
 stays: others may use it.
@@ -32,13 +32,13 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
 
 
 def put(stage: "Stage", objects: Sequence[Mapping[str, Any]], *, kept: bool = False) -> None:
-    """Label, remember how to undo, apply."""
-    labelled = [_labelled(stage, one) for one in objects]
-    for namespace in {one["metadata"].get("namespace", "") for one in labelled} - {""}:
+    """Mark, remember how to undo, apply."""
+    marked = [_marked(stage, one) for one in objects]
+    for namespace in {one["metadata"].get("namespace", "") for one in marked} - {""}:
         ensure_namespace(stage, namespace)
-    for one in labelled if not kept else []:
+    for one in marked if not kept else []:
         stage.remember(**_inverse(stage, one))
-    stage.lab.apply(labelled)
+    stage.lab.apply(marked)
 
 
 def ensure_namespace(stage: "Stage", namespace: str) -> None:
@@ -50,18 +50,18 @@ def ensure_namespace(stage: "Stage", namespace: str) -> None:
     stage.until(lambda: stage.lookup.get(account) is not None, 20.0, f"the default service account of {namespace}")
 
 
-def _labelled(stage: "Stage", one: Mapping[str, Any]) -> dict[str, Any]:
+def _marked(stage: "Stage", one: Mapping[str, Any]) -> dict[str, Any]:
     if "kind" not in one or "name" not in one.get("metadata", {}):
         raise InputError("a manifest lacks `kind` or `metadata.name`")
     made = dict(one)
     metadata = dict(one["metadata"])
-    metadata["labels"] = {**(metadata.get("labels") or {}), **stage.labels}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), **stage.marks}
     made["metadata"] = metadata
     if one["kind"] in _WITH_TEMPLATES:
         spec = dict(one["spec"])
         template = dict(spec["template"])
         below = dict(template.get("metadata") or {})
-        below["labels"] = {**(below.get("labels") or {}), **stage.labels}
+        below["annotations"] = {**(below.get("annotations") or {}), **stage.marks}
         made["spec"] = {**spec, "template": {**template, "metadata": below}}
     return made
 
@@ -71,5 +71,5 @@ def _inverse(stage: "Stage", one: Mapping[str, Any]) -> dict[str, Any]:
     entity = EntityRef(one["kind"], metadata.get("namespace", ""), metadata["name"])
     before = stage.lookup.get(entity)
     path = path_of(entity)
-    ours = before and before["metadata"].get("labels", {}).items() >= stage.labels.items()
+    ours = before and before["metadata"].get("annotations", {}).items() >= stage.marks.items()
     return restoring(path, before) if before and not ours else {"do": "delete", "path": path}

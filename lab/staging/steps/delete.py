@@ -1,6 +1,7 @@
 """Step `delete`: one object, or the pods of a workload (`pods: true`, which their owner makes again).
 
-In an undo, what is not there is fine. An object is remembered and made again by the undo; pods without an owner are not, and should not be deleted so.
+An object is remembered and made again by the undo; a pod without an owner is not. In an undo, what is not there is
+fine, and nothing is remembered.
 """
 
 from collections.abc import Mapping
@@ -23,17 +24,17 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
         return
     before = stage.lookup.get(entity)
     if before is None:
-        if stage.stopping.is_set():
+        if stage.undoing:
             return
         raise InputError(f"{entity} is not there")
-    if not stage.stopping.is_set():  # an undo is final
+    if not stage.undoing:  # an undo is final
         stage.remember(do="recreate", path=path_of(entity), object=before)
     stage.lab.api.delete(path_of(entity), **params)
 
 
 def _delete_pods(stage: "Stage", entity: EntityRef, params: Mapping[str, str]) -> None:
     pods = stage.lookup.pods(entity)
-    if not pods and not stage.stopping.is_set():
+    if not pods and not stage.undoing:
         raise InputError(f"{entity} has no pods to delete")
     for pod in pods:
         metadata = pod["metadata"]

@@ -1,0 +1,62 @@
+"""The shop's users during a single run: a load for scenarios that need one, and what its users saw.
+
+Called by the command `run` and the fixtures (the recorder has its own load). In: a lab with the shop. Out: a context
+with an answer to `load_between`. A scenario that compares with the time before gets some seconds of it.
+"""
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loomidi_lab.staging.stages import LoadFigures
+
+if TYPE_CHECKING:
+    from loomidi_lab.cluster import Lab
+
+RATE = 20.0  # requests a second: enough for figures, and the lab stays quiet
+_BEFORE_S = 20.0
+
+
+class RequestLines:
+    """The load generator's file of requests."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load_between(self, start_ns: int, end_ns: int, journey: str = "") -> LoadFigures:
+        """Figures of the requests that were due in that span; the newest lines come some seconds late."""
+        found = [one for one in self._lines() if start_ns <= one["intended_ns"] < end_ns]
+        if journey:
+            found = [one for one in found if one.get("journey") == journey]
+        times = sorted((one["done_ns"] - one["intended_ns"]) / 1e6 for one in found)
+        p50, p99 = (times[int(share * (len(times) - 1))] if times else 0.0 for share in (0.5, 0.99))
+        errors = sum(bool(one.get("error")) or int(one.get("status") or 0) >= 500 for one in found)
+        return LoadFigures(len(found), errors, p50, p99)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        if not self._path.exists():
+            return
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # the last line may be half written
+                yield json.loads(line)
+
+
+@contextlib.contextmanager
+def user_load(lab: "Lab", say: Callable[[str], object]) -> Iterator[RequestLines]:
+    """Users come from a little before the block until its end."""
+    from loomidi_lab.shop import find
+    from loomidi_lab.shop.load import Load, LoadProfile
+
+    with tempfile.TemporaryDirectory(prefix="loomidi-users-") as folder:
+        load = Load(lab, find(lab), LoadProfile(rate=RATE), 1, Path(folder))
+        say(f"users come: {RATE:.0f} requests a second, {_BEFORE_S:.0f} s ahead")
+        load.start()
+        try:
+            time.sleep(_BEFORE_S)
+            yield RequestLines(load.requests)
+        finally:
+            load.stop()
