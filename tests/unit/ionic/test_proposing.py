@@ -7,6 +7,7 @@ import pytest
 
 from loomidi.contracts import Evidence, FoldKind, Severity
 from loomidi.ionic.decide import propose
+from loomidi.ionic.decide.places import Place, place
 from loomidi.ionic.decide.proposing import RECIPES
 from loomidi.origami.online import PATTERNS
 from tests.unit.ionic.making import SERVICE, SOURCE, a_finding
@@ -72,6 +73,59 @@ def test_what_leaks_is_cut_off_at_the_far_end_and_then_isolated() -> None:
     exfiltration = propose(a_finding("exfiltration", entities=(OWN, FAR)))
     assert [(fold.action, fold.target) for fold in exfiltration] == [("rate", FAR), ("drop", FAR), ("isolate", OWN)]
     assert actions("beaconing", entities=(OWN, FAR)) == ["drop", "isolate"]
+
+
+POD = Place("pod", "10.244.1.5", namespace="shop", name="scanner-x", labels=(("app", "scanner"),), uid="u1")
+CART = Place(
+    "pod", "10.244.1.6", 80, 6, "shop", "cart-0", (("app", "cart"), ("pod-template-hash", "7d9")), "cart", "u2"
+)
+PLACES = {"pod/shop/scanner-x": POD, "pod/shop/cart-0:80/tcp": CART, "node/n1": Place("node", "10.1.0.11", name="n1")}
+
+
+def where(entity: str) -> Place:
+    return PLACES.get(entity) or place(entity)
+
+
+@pytest.mark.parametrize("pattern", [*ONE_SOURCE, "syn_flood"])
+def test_a_pod_of_ours_that_attacks_is_isolated_by_name(pattern: str) -> None:
+    (fold,) = propose(a_finding(pattern, entities=("pod/shop/scanner-x", "pod/shop/cart-0:80/tcp")), where)
+    assert (fold.kind, fold.target, fold.match.source) == (FoldKind.ISOLATE_POD, "pod/shop/scanner-x", "10.244.1.5")
+    metadata = fold.manifest["metadata"]
+    assert metadata["namespace"] == "shop"
+    assert metadata["annotations"]["loomidi.io/pod"] == "scanner-x"
+    assert metadata["annotations"]["loomidi.io/pod-labels"] == "app=scanner"
+    assert "kubectl label pod scanner-x -n shop loomidi.io/quarantine-" in fold.undo
+
+
+def test_an_outsider_is_kept_from_the_pods_it_attacks_by_labels_that_outlive_one_of_them() -> None:
+    folds = propose(a_finding("brute_force", entities=(f"host/{SOURCE}", "pod/shop/cart-0:80/tcp")), where)
+    assert [fold.action for fold in folds] == ["rate", "drop"]
+    assert {fold.manifest["metadata"]["namespace"] for fold in folds} == {"shop"}
+    assert {str(fold.manifest["spec"]["podSelector"]) for fold in folds} == {"{'matchLabels': {'app': 'cart'}}"}
+    assert all("-n shop" in fold.undo for fold in folds)
+
+
+def test_a_node_with_all_its_pods_is_slowed_and_never_dropped() -> None:
+    folds = propose(a_finding("vertical_scan", entities=("node/n1", "pod/shop/cart-0:80/tcp")), where)
+    assert [(fold.action, fold.target) for fold in folds] == [("rate", "node/n1")]
+
+
+def test_a_pod_that_many_press_on_is_limited_and_its_workload_scaled() -> None:
+    folds = propose(
+        a_finding("syn_flood", entities=("pod/shop/cart-0:80/tcp", "pod/shop/scanner-x"), evidence=MANY), where
+    )
+    assert [fold.action for fold in folds] == ["rate", "scale"]
+    assert folds[0].match.destination == "10.244.1.6"
+    assert folds[1].manifest["metadata"] | {"annotations": {}, "labels": {}} == {
+        "name": "cart", "namespace": "shop", "labels": {}, "annotations": {},
+    }  # fmt: skip
+
+
+def test_what_a_pod_leaks_is_cut_off_for_that_pod_only() -> None:
+    folds = propose(a_finding("exfiltration", entities=("pod/shop/scanner-x", FAR)), where)
+    assert [(fold.action, fold.target) for fold in folds][1:] == [("drop", FAR), ("isolate", "pod/shop/scanner-x")]
+    assert folds[1].manifest["spec"]["podSelector"] == {"matchLabels": {"app": "scanner"}}
+    assert folds[1].manifest["spec"]["policyTypes"] == ["Egress"]
 
 
 def test_information_unknown_patterns_and_findings_about_nobody_lead_to_nothing() -> None:

@@ -37,6 +37,24 @@ def test_a_closed_flow_lingers_then_ends(metered: Metering) -> None:
     assert [row["flow_end_reason"] for row in flows] == ["rst", "forced"]
 
 
+def test_a_flow_that_nobody_answers_may_end_sooner() -> None:
+    """One side only: after a silence of its own; both sides: after the usual one. Without the setting all are alike."""
+    with FlowTable(MeterSettings(idle_s=10, unanswered_s=1.5)) as table:
+        table.frame(f.segment(f.SYN, ports=(40001, 81)), START)
+        table.frame(f.segment(f.SYN), START)
+        table.frame(f.segment(f.SYN | f.ACK, back=True), START + S // 10)
+        table.tick(START + S)
+        assert rows(table) == []
+        table.tick(START + 2 * S)
+        assert [(row["destination_transport_port"], row["flow_end_reason"]) for row in rows(table)] == [(81, "idle")]
+        table.tick(START + 11 * S)
+        assert [row["destination_transport_port"] for row in rows(table)] == [80]
+    with FlowTable(MeterSettings(idle_s=10)) as table:
+        table.frame(f.segment(f.SYN), START)
+        table.tick(START + 9 * S)
+        assert table.live == 1
+
+
 def test_the_oldest_goes_when_the_table_is_full() -> None:
     """Live flows never exceed the bound; each eviction is counted and named, nothing is lost."""
     with FlowTable(MeterSettings(max_flows=100)) as table:
