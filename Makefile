@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo test check bench accept docs wheel fuzz lock clean
+.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,14 +31,25 @@ native: | $(VENV)/.ready
 demo: setup ## attack a small network of namespaces and watch it being defended (root for real XDP)
 	@$(BIN)/loomidi demo
 
-test: setup ## every test that this machine can run, with the reason of each skip
+lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten minutes, later seconds)
+	@if [ "$$(id -u)" = 0 ] && command -v go >/dev/null; then \
+	  { tools/install_ebpf_deps.sh --lab && $(BIN)/loomidi-lab build; } || echo "lab: could not be built, its tests are skipped"; \
+	  else echo "lab: needs root and Go, its tests are skipped"; fi
+
+test: setup lab-ready ## every test that this machine can run, with the reason of each skip
 	@$(BIN)/python -m pytest
+
+lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium (root, Go; over an hour)
+	@tools/install_ebpf_deps.sh --cilium
+	@$(BIN)/loomidi-lab build --with cilium
+	@$(BIN)/python -m pytest -m "lab or lab_long"
 
 check: setup ## lint, format, types, layers, house figures, C format
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-logo --no-cache > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }
+	@for file in .importlinter .importlinter-lab; do \
+	  $(BIN)/lint-imports --no-logo --no-cache --config $$file > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }; done
 	@$(BIN)/python -m pytest --no-header tests/guards -m "not slow"
 	@if command -v clang-format >/dev/null; then \
 	  find bpf -name '*.[ch]' ! -path 'bpf/build/*' -print0 | xargs -0 clang-format --dry-run -Werror; \

@@ -4,7 +4,9 @@
 #   tools/install_ebpf_deps.sh           install what is missing (root)
 #   tools/install_ebpf_deps.sh --check   print what is missing, one package a line; exit 1 when something required is
 #   tools/install_ebpf_deps.sh --all     install the optional tools too (nmap, hping3: extra attacks for `loomidi demo`; clang-format for `make check`,
-#                                        libclang-rt-dev for `make fuzz`)
+#                                        libclang-rt-dev for `make fuzz`), and what the lab calls
+#   tools/install_ebpf_deps.sh --lab     what is missing, and what `loomidi-lab` calls (Go is not among it: the lab needs 1.26)
+#   tools/install_ebpf_deps.sh --cilium  as --lab, and what Cilium calls on the lab's nodes
 set -eu
 
 # package = what shows that it is there; a path, or a command on PATH
@@ -30,6 +32,26 @@ nmap=nmap
 hping3=hping3
 clang-format=clang-format
 libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+'
+
+# What `loomidi-lab` calls: containers (runc), Services (nftables, conntrack), images (debootstrap), the rest by name.
+LAB='
+runc=runc
+nftables=nft
+iptables=iptables
+conntrack=conntrack
+procps=sysctl
+util-linux=nsenter
+debootstrap=debootstrap
+debian-archive-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+gpgv=gpgv
+iputils-ping=ping
+'
+# What Cilium as the lab's network calls on each node.
+CILIUM='
+clang-19=clang-19
+llvm-19=llc-19
+ipset=ipset
 '
 
 present() {
@@ -64,7 +86,7 @@ missing_required() {
 
 mode=${1:-}
 case $mode in
-'' | --all) ;;
+'' | --all | --lab | --cilium) ;;
 --check)
     lacking=$(missing_required)
     [ -z "$lacking" ] && exit 0
@@ -72,7 +94,7 @@ case $mode in
     exit 1
     ;;
 *)
-    sed -n '2,7s/^# \{0,1\}//p' "$0"
+    sed -n '2,9s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
@@ -81,6 +103,11 @@ required=$(missing_required)
 wanted=$(missing "$WANTED")
 optional=
 [ "$mode" = --all ] && optional=$(missing "$OPTIONAL")
+case $mode in
+--all | --lab | --cilium) required="$required $(missing "$LAB")" ;;
+esac
+[ "$mode" = --cilium ] && required="$required $(missing "$CILIUM")"
+required=$(echo $required)
 if [ -z "$required$wanted$optional" ]; then
     echo "install_ebpf_deps: nothing is missing"
     exit 0

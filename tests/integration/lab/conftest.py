@@ -27,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.lab)
+            if {"cluster", "buildable"} & set(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.required)
             if not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.timeout(420))
 
