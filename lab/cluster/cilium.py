@@ -1,11 +1,14 @@
-"""Cilium as a lab's network: agent and CNI plugin on each node, custom resources. No operator, no L7 proxy.
+"""Cilium as a lab's network: agent, Hubble and CNI plugin on each node, custom resources. No operator, no L7 proxy.
 
 Called by `raising` for `--network cilium`. In: `Site`. Out: a cilium-agent per node inside the node's namespaces, where
-/sys/fs/bpf is the node's own (with a second bpffs mount its policy maps stay empty and everything is denied).
+/sys/fs/bpf is the node's own (with a second bpffs mount its policy maps stay empty and everything is denied), and what
+still lacks until every agent works.
 """
 
+import http.client
 import json
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -19,6 +22,20 @@ from loomidi_lab.cluster.processes import inside
 
 _COMPILERS = {"clang": "clang-19", "llc": "llc-19"}
 _HOST_TOOLS = {"clang-19": "clang-19", "llc-19": "llvm-19", "ipset": "ipset"}
+_ANSWER_S = 2.0
+# The agent sets three things that hold for the whole machine. Inside the node they are files of its own, so that the
+# host stays as it was: one of them (unprivileged_bpf_disabled) nobody could take back before the next boot.
+_PREPARE = """set -e
+mkdir -p /sys/fs/bpf/tc/globals /var/run/cilium
+mountpoint -q /var/run/cilium || mount --bind "$1" /var/run/cilium
+for each in kernel/unprivileged_bpf_disabled kernel/timer_migration net/core/bpf_jit_enable; do
+  [ -e "/proc/sys/$each" ] && ! mountpoint -q "/proc/sys/$each" || continue
+  cat "/proc/sys/$each" > "$1/${each##*/}"
+  mount --bind "$1/${each##*/}" "/proc/sys/$each"
+done
+shift
+exec "$@"
+"""
 
 
 def check() -> None:
@@ -69,6 +86,7 @@ def start(site: Site, number: int) -> None:
         (home / "cilium" / part).mkdir(parents=True, exist_ok=True)
     shutil.copytree(module.home / "bpf", home / "cilium" / "lib" / "bpf", dirs_exist_ok=True)
     for link, tool in _COMPILERS.items():
+        (home / "cilium" / "bin" / link).unlink(missing_ok=True)
         (home / "cilium" / "bin" / link).symlink_to(str(shutil.which(tool)))
     (home / "cni").mkdir(exist_ok=True)
     for path in (tools.binary("cilium-cni"), tools.binary("loopback")):
@@ -76,16 +94,40 @@ def start(site: Site, number: int) -> None:
     plugin = {"type": "cilium-cni", "log-file": str(home / "logs" / "cilium-cni.log")}
     conflist = {"cniVersion": "0.3.1", "name": "cilium", "plugins": [plugin]}
     (home / "net.d" / "05-cilium.conflist").write_text(json.dumps(conflist))
-    script = (
-        f"mkdir -p /sys/fs/bpf/tc/globals /var/run/cilium; mount --bind {home}/cilium/run /var/run/cilium; "
-        + 'exec "$@"'
-    )
-    words = [*inside(nodes.init(site, number)), "sh", "-c", script, "sh", str(tools.binary("cilium-agent"))]
+    words = [*inside(nodes.init(site, number)), "sh", "-c", _PREPARE, "sh", str(home / "cilium" / "run")]
     environment = {
         "PATH": f"{home}/cilium/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "K8S_NODE_NAME": nodes.name(number),
     }
-    site.launcher.daemon(f"{nodes.name(number)}-cilium", [*words, *_flags(site, home)], environment)
+    agent = [str(tools.binary("cilium-agent")), *_flags(site, home)]
+    site.launcher.daemon(f"{nodes.name(number)}-cilium", [*words, *agent], environment)
+
+
+def lacking(site: Site) -> list[str]:
+    """Agents that do not say of themselves that they work, in words; empty when pods can be connected and policed."""
+    states = {nodes.name(number): _state(nodes.folder(site, number) / "cilium.sock") for number in _numbers(site)}
+    return [f"Cilium on {name}: {state}" for name, state in states.items() if state]
+
+
+def _numbers(site: Site) -> range:
+    return range(1, site.nodes + 1)
+
+
+def _state(path: Path) -> str:
+    """What an agent says is wrong; empty when nothing is."""
+    asking = http.client.HTTPConnection("localhost")
+    asking.sock = socket.socket(socket.AF_UNIX)
+    asking.sock.settimeout(_ANSWER_S)
+    try:
+        asking.sock.connect(str(path))
+        asking.request("GET", "/v1/healthz", headers={"brief": "true"})
+        answer = asking.getresponse()
+        said = json.loads(answer.read() or b"{}").get("cilium", {})
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"its agent does not answer yet ({error})"
+    finally:
+        asking.close()
+    return "" if said.get("state") == "Ok" else str(said.get("msg") or said.get("state") or answer.reason)
 
 
 def _flags(site: Site, home: Path) -> list[str]:
@@ -105,7 +147,9 @@ def _flags(site: Site, home: Path) -> list[str]:
         "enable-l7-proxy": "false",
         "enable-health-checking": "false",
         "kube-proxy-replacement": "false",
+        "enable-hubble": "true",
         "hubble-socket-path": home / "hubble.sock",
+        "monitor-aggregation": "medium",  # as its chart has it: one event a connection, not one a packet
         "devices": "eth0",
         "cni-log-file": home / "logs" / "cilium-cni.log",
         "gops-port": "0",
