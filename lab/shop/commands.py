@@ -77,7 +77,7 @@ def status(name: str, namespace: str, as_json: bool) -> None:
 @_NAME
 @_NAMESPACE
 @click.option("--rate", default=30.0, show_default=True, help="Requests per second.")
-@click.option("--seconds", default=60.0, show_default=True, help="How long visits begin.")
+@click.option("--seconds", default=60.0, show_default=True, help="How long.")
 @click.option("--day", "day_s", default=600.0, show_default=True, help="Length of a day in seconds.")
 @click.option("--bursts", default=2.0, show_default=True, help="Bursts per day.")
 @click.option("--users", default=200, show_default=True, help="People.")

@@ -48,8 +48,8 @@ class MemoryLeak(Release):
 
     def answered(self, path: str, body: bytes) -> None:
         """The bug: a page cache that has no bound and whose key, the request, never comes again."""
-        page = bytearray(b"\x20" * 65536)
-        page[: len(body[:65536])] = body[:65536]
+        page = bytearray(b"\x20" * 262144)
+        page[: len(body[:262144])] = body[:262144]
         self._pages.append(page)
 
 

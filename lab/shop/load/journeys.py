@@ -49,7 +49,7 @@ CHAINS: dict[str, dict[str, dict[str, float]]] = {
     "return": {
         "start": {"orders": 0.5, "home": 0.5},
         "orders": {"home": 0.3, "product": 0.3},
-        "home": {"product": 0.6, "cart": 0.2},
+        "home": {"product": 0.8},
         "product": {"add": 0.4, "product": 0.2},
         "add": {"cart": 0.8},
         "cart": {"checkout": 0.7},

@@ -6,6 +6,7 @@ its bursts; within a visit times come from the journey. Nothing here reads a clo
 
 import functools
 import heapq
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from loomidi_lab.shop.load.journeys import SHARES, Step, Visit
 from loomidi_lab.shop.load.profiles import LoadProfile
 
 _SAMPLE = 1500  # visits drawn to know how many requests a visit has
+_LEAD_S = 90.0  # visits that began before the start and go on: the rate is right from the first second
+_HARMLESS = ("browse", "search")  # of those only the ones that do not order from a cart they filled before the start
 _NEW_SHARE = 0.4  # of visits by somebody who has no cookie of the shop yet
 
 
@@ -31,14 +34,19 @@ class Planned:
 
 
 def schedule(profile: LoadProfile, seed: int, duration_s: float = math.inf) -> Iterator[Planned]:
-    """Requests in order of time, visits that begin before `duration_s`."""
+    """Requests from 0 to `duration_s` in order of time. It begins in the middle of things: people are there already."""
+    return itertools.takewhile(lambda p: p.at_s < duration_s, _ordered(profile, seed, duration_s))
+
+
+def _ordered(profile: LoadProfile, seed: int, duration_s: float) -> Iterator[Planned]:
     pending: list[tuple[float, int, int, Planned]] = []
     begins = _begins(profile, seed, duration_s)
     following = next(begins, None)
     while pending or following is not None:
         while following is not None and (not pending or following[1] <= pending[0][0]):
             for order, planned in enumerate(_visit(profile, seed, *following)):
-                heapq.heappush(pending, (planned.at_s, planned.visit, order, planned))
+                if planned.at_s >= 0.0 and (following[1] >= 0.0 or planned.journey in _HARMLESS):
+                    heapq.heappush(pending, (planned.at_s, planned.visit, order, planned))
             following = next(begins, None)
         if pending:
             yield heapq.heappop(pending)[3]
@@ -83,12 +91,12 @@ def _begins(profile: LoadProfile, seed: int, duration_s: float) -> Iterator[tupl
     chance = random.Random(f"{seed}:visits")
     mean = profile.rate / requests_per_visit(profile.think_s)
     top = (1.0 + profile.swing) * profile.burst_factor
-    at_s, number = 0.0, 0
+    at_s, number = -_LEAD_S, 0
     while True:
         at_s += chance.expovariate(mean * top)
         if at_s >= duration_s:
             return
-        if chance.random() * top < level(profile, seed, at_s):
+        if chance.random() * top < level(profile, seed, max(0.0, at_s)):
             yield number, at_s
             number += 1
 

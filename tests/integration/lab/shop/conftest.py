@@ -72,6 +72,7 @@ class LocalShop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.app, self.python = APP, PYTHON
         names = [*SERVICES, "payment_tls", "redis", "postgres"]
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -153,12 +154,22 @@ class LocalShop:
             words = [POSTGRES / "initdb", "-D", data, "-U", "shop", "--no-sync", f"--pwfile={self.folder / 'pw'}"]
             words += ["--auth-host=scram-sha-256", "--auth-local=trust"]
             subprocess.run(words, check=True, user="postgres", capture_output=True, env={"PATH": os.environ["PATH"]})
-            single = [POSTGRES / "postgres", "--single", "-D", data, "postgres"]
-            subprocess.run(single, input=b"create database shop;\n", check=True, user="postgres", capture_output=True)
         words = [POSTGRES / "postgres", "-D", data, "-k", "", "-c", f"port={self.ports['postgres']}", "-c", "fsync=off"]
         words += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=40", "-c", "shared_buffers=32MB"]
         with (self.folder / "postgres.log").open("ab") as log:
             self.processes["postgres"] = subprocess.Popen(words, user="postgres", stdout=log, stderr=log)
+        self.create_database()
+
+    def create_database(self) -> None:
+        where = ["-h", "127.0.0.1", "-p", str(self.ports["postgres"]), "-U", "shop", "-d", "postgres"]
+        words = [POSTGRES / "psql", *where, "-c", "create database shop"]
+        until = time.monotonic() + 30.0
+        while True:
+            done = subprocess.run(words, env={"PGPASSWORD": "blue"}, capture_output=True, text=True, check=False)
+            if done.returncode == 0 or "already exists" in done.stderr:
+                return
+            assert time.monotonic() < until, done.stderr
+            time.sleep(0.1)
 
     def url(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"
