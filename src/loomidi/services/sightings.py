@@ -55,6 +55,7 @@ class Sighting:
     updates: int  # times that it grew since it was new
     named: Named
     folds: tuple[ProposedFold, ...]  # nothing was applied
+    names: Mapping[str, str]  # of the bystanders that the book knows, by their id in the plans
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. `entities` as far as the address book knows them; `finding.entities` are their ids."""
@@ -68,7 +69,15 @@ class Sighting:
             "finding": finding.as_dict(),
             "entities": self.named.as_dicts(),
             "folds": [_fold(proposed) for proposed in self.folds],
+            "names": dict(self.names),
         }
+
+    def in_names(self, proposed: ProposedFold) -> ProposedFold:
+        """For words only, the plan's id is bound to its content: the bystanders by their names."""
+        radius = proposed.plan.blast_radius
+        bystanders = tuple(dict.fromkeys(self.names.get(entity, entity) for entity in radius.bystanders))
+        plan = dataclasses.replace(proposed.plan, blast_radius=dataclasses.replace(radius, bystanders=bystanders))
+        return dataclasses.replace(proposed, plan=plan)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from loomidi.contracts.errors import InputError, UsageError
 from loomidi.contracts.records import Evidence, Finding
 from loomidi.garden.graph import EntityGraph
 from loomidi.garden.graph.naming import AddressBook
-from loomidi.insight.report import SEVERITIES, Link, ProposedFold, choosing
+from loomidi.insight.report import SEVERITIES, Link, choosing
 from loomidi.insight.report.tallying import Tally
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.flows import MeterSettings
@@ -217,16 +217,10 @@ class Watch:
             self._counts["findings"] += 1
             self._counts["folds"] += len(folds)
             self._counts["folds_allowed"] += sum(proposed.allowed for proposed in folds)
-        told = explained(who.finding, [self._in_names(proposed, now_ns) for proposed in folds])
-        return Sighting(now_ns, state, heard.updates, dataclasses.replace(who, finding=told), tuple(folds))
-
-    def _in_names(self, proposed: ProposedFold, now_ns: int) -> ProposedFold:
-        """For the words only: the bystanders by their names."""
-        radius = proposed.plan.blast_radius
-        names = endpoints(radius.bystanders, now_ns, self.book)
-        bystanders = tuple(dict.fromkeys(names.get(entity, entity) for entity in radius.bystanders))
-        plan = dataclasses.replace(proposed.plan, blast_radius=dataclasses.replace(radius, bystanders=bystanders))
-        return dataclasses.replace(proposed, plan=plan)
+        met = {entity for proposed in folds for entity in proposed.plan.blast_radius.bystanders}
+        told = Sighting(now_ns, state, heard.updates, who, tuple(folds), endpoints(met, now_ns, self.book))
+        finding = explained(who.finding, [told.in_names(proposed) for proposed in folds])
+        return dataclasses.replace(told, named=dataclasses.replace(who, finding=finding))
 
     def _sum_up(self, now_ns: int) -> FlowsSeen:
         totals = self._tally.totals()
@@ -239,7 +233,9 @@ class Watch:
         seconds = round((now_ns - self._summed_ns) / 1e9, 3)
         self._sums, self._interval, self._summed_ns = sums, EntityGraph(), now_ns
         flows, packets, octets, again = grown
-        return FlowsSeen(now_ns, seconds, len(self._source.links), flows, packets, octets, again, talks)
+        return FlowsSeen(
+            now_ns, seconds, len(self._source.links or self._source.balance()), flows, packets, octets, again, talks
+        )
 
     def _refresh(self) -> None:
         """Read on in the address book. One that cannot be read any more is told, and the names known so far stay."""

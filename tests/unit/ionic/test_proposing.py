@@ -121,6 +121,14 @@ def test_a_pod_that_many_press_on_is_limited_and_its_workload_scaled() -> None:
     }  # fmt: skip
 
 
+def test_a_port_of_a_node_is_limited_and_nothing_is_scaled_or_made_a_policy() -> None:
+    places = {"node/n1:31356/tcp": Place("node", "10.1.0.11", 31356, 6, name="n1")}
+    (fold,) = propose(a_finding("syn_flood", entities=("node/n1:31356/tcp",), evidence=MANY), places.__getitem__)
+    assert (fold.action, fold.match.destination, fold.match.destination_port) == ("rate", "10.1.0.11", 31356)
+    assert fold.manifest == {}
+    assert fold.undo
+
+
 def test_what_a_pod_leaks_is_cut_off_for_that_pod_only() -> None:
     folds = propose(a_finding("exfiltration", entities=("pod/shop/scanner-x", FAR)), where)
     assert [(fold.action, fold.target) for fold in folds][1:] == [("drop", FAR), ("isolate", "pod/shop/scanner-x")]

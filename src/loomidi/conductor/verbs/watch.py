@@ -153,7 +153,7 @@ def _sighting(event: "Sighting", manifests: bool) -> Iterator[str]:
     ids = " ".join(finding.techniques)
     yield f"{head} {phrase(finding.pattern).title}: {subject}  {ids}  {facts}  {finding.confidence:.0%}  {finding.id}"
     for proposed in event.folds:
-        yield from _fold(proposed, manifests)
+        yield from _fold(event.in_names(proposed), manifests)
 
 
 def _fold(proposed: "ProposedFold", manifests: bool) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _fold(proposed: "ProposedFold", manifests: bool) -> Iterator[str]:
     answer = "guards allow" if proposed.allowed else f"guards refuse: {against}"
     cut = reach(proposed.plan.blast_radius)
     yield f"{'':19}would {proposed.fold.kind.value}: {remedy(proposed.fold)} {answer}; {wording.printable(cut)}"
-    if manifests:
+    if manifests and proposed.fold.manifest:
         yield from (f"{'':21}{line}" for line in yaml(proposed).splitlines())
 
 

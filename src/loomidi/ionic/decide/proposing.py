@@ -47,7 +47,10 @@ def _flood(finding: Finding, where: Where) -> list[FoldSpec]:
     if blamed and culprit.kind in REMOTE_KINDS:
         return _against(finding, culprit, "ingress", _attacked(finding, where))
     service = _service(finding, where)
-    return [] if service is None else [_limit_service(finding, *service), _scale(finding, *service)]
+    if service is None:
+        return []
+    limit = _limit_service(finding, *service)
+    return [limit] if service[1].kind == "node" else [limit, _scale(finding, *service)]
 
 
 def _one_source(finding: Finding, where: Where) -> list[FoldSpec]:
@@ -148,6 +151,8 @@ def _limit_service(finding: Finding, entity: str, service: Place) -> FoldSpec:
         ttl_s=RATE_TTL_S,
         because=finding.id,
     )
+    if service.kind == "node":  # no policy of a cluster guards its nodes
+        return dataclasses.replace(fold, undo=f"The limit on {entity} ends by itself after {fold.ttl_s:g} s.")
     name = manifests.object_name("loomidi", "service", finding.id)
     ports, in_words = manifests.narrowing(finding.pattern, service)
     notes = _notes(fold) | {
@@ -207,6 +212,7 @@ def _service(finding: Finding, where: Where) -> tuple[str, Place] | None:
     named = [
         pair for pair in found if pair[1].kind in ("service", "workload") or (pair[1].kind == "pod" and pair[1].port)
     ]
+    named = named or [pair for pair in found if pair[1].kind == "node" and pair[1].port]  # a port of all nodes
     named = named or [pair for pair in found[:1] if pair[1].kind == "pod"]
     return next(iter(named or [pair for pair in found[:1] if pair[1].address]), None)
 
