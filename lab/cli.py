@@ -27,8 +27,10 @@ VERBS = {
     "shop": ("shop.commands", "shop", "the sample application: deploy, load, status, remove"),
     "scenarios": ("staging.commands", "scenarios", "attacks, failures and look-alikes that can be run"),
     "run": ("staging.commands", "run", "run a scenario, watched by loomidi, its symptoms confirmed"),
+    "sweep": ("staging.commands", "sweep", "take back what a killed run has left"),
     "table": ("staging.commands", "table", "renew the table of docs/lab.md from what was run"),
     "record": ("recording.commands", "record", "record a schedule of scenarios with its truth"),
+    "plans": ("recording.commands", "plans", "what a recording would hold"),
     "verify": ("recording.commands", "verify", "check a recording"),
     "compare": ("recording.commands", "compare", "whether two recordings differ in measured values only"),
 }

@@ -136,8 +136,8 @@ def kubeconfig(name: str, raw: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kubectl(name: str, arguments: tuple[str, ...]) -> None:
     """Run the lab's own kubectl as its administrator."""
-    lab = Lab.open(name)
-    binary = str(tools.binary("kubectl"))
+    lab = Lab.reach(name)
+    binary = lab.client()
     os.execv(binary, [binary, f"--kubeconfig={lab.kubeconfig}", *arguments])  # noqa: S606 - we become kubectl
 
 
@@ -147,13 +147,15 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> None:
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(name: str, where: str, argv: tuple[str, ...]) -> None:
     """Run a command at WHERE: NAMESPACE/POD, a node (n1), `outside`, or `control`."""
-    lab = Lab.open(name)
+    lab = Lab.reach(name)
     words = list(argv[1:] if argv[0] == "--" else argv)
     if "/" in where:
         namespace, _, pod = where.partition("/")
-        prefix = [str(tools.binary("kubectl")), f"--kubeconfig={lab.kubeconfig}", "exec", "-n", namespace, pod]
+        prefix = [lab.client(), f"--kubeconfig={lab.kubeconfig}", "exec", "-n", namespace, pod]
         terminal = ["-it"] if sys.stdin.isatty() else ["-i"]
         words = [*prefix, *terminal, "--", *words]
+    elif lab.adopted:
+        raise InputError(f"{where!r} is no NAMESPACE/POD; the cluster of KUBECONFIG has no nodes of ours to enter")
     elif where in ("outside", "control"):
         words = [*entering(lab.outside_netns if where == "outside" else lab.control_netns), *words]
     else:
@@ -177,11 +179,13 @@ def load(name: str, images: tuple[str, ...]) -> None:
 @click.option("--lines", "-n", default=40, show_default=True, help="The last ones.")
 def logs(name: str, part: str, lines: int) -> None:
     """What PART has logged: kube-apiserver, n1-kubelet, ..., or NAMESPACE/POD. Without PART: which there are."""
-    lab = Lab.open(name)
+    lab = Lab.reach(name)
     if "/" in part:
         namespace, _, pod = part.partition("/")
         click.echo(lab.kubectl("logs", "-n", namespace, pod, "--all-containers", f"--tail={lines}").stdout, nl=False)
         return
+    if lab.adopted:
+        raise InputError("name NAMESPACE/POD; the cluster of KUBECONFIG has no parts that we started")
     folder = lab.folder / "logs"
     names = sorted(path.stem for path in folder.glob("*.log"))
     if not part:

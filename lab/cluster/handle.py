@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from loomidi_lab.cluster.links import Link
 from loomidi_lab.cluster.places import DEFAULT, place
 from loomidi_lab.cluster.processes import Launcher, entering, inside
 
+_ADOPTED = {"network": "", "block": "10.0.0.0/15", "nodes": 0, "api_port": 0, "fake_nodes": 0, "adopted": True}
 Done = subprocess.CompletedProcess[str]
 
 
@@ -73,6 +75,16 @@ class Lab:
             raise EnvironmentLacks(f"lab {name} is damaged: its API server has ended; {hint}")
         return lab
 
+    @classmethod
+    def reach(cls, name: str = DEFAULT) -> "Lab":
+        """As `open`; when no such lab is up and KUBECONFIG names a cluster, that one, for what needs the API alone."""
+        given = Path(os.environ.get("KUBECONFIG", ""))
+        if place(name).state.is_file() or not given.is_file():
+            return cls.open(name)
+        lab = cls(_ADOPTED | {"name": name})
+        lab.kubeconfig = given
+        return lab
+
     def _node(self, number: int) -> Node:
         name = nodes.name(number)
         address, pods = self.ranges.node(number), self.ranges.pods_of(number)
@@ -90,15 +102,31 @@ class Lab:
         """The API as the administrator."""
         return Api(self.kubeconfig)
 
+    @property
+    def adopted(self) -> bool:
+        """Whether this is a cluster of somebody else's, given by KUBECONFIG: no nodes, links or namespaces of ours."""
+        return bool(self.state.get("adopted"))
+
     def close(self) -> None:
         """Let go of the API's connections."""
         if "api" in self.__dict__:
             self.api.close()
 
+    @staticmethod
+    def client() -> str:
+        """The lab's kubectl; where it is not built, the one of this machine."""
+        try:
+            return str(tools.binary("kubectl"))
+        except EnvironmentLacks:
+            found = shutil.which("kubectl")
+            if not found:
+                raise
+            return found
+
     def kubectl(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Done:
         """Run kubectl as the administrator. Raises InputError with its last line, unless `check` is off."""
         return self._run(
-            [str(tools.binary("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments],
+            [self.client(), f"--kubeconfig={self.kubeconfig}", *arguments],
             stdin=stdin,
             timeout_s=timeout_s,
             check=check,
