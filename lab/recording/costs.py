@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+LOOK_S = 2.0
 _NUMBER = re.compile(r"[-_ ]?\(?\d.*$")
 
 
@@ -23,9 +24,14 @@ class Costs:
     def __init__(self) -> None:
         self._begun, self._before_s = time.monotonic(), _process_s()
         self._threads: dict[tuple[str, int], float] = {}
+        self._before = {thread.native_id or 0: _thread_s(thread.native_id or 0) for thread in threading.enumerate()}
+        self._looked = 0.0
 
     def tick(self) -> None:
-        """Look at all threads."""
+        """Look at all threads, when it is time again."""
+        if time.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = time.monotonic()
         for thread in threading.enumerate():
             spent = _thread_s(thread.native_id or 0)
             if spent:
@@ -33,10 +39,11 @@ class Costs:
 
     def as_dict(self) -> dict[str, Any]:
         """CPU seconds of the process and of its threads by name, share of one core, peak of memory."""
+        self._looked = 0.0
         self.tick()
         by_name: Counter[str] = Counter()
-        for (name, _), spent in self._threads.items():
-            by_name[name] += spent  # type: ignore[assignment]  # a Counter adds floats as well
+        for (name, number), spent in self._threads.items():
+            by_name[name] += spent - self._before.get(number, 0.0)  # type: ignore[assignment]  # a Counter adds floats as well
         wall_s, cpu_s = time.monotonic() - self._begun, _process_s() - self._before_s
         return {
             "wall_s": round(wall_s, 3),

@@ -8,10 +8,11 @@ each row with `recorded_ns`, which never falls; a row whose own time lies outsid
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
@@ -19,7 +20,7 @@ from pyarrow import parquet
 from loomidi_lab.recording.balances import Balance
 from loomidi_lab.recording.streams import WHERE
 
-BEFORE, AFTER = "before the window", "after the window"
+BEFORE, AFTER, UNFIT = "before the window", "after the window", "does not fit its columns"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,11 +42,10 @@ class Stream:
         self, folder: Path, schema: pa.Schema, parting: Parting | None = None, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self.schema, self.balance = schema, Balance()
-        self.taps: list[Callable[[pa.RecordBatch], None]] = []
         self._folder, self._parting, self._now_ns = folder, parting or Parting(), now_ns
         self._lock = threading.Lock()
         self._rows: list[tuple[Any, ...]] = []
-        self._batches: list[pa.RecordBatch] = []
+        self._batches: list[tuple[pa.RecordBatch, tuple[Any, ...]]] = []
         self._batch_rows = 0
         self._begin_ns, self._end_ns, self._last_ns = 0, 1 << 62, 0
         self._writer: parquet.ParquetWriter | None = None
@@ -75,23 +75,14 @@ class Stream:
             if len(self._rows) >= self._parting.rows:
                 self._flush()
 
-    def add_flows(self, batch: pa.RecordBatch, where: Sequence[Any]) -> pa.RecordBatch:
-        """A batch of the meter with its observation point (from `node` on); gives back the batch as it is written."""
+    def add_flows(self, batch: pa.RecordBatch, where: Sequence[Any]) -> None:
+        """A batch of the meter with its observation point: the columns of `WHERE` behind the stamps."""
         with self._lock:
-            ends = batch.column("flow_end_nanoseconds").cast(pa.int64())
-            count = batch.num_rows
-            constant = [pa.repeat(value, count) for value in where]
-            columns = [*batch.columns, pa.repeat(pa.scalar(self._stamp(), pa.int64()), count), ends, *constant]
-            fields = [field.type for field in WHERE]
-            casted = [column.cast(kind) for column, kind in zip(columns[-len(fields) :], fields, strict=True)]
-            full = pa.RecordBatch.from_arrays([*batch.columns, *casted], schema=self.schema)
-            self.balance.receive(count)
-            kept = self._within(full, ends)
-            self._batches.append(kept)
-            self._batch_rows += kept.num_rows
-            if self._batch_rows >= self._parting.rows:
+            self.balance.receive(batch.num_rows)
+            self._batches.append((batch, (self._stamp(), *where)))
+            self._batch_rows += batch.num_rows
+            if self._batch_rows >= self._parting.rows or len(self._batches) >= self._parting.rows // 4:
                 self._flush()
-            return kept
 
     def tick(self) -> None:
         """Called about once a second: writes what has waited long enough and closes a part that is old."""
@@ -114,20 +105,36 @@ class Stream:
         self._last_ns = max(self._last_ns, self._now_ns())
         return self._last_ns
 
-    def _within(self, batch: pa.RecordBatch, times: pa.Array) -> pa.RecordBatch:
-        early, late = pc.less(times, self._begin_ns), pc.greater(times, self._end_ns)
-        self.balance.drop(BEFORE, pc.sum(early).as_py() or 0)
-        self.balance.drop(AFTER, pc.sum(late).as_py() or 0)
-        return batch.filter(pc.invert(pc.or_(early, late)))
-
     def _flush(self) -> None:
         self._flushed_ns = self._now_ns()
-        if self._rows:
-            columns = zip(*self._rows, strict=True)
+        rows, batches, self._rows, self._batches, self._batch_rows = self._rows, self._batches, [], [], 0
+        if batches:
+            self._put(self._within(_with_places(batches, self.schema)))
+        if rows:
+            self._put(pa.Table.from_batches(list(self._converted(rows)), self.schema))
+
+    def _converted(self, rows: list[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
+        """All at once; when a row does not fit its columns, one by one, and that row is counted."""
+        try:
+            columns = zip(*rows, strict=True)
             arrays = [pa.array(c, field.type) for c, field in zip(columns, self.schema, strict=True)]
-            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
-        table = pa.Table.from_batches(self._batches, self.schema)
-        self._rows, self._batches, self._batch_rows = [], [], 0
+            yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            if len(rows) == 1:
+                self.balance.drop(UNFIT)
+                return
+            for row in rows:
+                yield from self._converted([row])
+
+    def _within(self, table: pa.Table) -> pa.Table:
+        times = table["time_ns"]
+        early, late = pc.less(times, self._begin_ns), pc.greater(times, self._end_ns)
+        count = [pc.sum(flags).as_py() or 0 for flags in (early, late)]
+        self.balance.drop(BEFORE, count[0])
+        self.balance.drop(AFTER, count[1])
+        return table.filter(pc.invert(pc.or_(early, late))) if any(count) else table
+
+    def _put(self, table: pa.Table) -> None:
         if not table.num_rows:
             return
         if self._writer is None:
@@ -145,3 +152,19 @@ class Stream:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _with_places(batches: list[tuple[pa.RecordBatch, tuple[Any, ...]]], schema: pa.Schema) -> pa.Table:
+    """The meter's batches in one table, with the columns of `WHERE` repeated for the rows of each."""
+    table = pa.Table.from_batches([batch for batch, _ in batches])
+    counts = [batch.num_rows for batch, _ in batches]
+    places = np.repeat(np.arange(len(batches)), counts)
+    ends = table["flow_end_nanoseconds"].cast(pa.int64())
+    columns = [table[name] for name in table.column_names]
+    for number, field in enumerate(WHERE):
+        if field.name == "time_ns":
+            columns.append(ends)
+            continue
+        values = [where[number - (number > 0)] for _, where in batches]
+        columns.append(pa.array(values, field.type).take(pa.array(places)))
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -8,10 +8,11 @@ import dataclasses
 import difflib
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import yaml
 
 from loomidi.contracts.errors import InputError, UsageError
@@ -65,6 +66,7 @@ class Plan:
     after_s: float  # and behind it, for undoing and for things to calm down
     wishes: tuple[Wish, ...]
     network: str = "bridge"
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # as written
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Schedule:
             "quiet": [dataclasses.asdict(span) for span in plan.quiet],
             "load": dict(plan.load),
             "items": [item.as_dict() for item in self.items],
+            "definition": dict(plan.document),
         }
 
     def planned(self) -> list[dict[str, Any]]:
@@ -163,6 +166,7 @@ def parse_plan(document: Any, where: str) -> Plan:
         after_s=clear.number("after_s", 15.0),
         wishes=tuple(_wish(each, f"{where}: scenarios[{n}]") for n, each in enumerate(reader.sequence("scenarios"))),
         network=reader.text("network", "bridge"),
+        document=document,
     )
     if plan.network not in ("bridge", "cilium"):
         raise BadPlan(f"{where}: network {plan.network!r} is not known; use bridge or cilium")
@@ -256,8 +260,8 @@ def schedule(plan: Plan, seed: int, catalog: Catalog = _STAGING) -> Schedule:
     wanted = list(_wanted(plan, seed, catalog))
     order = sorted(wanted, key=lambda drawn: (not wide(drawn), -drawn.duration_s, _hash(seed, _label(drawn))))
     left = 0
-    for spread in (True, False):
-        placed, left = _placed(plan, seed, order, spread=spread)
+    for packed in (_nothing, _bottleneck, _everything):
+        placed, left = _placed(plan, seed, order, packed)
         if not left:
             items = sorted(placed, key=lambda pair: (pair[0], pair[1].scenario.name))
             return Schedule(plan, seed, tuple(_item(offset_s, drawn) for offset_s, drawn in items))
@@ -267,21 +271,49 @@ def schedule(plan: Plan, seed: int, catalog: Catalog = _STAGING) -> Schedule:
     )
 
 
+def _nothing(_drawn: Drawn) -> bool:
+    """First try: every act anywhere there is room, by seed."""
+    return False
+
+
+def _bottleneck(drawn: Drawn) -> bool:
+    """Second try: what can overlap least goes as early as it can, the rest anywhere."""
+    return wide(drawn) or drawn.scenario.category == "failure"
+
+
+def _everything(_drawn: Drawn) -> bool:
+    """Last try: as early as it can."""
+    return True
+
+
 def wide(drawn: Drawn) -> bool:
-    """Whether it touches a whole node, or what everybody uses: then nothing else runs beside it."""
-    return any(entity.kind in _WIDE_KINDS or entity.name in _WIDE_NAMES for entity in (*drawn.victims, *drawn.sources))
+    """Whether it takes a whole node, or what everybody uses: then nothing else runs beside it. Attacks only look."""
+    entities = (*drawn.victims, *drawn.sources)
+    taken = any(entity.kind in _WIDE_KINDS or entity.name in _WIDE_NAMES for entity in entities)
+    return taken and drawn.scenario.category != "attack"
 
 
 def disturbs(one: Drawn, other: Drawn) -> str:
     """Why the two must not overlap; empty when they may."""
     if wide(one) or wide(other):
-        return "one touches a whole node or the cluster's DNS"
+        return "one takes a whole node or the cluster's DNS"
     if one.scenario.family == other.scenario.family:
         return f"both are of the family {one.scenario.family}"
     if "failure" in (one.scenario.category, other.scenario.category) and _loads(one) and _loads(other):
         return "both load the machine"
+    if (_counts_errors(one) and _hurts(other)) or (_counts_errors(other) and _hurts(one)):
+        return "one must leave the users without errors, the other makes some"
     shared = _parts(one) & _parts(other)
     return f"both touch {' '.join(sorted(f'{a}/{b}' for a, b in shared))}" if shared else ""
+
+
+def _counts_errors(drawn: Drawn) -> bool:
+    return any("load" in symptom for symptom in drawn.symptoms)
+
+
+def _hurts(drawn: Drawn) -> bool:
+    """Whether users of the shop may notice it."""
+    return drawn.scenario.category != "benign" and any(victim.namespace == "shop" for victim in drawn.victims)
 
 
 def _loads(drawn: Drawn) -> bool:
@@ -333,32 +365,38 @@ def _drawn(catalog: Catalog, scenario: Scenario, most_s: float, salt: str) -> Dr
     return shortest
 
 
-def _placed(plan: Plan, seed: int, order: Sequence[Drawn], *, spread: bool) -> tuple[list[tuple[float, Drawn]], int]:
-    """Places in turn: anywhere there is room (by seed), or as early as possible. Second: how many found no room."""
+def _placed(
+    plan: Plan, seed: int, order: Sequence[Drawn], packed: Callable[[Drawn], bool]
+) -> tuple[list[tuple[float, Drawn]], int]:
+    """Places in turn: as early as possible, or anywhere there is room (by seed). Second: how many found no room."""
     placed: list[tuple[float, Drawn]] = []
     left = 0
     for number, drawn in enumerate(order):
-        starts = list(_starts(plan, drawn, placed))
-        if not starts:
+        starts = _starts(plan, drawn, placed)
+        if not len(starts):
             left += 1
             continue
-        place = _hash(seed, f"{plan.name} {number} {_label(drawn)}") % len(starts) if spread else 0
-        placed.append((starts[place], drawn))
+        place = 0 if packed(drawn) else _hash(seed, f"{plan.name} {number} {_label(drawn)}") % len(starts)
+        placed.append((float(starts[place]), drawn))
     return placed, left
 
 
-def _starts(plan: Plan, drawn: Drawn, placed: Sequence[tuple[float, Drawn]]) -> Iterable[float]:
+def _starts(plan: Plan, drawn: Drawn, placed: Sequence[tuple[float, Drawn]]) -> "np.ndarray[Any, Any]":
     """Offsets at which the act has room, set-up and undoing included."""
-    taken = [(at, at + other.duration_s, bool(disturbs(drawn, other)), other.scenario.category) for at, other in placed]
     clear_s = plan.before_s + plan.after_s
-    category, most = drawn.scenario.category, plan.lanes[drawn.scenario.category]
-    for span in _busy(plan):
-        for step in range(math.ceil(max(0.0, span.to_s - span.from_s - clear_s - drawn.duration_s) / GRID_S)):
-            start = span.from_s + plan.before_s + step * GRID_S
-            end = start + drawn.duration_s
-            near = [t for t in taken if start < t[1] + clear_s and t[0] < end + clear_s]
-            if not any(t[2] for t in near) and sum(t[3] == category for t in near) < most:
-                yield start
+    spans = [
+        np.arange(span.from_s + plan.before_s, span.to_s - plan.after_s - drawn.duration_s + GRID_S / 2, GRID_S)
+        for span in _busy(plan)
+    ]
+    starts = np.concatenate([*spans, np.empty(0)])
+    free = np.ones(len(starts), dtype=bool)
+    beside = np.zeros(len(starts), dtype=int)
+    for at, other in placed:
+        near = (starts < at + other.duration_s + clear_s) & (at < starts + drawn.duration_s + clear_s)
+        if disturbs(drawn, other):
+            free &= ~near
+        beside += near & (other.scenario.category == drawn.scenario.category)
+    return starts[free & (beside < plan.lanes[drawn.scenario.category])]
 
 
 def _busy(plan: Plan) -> Iterable[Span]:

@@ -129,7 +129,7 @@ class Session:
         self._open_flows(ending)
         pods = PodTargets()
         self.objects = Objects(self.lab.api, self.streams["objects"], self.streams["events"], self.workers)
-        self.objects.listeners += [self.entities.changed, pods.changed]
+        self.objects.listeners += [self.entities.changed, pods.changed, self.flows.changed]
         self.objects.start()
         self.logs = Logs(log_folders(dict(self._by_node("folder"))), self.streams["logs"], self.workers)
         self.logs.start()
@@ -155,7 +155,7 @@ class Session:
         names = {netns: name for name, netns in self._by_node("netns")}
         self.flows = Flows(meters, names, self.lab.links, self.streams["flows"], self.workers)
         self.observer = Observer(self.lab, lag_s=LIVE.idle_s + 1.0)
-        self.flows.listeners.append(lambda link, batch: self.observer.absorb((link.netns, link.name), batch))
+        self.flows.listeners.append(lambda link, batch: self.observer.window.absorb((link.netns, link.name), batch))
         self.flows.start()
 
     def _packets(self, ending: contextlib.ExitStack) -> Packets | None:
@@ -224,12 +224,13 @@ class Session:
         for name, stream in self.streams.items():
             if name != "flows":  # flows that are cut by the end end at it
                 stream.end(end_ns)
+        self.audit.end(end_ns)
         time.sleep(DRAIN_S)
         self.costs.tick()
         self.workers.join(2.0)
         links = self.flows.stop()
         self.traces.stop()
-        self.audit.stop(end_ns)
+        self.audit.stop()
         self.logs.stop()
         if self.packets is not None:
             self._balance[PCAP] = self.packets.stop()

@@ -20,7 +20,7 @@ from loomidi_lab.recording import hashing
 from loomidi_lab.recording.balances import missing
 from loomidi_lab.recording.loading import Recording
 from loomidi_lab.recording.lookup import UNASSIGNED, Answer
-from loomidi_lab.recording.planning import Catalog, load_plan, schedule
+from loomidi_lab.recording.planning import Catalog, parse_plan, schedule
 from loomidi_lab.recording.streams import DOCUMENTS, ENTITIES, MANIFEST, PCAP, STREAMS
 
 RESOLVED_LEAST = 0.99  # of flow records, both ends
@@ -259,7 +259,7 @@ def _how(answer: Answer | None, at_ns: int, acts: list[tuple[int, int]]) -> str:
 
 def _schedule(recording: Recording, catalog: Catalog | None = None) -> str:
     found = recording.schedule
-    plan = load_plan(found["plan"])
+    plan = parse_plan(found["definition"], f"plan {found['plan']}")
     again = schedule(plan, found["seed"]) if catalog is None else schedule(plan, found["seed"], catalog)
     if _plain(again.as_dict()) != found:
         raise _Broken(f"plan {plan.name} with seed {found['seed']} gives another schedule than schedule.json")

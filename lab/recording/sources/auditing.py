@@ -52,10 +52,13 @@ class Audit:
         self._receiver.start()
         self._workers.spawn("audit-file", self._compare)
 
-    def stop(self, end_ns: int) -> None:
-        """Receive no more; whatever the file has until `end_ns` and the webhook has not brought is written now."""
-        self._receiver.stop()
+    def end(self, end_ns: int) -> None:
+        """What happens after it is not asked for any more."""
         self._end_ns = end_ns
+
+    def stop(self) -> None:
+        """Receive no more; whatever the file has and the webhook has not brought is written now. After `end`."""
+        self._receiver.stop()
         self._read_file()
         self._write_late(everything=True)
         self._stream.balance.note("only by the webhook", len(self._brought))

@@ -5,6 +5,7 @@ Called by the recorder. In: Loomidi's own meters (`LinkMeters`), the lab's table
 counted.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,10 +15,12 @@ import pyarrow as pa
 from loomidi.contracts.errors import LoomidiError
 from loomidi.loom.flows.accounts import LinkId
 from loomidi_lab.recording.parting import Stream
+from loomidi_lab.recording.sources.watching import Change
 from loomidi_lab.recording.sources.working import Workers
 
 TAKE_S = 0.25
 REFRESH_S = 1.0  # asking the lab which link is whose costs it some calls
+HOLD_S = 5.0  # flows of a link that the lab does not know yet wait so long
 STOP_S = 20.0
 PATTERNS = ("veth*", "lxc*", "eth0")
 UNKNOWN = ("unknown", "", "")
@@ -78,7 +81,7 @@ class LabLink(Protocol):
 
 
 class Flows:
-    """Takes batches in one thread."""
+    """Takes batches in one thread, learns in another whose links are whose: asking must not hold the meters up."""
 
     def __init__(
         self,
@@ -92,19 +95,24 @@ class Flows:
         self.listeners: list[Listener] = []
         self._meters, self._nodes, self._links = meters, dict(nodes), links
         self._stream, self._workers = stream, workers
-        self._where: dict[LinkId, Where] = {}
-        self._asked = 0.0
+        self._where: dict[tuple[str, str], Where] = {}  # (namespace, name); the names of pods' links are random
+        self._held: list[tuple[float, LinkId, pa.RecordBatch]] = []  # until when, for those whose pod is not known yet
+        self._ask = threading.Event()
 
     def start(self) -> None:
         """Take until `stop`."""
+        self._learn()
         self._workers.spawn("flows", self._take)
+        self._workers.spawn("links", self._learn_on)
 
     def stop(self) -> dict[str, Any]:
-        """End the meters, take what still comes, give the balance of the links. Call it when the thread has ended."""
+        """End the meters, take what still comes, give the balance of the links. Call it when the threads have ended."""
+        self._learn()
         self._meters.stop()
         until = time.monotonic() + STOP_S
         while not self._meters.ended and time.monotonic() < until:
             self._write(self._meters.take(TAKE_S))
+        self._release(everything=True)
         self._meters.close()
         return self.links_balance()
 
@@ -117,47 +125,59 @@ class Flows:
         }
         return {"links": links, "problems": list(self._meters.problems)}
 
-    def changed(self, *_: object) -> None:
+    def changed(self, change: Change, _now_ns: int) -> None:
         """A pod came or changed: learn whose link is whose before it goes again."""
-        self._asked = 0.0
+        if change.kind == "Pod":
+            self._ask.set()
 
     def _pod(self, link: LinkId) -> str:
-        _, namespace, pod = self._where.get(link, UNKNOWN)
+        _, namespace, pod = self._where.get((link.netns, link.name), UNKNOWN)
         return f"{namespace}/{pod}" if pod else ""
 
     def _take(self) -> None:
         while not self._workers.stopping.is_set():
             self._write(self._meters.take(TAKE_S))
+            self._release()
 
     def _write(self, taken: Iterable[tuple[LinkId, pa.RecordBatch]]) -> None:
         for link, batch in taken:
-            kind, namespace, pod = self._whose(link)
-            node = self._nodes.get(link.netns, link.netns)
-            where = (node, link.netns, link.name, link.index, kind, namespace, pod)
-            kept = self._stream.add_flows(batch, where)
             for listener in self.listeners:
-                listener(link, kept)
+                listener(link, batch)
+            where = self._where.get((link.netns, link.name))
+            if where is None:
+                self._held.append((time.monotonic() + HOLD_S, link, batch))
+                self._ask.set()
+            else:
+                self._add(link, batch, where)
 
-    def _whose(self, link: LinkId) -> Where:
-        if link not in self._where and time.monotonic() - self._asked >= REFRESH_S:
-            self._asked = time.monotonic()
-            self._ask()
-        if link not in self._where and link.name == "eth0":
-            return ("node", "", "")
-        found = self._where.get(link)
-        if found is None:
-            self._stream.balance.note("batches of a link whose pod is not known")
-            return UNKNOWN
-        return found
+    def _release(self, *, everything: bool = False) -> None:
+        """Write what was held: as soon as its pod is known, or without when nobody has told in time."""
+        held, self._held = self._held, []
+        for until, link, batch in held:
+            where = self._where.get((link.netns, link.name))
+            if where is None and not everything and time.monotonic() < until:
+                self._held.append((until, link, batch))
+                continue
+            if where is None:
+                self._stream.balance.note("rows of a link whose pod was never known", batch.num_rows)
+            self._add(link, batch, where or UNKNOWN)
 
-    def _ask(self) -> None:
+    def _add(self, link: LinkId, batch: pa.RecordBatch, where: Where) -> None:
+        node = self._nodes.get(link.netns, link.netns)
+        self._stream.add_flows(batch, (node, link.netns, link.name, link.index, *where))
+
+    def _learn_on(self) -> None:
+        while not self._workers.stopping.is_set():
+            if self._ask.wait(REFRESH_S):
+                self._ask.clear()
+                self._learn()
+                self._workers.pause(REFRESH_S)
+
+    def _learn(self) -> None:
         try:
             links = self._links()
         except (LoomidiError, OSError):
             self._stream.balance.note("times the lab could not say whose links are whose")
             return
-        by_name = {(link.netns, link.name): (link.kind, link.namespace, link.pod) for link in links}
-        for link in self._meters.balance():
-            found = by_name.get((link.netns, link.name))
-            if found is not None:
-                self._where[link] = found
+        found = {(link.netns, link.name): (link.kind, link.namespace, link.pod) for link in links}
+        self._where = self._where | found

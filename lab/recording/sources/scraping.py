@@ -1,10 +1,11 @@
 """Metrics: pods that ask to be scraped, the kubelets' cAdvisor, and figures of each node from /proc and its cgroups.
 
-Called by the recorder. In: pods of the watch (annotations prometheus.io/scrape, port, path), the API, the nodes. Out:
+Called by the recorder. In: pods of the watch (see `_port`), the API, the nodes. Out:
 rows of the stream `metrics`, one scrape every `EVERY_S`. A target that does not answer gives `up` 0, as with
 Prometheus.
 """
 
+import concurrent.futures
 import dataclasses
 import http.client
 import threading
@@ -21,6 +22,9 @@ from loomidi_lab.recording.sources.working import Workers
 EVERY_S = 5.0
 CADVISOR_EVERY_S = 15.0  # its housekeeping is no faster, and each scrape costs the kubelet a tenth of a second
 TIMEOUT_S = 2.0
+SIDE_BY_SIDE = 4
+PART_OF = "shop"
+_NOTE = "prometheus.io/"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,22 +49,32 @@ class PodTargets:
         if change.kind != "Pod":
             return
         metadata, status = change.metadata, change.object.get("status") or {}
-        notes, uid = metadata.get("annotations") or {}, str(metadata.get("uid", ""))
-        wanted = notes.get("prometheus.io/scrape") == "true" and status.get("phase") == "Running"
-        port = str(notes.get("prometheus.io/port", ""))
+        uid, port = str(metadata.get("uid", "")), _port(change)
         with self._lock:
             self._targets.pop(uid, None)
-            if wanted and status.get("podIP") and port.isdigit() and change.change != "DELETED":
+            running = status.get("phase") == "Running" and change.change != "DELETED"
+            if running and status.get("podIP") and port:
                 job = str((metadata.get("labels") or {}).get("app", metadata.get("name", "")))
                 instance = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
-                path = str(notes.get("prometheus.io/path", "/metrics"))
-                self._targets[uid] = (job, instance, str(status["podIP"]), int(port), path)
+                path = str((metadata.get("annotations") or {}).get(f"{_NOTE}path", "/metrics"))
+                self._targets[uid] = (job, instance, str(status["podIP"]), port, path)
 
     def __call__(self) -> list[Target]:
         """The targets of this moment."""
         with self._lock:
             found = list(self._targets.values())
         return [Target(job, instance, _http(address, port, path)) for job, instance, address, port, path in found]
+
+
+def _port(change: Change) -> int:
+    """Where a pod shows metrics: as it is annotated, a port of that name, or the port of one of the shop's services."""
+    metadata, spec = change.metadata, change.object.get("spec") or {}
+    notes, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    if notes.get(f"{_NOTE}scrape") == "true":
+        return int(notes[f"{_NOTE}port"]) if str(notes.get(f"{_NOTE}port", "")).isdigit() else 0
+    names = {"metrics", "http"} if labels.get("app.kubernetes.io/part-of") == PART_OF else {"metrics"}
+    ports = [port for container in spec.get("containers") or [] for port in container.get("ports") or []]
+    return next((int(port["containerPort"]) for port in ports if port.get("name") in names), 0)
 
 
 def _http(address: str, port: int, path: str) -> Callable[[], str]:
@@ -90,6 +104,7 @@ class Metrics:
         self._stream, self._workers, self._fixed, self._pods = stream, workers, fixed, pods
         self._exposition = Exposition()
         self._due: dict[tuple[str, str], float] = {}
+        self._pool = concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="rec-scrape")
 
     def start(self) -> None:
         """Scrape until the workers stop."""
@@ -100,32 +115,50 @@ class Metrics:
             begun = time.monotonic()
             self._round(begun)
             if self._workers.pause(max(0.1, EVERY_S - (time.monotonic() - begun))):
-                return
+                return self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _round(self, now: float) -> None:
         targets = [*self._fixed, *self._pods()]
         keys = {(target.job, target.instance) for target in targets}
         self._due = {key: due for key, due in self._due.items() if key in keys}
-        for target in targets:
-            key = (target.job, target.instance)
-            if self._workers.stopping.is_set() or now < self._due.get(key, 0.0):
-                continue
-            self._due[key] = now + target.every_s - EVERY_S / 2
-            self._scrape(target)
+        due = [target for target in targets if now >= self._due.get((target.job, target.instance), 0.0)]
+        for target in due:
+            self._due[target.job, target.instance] = now + target.every_s - EVERY_S / 2
+        # Fetched side by side, as a node that is down would else hold the others up by a timeout for each pod.
+        for scraped in self._pool.map(_fetched, due):
+            self._write(scraped)
 
-    def _scrape(self, target: Target) -> None:
-        at_ns, begun, up = time.time_ns(), time.monotonic(), 1.0
+    def _write(self, scraped: "_Scraped") -> None:
         samples: list[Sample] = []
         bad = self._exposition.bad_lines
-        try:
-            samples = list(self._exposition.samples(target.fetch()))
-        except (OSError, LoomidiError):
-            up = 0.0
+        if scraped.text is None:
             self._stream.balance.note("scrapes without an answer")
+        else:
+            samples = list(self._exposition.samples(scraped.text))
         self._stream.balance.note("scrapes")
         self._stream.balance.note("lines that are no samples", self._exposition.bad_lines - bad)
-        samples += [("up", "gauge", "{}", up), ("scrape_seconds", "gauge", "{}", time.monotonic() - begun)]
-        self._stream.add(_rows(at_ns, target, samples))
+        samples.append(("up", "gauge", "{}", float(scraped.text is not None)))
+        samples.append(("scrape_seconds", "gauge", "{}", scraped.took_s))
+        self._stream.add(_rows(scraped.at_ns, scraped.target, samples))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Scraped:
+    """One answer; no text: there was none."""
+
+    target: Target
+    at_ns: int
+    took_s: float
+    text: str | None
+
+
+def _fetched(target: Target) -> _Scraped:
+    at_ns, begun = time.time_ns(), time.monotonic()
+    try:
+        text: str | None = target.fetch()
+    except (OSError, LoomidiError):
+        text = None
+    return _Scraped(target, at_ns, time.monotonic() - begun, text)
 
 
 def _rows(at_ns: int, target: Target, samples: Iterable[Sample]) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ which ends the recording.
 """
 
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -38,6 +39,7 @@ class Workers:
     def join(self, timeout_s: float) -> list[str]:
         """Names of threads that did not end in time. They are daemons: a watch that hears nothing ends later."""
         self.stopping.set()
+        until = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, until - time.monotonic()))
         return [thread.name for thread in self._threads if thread.is_alive()]
