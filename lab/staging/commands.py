@@ -96,9 +96,7 @@ def _needs(needs: Any) -> str:
 @click.option("--check", "checked", metavar="FILE", type=click.Path(path_type=Path), help="Only check a scenario file.")
 @click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the line of this run goes.")
 @_NAME
-def run(
-    name: str | None, seed: int, watched: bool, as_json: bool, lab_name: str, checked: Path | None, results: Path | None
-) -> int:
+def run(name: str | None, seed: int, checked: Path | None, **options: Any) -> int:
     """Run a scenario on a lab and confirm by its symptoms that it really happened.
 
     Exit code 0: all symptoms confirmed and everything taken back. 1: void. 2: it cannot be run as asked.
@@ -108,9 +106,10 @@ def run(
     if not name:
         raise UsageError("name a scenario; `loomidi-lab scenarios` lists them")
     drawn = drawing.draw(loading.load(name), seed)
+    watched = options["watched"] and not options["as_json"]
     with _interruptible():
-        occurrence, seen = _play(drawn, lab_name, results, watched and not as_json)
-    if as_json:
+        occurrence, seen = _play(drawn, options["lab_name"], options["results"], watched)
+    if options["as_json"]:
         click.echo(json.dumps(occurrence.as_dict(), indent=1))
     else:
         _tell(occurrence, seen)
@@ -147,8 +146,7 @@ def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> t
     observer = Observer(lab, lag_s=WATCH_LAG_S if watched else PLAIN_LAG_S)
     with ExitStack() as stack:
         seen = stack.enter_context(_metered(lab, observer, say, watched))
-        shop = stack.enter_context(_shop(lab, drawn, say))
-        occurrence = running.run(lab, drawn, observer=observer, shop=shop, say=say)
+        occurrence = running.run(lab, drawn, observer=observer, say=say)
     append(results or results_file(lab), occurrence)
     return occurrence, seen
 
@@ -166,18 +164,6 @@ def _metered(lab: Any, observer: Any, say: Callable[[str], object], watched: boo
 
         with metering(observer):
             yield None
-
-
-@contextmanager
-def _shop(lab: Any, drawn: Drawn, say: Callable[[str], object]) -> Iterator[Any]:
-    """The user load, where a scenario needs it: started for the run unless it runs already."""
-    if not drawn.scenario.needs.get("load"):
-        yield None
-        return
-    from loomidi_lab.staging.users import user_load
-
-    with user_load(lab, say) as shop:
-        yield shop
 
 
 def _teller() -> Callable[[str], object]:

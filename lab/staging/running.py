@@ -7,17 +7,19 @@ What a scenario does wrong makes the run void, with the reason; Ctrl-C and fault
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, Retryable
 from loomidi_lab.staging import steps, symptoms
+from loomidi_lab.staging.observing import Observer, metering
 from loomidi_lab.staging.records import Drawn, Occurrence, SymptomResult
 from loomidi_lab.staging.stages import Shop, Stage
 from loomidi_lab.staging.sweeping import sweep
+from loomidi_lab.staging.users import user_load
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
-    from loomidi_lab.staging.observing import Observer
 
 _LOOK_S = 1.0
 _OVERTIME_S = 60.0  # beyond twice the planned duration an act is given up
@@ -28,18 +30,28 @@ def run(
     drawn: Drawn,
     *,
     at: float | None = None,
-    observer: "Observer",
+    observer: Observer | None = None,
     shop: Shop | None = None,
     say: Callable[[str], object] = lambda _text: None,
 ) -> Occurrence:
     """One run. `at`: planned start of the act on `time.monotonic`; None: as soon as it is set up.
 
-    Raises EnvironmentLacks when the lab has not what the scenario needs; then nothing was begun.
+    Without an observer the lab's links are metered for this run; without a shop users come where the scenario needs
+    them. Raises EnvironmentLacks when the lab has not what the scenario needs; then nothing was begun.
     """
     check_needs(lab, drawn)
-    for leftover in sweep(lab):
+    with ExitStack() as stack:
+        if observer is None:
+            observer = Observer(lab)
+            stack.enter_context(metering(observer))
+        if shop is None and drawn.scenario.needs.get("load"):
+            shop = stack.enter_context(user_load(lab, say))
+        return _run(Stage(lab, drawn, observer, shop), at, say)
+
+
+def _run(stage: Stage, at: float | None, say: Callable[[str], object]) -> Occurrence:
+    for leftover in sweep(stage.lab):
         say(f"swept: {leftover}")
-    stage = Stage(lab, drawn, observer, shop)
     stage.say = say
     play = _Play(stage)
     try:

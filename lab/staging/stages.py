@@ -66,6 +66,7 @@ class Stage:
         self.undoing = False
         self._outputs: list[str] = []
         self._threads: list[threading.Thread] = []
+        self._servers: list[threading.Thread] = []
         self._failures: list[LoomidiError] = []
         self._journal = Journal.open(journals_of(lab), self._heading())
 
@@ -97,7 +98,10 @@ class Stage:
         return "\n".join(self._outputs)
 
     def background(self, label: str, work: Callable[[], None]) -> None:
-        """Do it beside the next steps; the act ends when it has ended. A failure makes the run void."""
+        """Do it beside the next steps; a failure makes the run void.
+
+        The act ends when all that it began so has ended; what the setup began (a server) goes on until the undo.
+        """
 
         def guarded() -> None:
             try:
@@ -106,7 +110,7 @@ class Stage:
                 self._failures.append(error)
 
         thread = threading.Thread(target=guarded, name=f"stage-{label}", daemon=True)
-        self._threads.append(thread)
+        (self._threads if self.start_ns else self._servers).append(thread)
         thread.start()
 
     def join(self, timeout_s: float = 600.0) -> None:
@@ -134,7 +138,7 @@ class Stage:
         """End what still goes on in the background; from now on steps undo."""
         self.stopping.set()
         until = time.monotonic() + _END_S
-        for thread in self._threads:
+        for thread in (*self._threads, *self._servers):
             thread.join(max(0.0, until - time.monotonic()))
         self.undoing = True
         self.stopping.clear()

@@ -18,7 +18,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
-    do_PUT = do_POST
+    do_PUT = do_POST  # noqa: N815 - as http.server wants it
 
     def log_message(self, *_: object) -> None:
         """Quiet."""

@@ -45,9 +45,10 @@ class Api:
         """Status and document."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._base + path, data=data, headers=headers)
+        request = urllib.request.Request(self._base + path, data=data, headers=headers)  # noqa: S310 - https
         try:
-            with urllib.request.urlopen(request, timeout=10, context=self._context) as answer:
+            answer = urllib.request.urlopen(request, timeout=10, context=self._context)  # noqa: S310 - https
+            with answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, {}

@@ -26,7 +26,7 @@ _HOMES = {
     "wait": "wait",
 }
 KINDS = tuple(_HOMES)
-LEAD_S = {"exec": 1.5, "outside": 0.3}
+LEAD_S = {"exec": 3.0, "outside": 0.5}
 """How long before its effect a step of that kind is called, to wait on the spot: starting a process takes a while."""
 
 

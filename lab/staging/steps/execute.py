@@ -4,7 +4,6 @@ As the first step of an act it is started early and waits inside the pod for the
 exact to milliseconds although starting a process through the API takes a tenth of a second or more.
 """
 
-import contextlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,10 +32,10 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     """Run it to its end, or beside the next steps when `background` is set."""
     entity = EntityRef.of(arguments["in"])
     pod = stage.lookup.a_pod(entity)
-    if arguments.get("background"):
-        stage.background(f"exec-{pod}", lambda: _run(stage, entity.namespace, pod, arguments, 0))
-        return
     begin_ns, stage.begin_ns = stage.begin_ns, 0
+    if arguments.get("background"):
+        stage.background(f"exec-{pod}", lambda: _run(stage, entity.namespace, pod, arguments, begin_ns))
+        return
     _run(stage, entity.namespace, pod, arguments, begin_ns)
 
 
@@ -50,7 +49,14 @@ def _run(stage: "Stage", namespace: str, pod: str, arguments: Mapping[str, Any],
     stage.remember(do="kill_exec", namespace=namespace, pod=pod, container=container, pid_file=pid_file)
     argv = ["sh", "-c", WRAPPER, "sh", str(begin_ns), f"{deadline_s:g}", pid_file, *words(arguments)]
     done = stage.lab.exec(namespace, pod, *argv, container=container, timeout_s=deadline_s + _SLACK_S, check=False)
+    started(stage, begin_ns, done.stderr or "")
     judge(stage, arguments, done.returncode, done.stdout or "", done.stderr or "")
+
+
+def started(stage: "Stage", begin_ns: int, errors: str) -> None:
+    """Take over when a command that had to wait for its moment really began."""
+    if begin_ns and (found := _STARTED.search(errors)):
+        stage.began_ns = int(found[1])
 
 
 def container_of(arguments: Mapping[str, Any]) -> str:
@@ -66,16 +72,13 @@ def words(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def judge(stage: "Stage", arguments: Mapping[str, Any], code: int, output: str, errors: str) -> None:
-    """Keep what was printed and when it started. Raises Retryable for an exit code that was not expected."""
-    if found := _STARTED.search(errors):
-        stage.began_ns = stage.began_ns or int(found[1])
-        errors = _STARTED.sub("", errors)
+    """Keep what was printed. Raises Retryable for an exit code that was not expected."""
+    errors = _STARTED.sub("", errors)
     stage.heard(output + errors)
     if stage.stopping.is_set():
         return
     expected = set(arguments.get("codes", [0])) | (_BY_DEADLINE if arguments.get("ends_by_deadline") else frozenset())
     if code not in expected:
         said = " ".join((errors or output).split())[-300:]
-        with contextlib.suppress(IndexError):
-            said = f"{words(arguments)[0]} ended with {code}: {said}"
-        raise Retryable(said)
+        name = arguments.get("program") or words(arguments)[0]
+        raise Retryable(f"{name} ended with {code}: {said}")

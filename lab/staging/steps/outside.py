@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from loomidi.contracts.errors import InputError, Retryable
 from loomidi_lab.staging import tools
 from loomidi_lab.staging.journals import process_id
-from loomidi_lab.staging.steps.execute import WRAPPER, judge
+from loomidi_lab.staging.steps.execute import WRAPPER, judge, started
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -27,9 +27,7 @@ _counts: dict[int, int] = {}
 
 def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     """Run it to its end, or beside the next steps when `background` is set (after `ready_when` was printed)."""
-    begin_ns = 0
-    if not arguments.get("background"):
-        begin_ns, stage.begin_ns = stage.begin_ns, 0
+    begin_ns, stage.begin_ns = stage.begin_ns, 0
     label = _label(stage)
     argv = [*tools.prefix(stage.lab, arguments), *_words(stage, arguments)]
     wrapped = ["sh", "-c", WRAPPER, "sh", str(begin_ns), f"{float(arguments['deadline_s']):g}", "/dev/null", *argv]
@@ -38,12 +36,19 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
         stage.remember(do="run", netns=netns, argv=[str(word) for word in arguments["undo"]])
     process = stage.lab.start(label, wrapped, netns=netns)
     stage.remember(do="kill", process=process_id(process.pid))
+
+    def finish() -> None:
+        _wait(stage, arguments, process)
+        output = _output(stage, label)
+        started(stage, begin_ns, output)
+        judge(stage, arguments, process.returncode, "", output)
+
     if not arguments.get("background"):
-        _finish(stage, arguments, process, label)
+        finish()
         return
     if "ready_when" in arguments:
         _await_words(stage, arguments, process, label)
-    stage.background(label, lambda: _finish(stage, arguments, process, label))
+    stage.background(label, finish)
 
 
 def netns_of(stage: "Stage", arguments: Mapping[str, Any]) -> str:
@@ -86,7 +91,8 @@ def _await_words(stage: "Stage", arguments: Mapping[str, Any], process: "Popen[b
     stage.until(said, 20.0, f"{arguments['ready_when']!r} in its output")
 
 
-def _finish(stage: "Stage", arguments: Mapping[str, Any], process: "Popen[bytes]", label: str) -> None:
+def _wait(stage: "Stage", arguments: Mapping[str, Any], process: "Popen[bytes]") -> None:
+    """Until it ends, its time is over, or everything ends."""
     deadline = time.monotonic() + float(arguments["deadline_s"]) + _SLACK_S
     while process.poll() is None:
         if stage.stopping.is_set() or time.monotonic() > deadline:
@@ -94,4 +100,3 @@ def _finish(stage: "Stage", arguments: Mapping[str, Any], process: "Popen[bytes]
             process.wait(timeout=5)
             break
         time.sleep(0.05)
-    judge(stage, arguments, process.returncode, "", _output(stage, label))

@@ -68,7 +68,7 @@ class Metric:
                 at = self.arguments.get("url_path", "/metrics")
                 yield f"/api/v1/namespaces/{entity.namespace}/pods/{name}:{port}/proxy{at}"
             return
-        below = "/metrics/cadvisor" if source == "cadvisor" else "/metrics"
+        below = {"cadvisor": "/metrics/cadvisor", "resource": "/metrics/resource"}.get(source, "/metrics")
         nodes = {node.name for node in stage.lab.nodes}
         if entity is not None and entity.kind == "Node":
             nodes = {entity.name}

@@ -1,0 +1,117 @@
+"""A run is valid only when every symptom was seen; whatever happens, everything is taken back."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from loomidi.contracts.errors import EnvironmentLacks
+from loomidi_lab.staging import draw, run
+from loomidi_lab.staging.observing import Observer
+from loomidi_lab.staging.stages import journals_of
+from tests.unit.lab.staging.conftest import FakeLab
+
+SETUP = [{"pod": {"name": "a"}}, {"pod": {"name": "b"}}]
+SEEN = [{"name": "seen", "within_s": 0.2, "command": {"at": "host", "script": "x", "code": 0}}]
+UNSEEN = [{"name": "unseen", "within_s": 0.2, "command": {"at": "host", "script": "x", "code": 9}}]
+
+
+def play(lab: FakeLab, scenario_of: Any, **changed: Any) -> Any:
+    at = changed.pop("at", None)
+    phases = {"setup": SETUP, "act": [{"wait": {"seconds": 0.1}}], "undo": []} | changed.pop("phases", {})
+    drawn = draw(scenario_of(phases=phases, **({"symptoms": SEEN} | changed)), 1)
+    return run(lab, drawn, at=at, observer=Observer(lab, lag_s=0.0))  # type: ignore[arg-type]
+
+
+def nothing_left(lab: FakeLab) -> bool:
+    pods = [path for path in lab.api.objects if "/pods/" in path]
+    return not pods and not list(journals_of(lab).glob("*.jsonl"))  # type: ignore[arg-type]
+
+
+def test_a_run_whose_symptoms_are_seen_is_valid(lab: FakeLab, scenario_of: Any) -> None:
+    found = play(lab, scenario_of)
+    assert found.valid
+    measured = found.as_dict()["measured"]
+    assert measured["symptoms"][0]["confirmed"] is True
+    assert measured["sources"][0]["pods"][0]["name"] == "a"
+    assert measured["end_ns"] > measured["start_ns"] > 0
+    assert nothing_left(lab)
+    json.dumps(found.as_dict())
+
+
+def test_a_symptom_that_does_not_come_makes_it_void_with_the_reason(lab: FakeLab, scenario_of: Any) -> None:
+    found = play(lab, scenario_of, symptoms=UNSEEN)
+    assert not found.valid
+    assert found.void_because == "symptom not confirmed: unseen: 0, wanted exit code 9"
+    assert nothing_left(lab)
+
+
+def test_it_starts_at_the_planned_moment(lab: FakeLab, scenario_of: Any) -> None:
+    at = time.monotonic() + 1.0
+    wall_ns = time.time_ns() + 10**9
+    found = play(lab, scenario_of, at=at)
+    assert found.start_ns >= wall_ns - 10**7
+    assert found.jitter_ns >= 0
+    assert abs(found.start_ns - wall_ns - found.jitter_ns) < 10**8
+
+
+def test_a_start_that_was_missed_is_told_as_jitter(lab: FakeLab, scenario_of: Any) -> None:
+    assert play(lab, scenario_of, at=time.monotonic() - 2.0).jitter_ns >= 2 * 10**9
+
+
+@pytest.mark.parametrize("phase", ["setup", "act"])
+def test_a_step_that_fails_makes_it_void_and_is_taken_back(lab: FakeLab, scenario_of: Any, phase: str) -> None:
+    broken = {"delete": {"entity": {"kind": "Service", "namespace": "shop", "name": "gone"}}}
+    steps = {"setup": [*SETUP, broken]} if phase == "setup" else {"act": [broken]}
+    found = play(lab, scenario_of, phases=steps)
+    assert found.void_because == "step `delete`: Service shop/gone is not there"
+    assert nothing_left(lab)
+
+
+def test_an_interruption_takes_back_first(lab: FakeLab, scenario_of: Any) -> None:
+    class Interrupting(Observer):
+        def flow_count(self, start_ns: int) -> int:
+            return 0
+
+    phases = {"setup": SETUP, "act": [{"wait": {"seconds": 20}}], "undo": []}
+    drawn = draw(scenario_of(phases=phases, symptoms=SEEN), 1)
+
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    lab.run = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run(lab, drawn, observer=Interrupting(lab, lag_s=0.0))  # type: ignore[arg-type]
+    assert nothing_left(lab)
+
+
+def test_the_scenarios_own_undo_is_done_too(lab: FakeLab, scenario_of: Any) -> None:
+    secret = {"kind": "Secret", "namespace": "tenants", "name": "left"}
+    lab.api.put_in("Secret", "left")
+    assert play(lab, scenario_of, phases={"undo": [{"delete": {"entity": secret}}]}).valid
+    assert not lab.api.exists("/api/v1/namespaces/tenants/secrets/left")
+
+
+@pytest.mark.parametrize(
+    ("needs", "told"),
+    [
+        ({"shop": True}, "needs the shop"),
+        ({"shop": False, "network": ["cilium"]}, "needs a lab with network cilium"),
+        ({"shop": False, "nodes": 3}, "needs 3 nodes"),
+    ],
+)
+def test_what_the_lab_has_not_is_told_before_anything_begins(
+    lab: FakeLab, scenario_of: Any, needs: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(EnvironmentLacks, match=told):
+        play(lab, scenario_of, needs=needs)
+    assert not lab.api.objects
+
+
+def test_judged_at_the_end_means_that_a_passing_low_value_does_not_count(lab: FakeLab, scenario_of: Any) -> None:
+    """`at_most` must hold once the act is over: what is still small may grow."""
+    symptom = {"name": "few", "within_s": 0.3, "command": {"at": "host", "script": "x", "at_most": 5}}
+    values = iter(range(3, 100))
+    lab.run = lambda *_, **__: type("Done", (), {"stdout": str(next(values) * 3), "stderr": "", "returncode": 0})()  # type: ignore[method-assign, assignment]
+    assert not play(lab, scenario_of, symptoms=[symptom]).valid
