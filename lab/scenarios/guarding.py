@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GRACE_S = 60.0  # beyond the planned time, for symptoms that are judged after the act
 _BEGIN_S = 30.0
 _END_S = 60.0
-_READY = "guard: the fault is on"
+READY = "guard: the fault is on"
 _SCRIPT = """
 finish() {{ trap '' TERM INT; kill "$sleeper" 2>/dev/null; {end}
 echo 'guard: the fault is off'; exit 0; }}
@@ -34,9 +34,8 @@ finish
 
 def guard(stage: "Stage", what: str, begin: str, end: str, *, seconds: float, netns: str = "") -> None:
     """Begin a fault, leave a process that will end it, and tell the run that the act has begun."""
-    script = _SCRIPT.format(begin=begin, end=end, ready=_READY, seconds=seconds + GRACE_S)
     label = label_of(stage, what)
-    process = stage.lab.start(label, ["sh", "-c", script], netns=netns)
+    process = stage.lab.start(label, ["sh", "-c", script(begin, end, seconds + GRACE_S)], netns=netns)
     stage.remember(do="kill", process=process_id(process.pid))
     log = stage.lab.folder / "logs" / f"{label}.log"
 
@@ -44,10 +43,15 @@ def guard(stage: "Stage", what: str, begin: str, end: str, *, seconds: float, ne
         said = log.read_text(errors="replace") if log.is_file() else ""
         if process.poll() is not None:
             raise Retryable(f"the fault could not be made: {' '.join(said.split())[-300:]}")
-        return _READY in said
+        return READY in said
 
     stage.until(on, _BEGIN_S, f"{what} to begin")
     stage.began_ns = stage.began_ns or time.time_ns()
+
+
+def script(begin: str, end: str, seconds: float) -> str:
+    """What the guard runs."""
+    return _SCRIPT.format(begin=begin, end=end, ready=READY, seconds=seconds)
 
 
 def release(stage: "Stage", what: str) -> None:

@@ -34,7 +34,9 @@ def amplification(stage: Any, callers: list[str], upstream: str, seconds: float)
     stage.stopping.wait(float(seconds))
     attempts, repeats = (now - then for now, then in zip(_calls(stage, callers, upstream), before, strict=True))
     wanted = max(1.0, attempts - repeats)
-    stage.heard(f"{attempts:.0f} attempts for {wanted:.0f} calls; amplification in percent: {100 * attempts / wanted:.0f}")
+    stage.heard(
+        f"{attempts:.0f} attempts for {wanted:.0f} calls; amplification in percent: {100 * attempts / wanted:.0f}"
+    )
 
 
 def _calls(stage: Any, callers: list[str], upstream: str) -> tuple[float, float]:

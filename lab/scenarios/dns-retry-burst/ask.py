@@ -24,4 +24,5 @@ def main() -> None:
     print(f"attempts: {attempts} found: {found}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -38,4 +38,5 @@ async def main() -> None:
     print(f"checks: {DONE['checks']} ok: {DONE['ok']}", flush=True)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -45,11 +45,12 @@ def main() -> None:
     for number in range(int(rate * seconds)):
         time.sleep(max(0.0, start + number / rate - time.monotonic()))
         jobs.put(draw.choice(PATHS))
-    for thread in threads:
+    for _ in threads:
         jobs.put(None)
     for thread in threads:
         thread.join(12)
     print(f"requests: {DONE['requests']}\nwell: {DONE['well']}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

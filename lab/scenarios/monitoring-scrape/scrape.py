@@ -19,8 +19,15 @@ async def scrape(address: str, port: int, free: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection(address, port)
-                head = f"GET /metrics HTTP/1.1\r\nHost: {address}\r\nUser-Agent: Prometheus/2.53\r\nConnection: close\r\n\r\n"
-                writer.write(head.encode())
+                head = (
+                    "GET /metrics HTTP/1.1",
+                    f"Host: {address}",
+                    "User-Agent: Prometheus/2.53",
+                    "Connection: close",
+                    "",
+                    "",
+                )
+                writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
                 answer = await reader.read()
                 writer.close()
         except (OSError, TimeoutError):
@@ -40,4 +47,5 @@ async def main() -> None:
     print(f"asked: {DONE['asked']} answered: {DONE['answered']}\nscrapes with metrics: {DONE['metrics']}", flush=True)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,6 +1,6 @@
 """A node that is gone, as the rest of the cluster sees it: dead link, no kubelet, no containerd, no proxy, frozen pods.
 
-Called by the python steps of scenario.yaml, and by itself as a program (`act.py down|up LAB NODE`) from the guard, which brings the
+Called by the python steps of scenario.yaml, and as a program (`act.py down|up LAB NODE`) by the guard, which brings the
 node back also when the run is killed.
 """
 

@@ -1,8 +1,8 @@
 """A node with little memory left for pods: the kubelet is started again with an allocatable just above what is used.
 
-Called by the python steps of scenario.yaml, and by itself as a program (`act.py small|whole LAB NODE MIB`) from the guard, which puts the
-kubelet's own configuration back also when the run is killed. The limit is that of the node's own group of pods, so
-that nothing else on the machine counts or suffers.
+Called by the python steps of scenario.yaml, and as a program (`act.py small|whole LAB NODE MIB`) by the guard, which
+puts the kubelet's own configuration back also when the run is killed. The limit is that of the node's own group of
+pods, so that nothing else on the machine counts or suffers.
 """
 
 import json
@@ -71,7 +71,11 @@ def _restart(lab: Lab, node: str, config: Path) -> None:
 
 def _small(lab: Lab, node: str, room_mib: int) -> None:
     group = _group(lab, node)
-    used = sum(int(line.split()[1]) for line in _lines(group / "memory.stat") if line.split()[0] in ("total_rss", "total_shmem"))
+    used = sum(
+        int(line.split()[1])
+        for line in _lines(group / "memory.stat")
+        if line.split()[0] in ("total_rss", "total_shmem")
+    )
     wanted = sum(_requests(pod) for pod in lab.api.list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}"))
     capacity = _kibibytes(lab.api.get(f"/api/v1/nodes/{node}")["status"]["capacity"]["memory"]) * 1024
     room = max(used, wanted) + room_mib * _MIB

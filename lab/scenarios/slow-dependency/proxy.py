@@ -14,7 +14,11 @@ COUNTS = {"connections": 0, "refused": 0, "delayed": 0, "octets_up": 0, "octets_
 
 
 async def pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counter: str, delay_s: tuple[float, float], draw: random.Random
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    counter: str,
+    delay_s: tuple[float, float],
+    draw: random.Random,
 ) -> None:
     """Pass on what comes; `delay_s` is the least and the spread."""
     try:
@@ -45,12 +49,13 @@ async def main() -> None:
             writer.transport.abort()
             return
         await asyncio.gather(
-            pump(reader, up_writer, "octets_up", delay_s, draw), pump(up_reader, writer, "octets_down", (0.0, 0.0), draw)
+            pump(reader, up_writer, "octets_up", delay_s, draw),
+            pump(up_reader, writer, "octets_down", (0.0, 0.0), draw),
         )
         for each in (writer, up_writer):
             each.close()
 
-    server = await asyncio.start_server(serve, "0.0.0.0", port)
+    server = await asyncio.start_server(serve, "0.0.0.0", port)  # noqa: S104 - in a pod
     print(json.dumps({"listening": port, "target": f"{host}:{target}"}), flush=True)
     async with server:
         while True:
