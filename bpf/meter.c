@@ -186,21 +186,7 @@ static void lm_expire(struct lm_meter *m, uint64_t now_ns, uint32_t steps)
 	}
 }
 
-/* The flow seen least recently, a closing one before others of the same time; LM_NO_ENTRY when there is none. */
-static uint32_t lm_least_recent(const struct lm_table *t)
-{
-	uint32_t found = t->oldest[LM_LIST_CLOSING];
-
-	for (int list = 0; list < LM_LISTS; list++) {
-		uint32_t i = t->oldest[list];
-
-		if (i != LM_NO_ENTRY && (found == LM_NO_ENTRY || t->links[i].seen_ns < t->links[found].seen_ns))
-			found = i;
-	}
-	return found;
-}
-
-/* Ends it: a closing one by its own reason. Whether it was ended for the reason given. */
+/* Ends a flow: a closing one by its own reason. Whether it was ended for the reason given. */
 static int lm_end_early(struct lm_table *t, uint32_t i, uint8_t reason)
 {
 	int closing = t->links[i].list == LM_LIST_CLOSING;
@@ -212,7 +198,7 @@ static int lm_end_early(struct lm_table *t, uint32_t i, uint8_t reason)
 /* Makes room for one more: the flow seen least recently goes. */
 static void lm_evict(struct lm_meter *m)
 {
-	uint32_t i = lm_least_recent(&m->table);
+	uint32_t i = lm_table_oldest(&m->table);
 
 	if (i != LM_NO_ENTRY)
 		m->state.evicted += (uint64_t)lm_end_early(&m->table, i, LM_END_EVICTED);
@@ -345,7 +331,7 @@ void lm_meter_flush(struct lm_meter *m)
 {
 	uint32_t i;
 
-	while ((i = lm_least_recent(&m->table)) != LM_NO_ENTRY)
+	while ((i = lm_table_oldest(&m->table)) != LM_NO_ENTRY)
 		(void)lm_end_early(&m->table, i, LM_END_FORCED);
 }
 

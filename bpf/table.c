@@ -190,6 +190,19 @@ uint32_t lm_table_add(struct lm_table *t, const struct lm_key *key, uint32_t has
 	return i;
 }
 
+uint32_t lm_table_oldest(const struct lm_table *t)
+{
+	uint32_t found = t->oldest[LM_LIST_CLOSING];
+
+	for (int list = 0; list < LM_LISTS; list++) {
+		uint32_t i = t->oldest[list];
+
+		if (i != LM_NO_ENTRY && (found == LM_NO_ENTRY || t->links[i].seen_ns < t->links[found].seen_ns))
+			found = i;
+	}
+	return found;
+}
+
 void lm_table_touch(struct lm_table *t, uint32_t i, uint64_t seen_ns, enum lm_list list)
 {
 	if (t->links[i].list == (uint32_t)list && t->newest[list] == i) {

@@ -91,6 +91,9 @@ uint32_t lm_table_find(const struct lm_table *t, const struct lm_key *key, uint3
 /* A zeroed flow for a key that is not there; newest of the open list. LM_NO_ENTRY when memory is out. */
 uint32_t lm_table_add(struct lm_table *t, const struct lm_key *key, uint32_t hash, uint64_t seen_ns);
 
+/* The flow seen least recently, a closing one before others of the same time; LM_NO_ENTRY when there is none. */
+uint32_t lm_table_oldest(const struct lm_table *t);
+
 /* Moves the entry to the newest end of a list. */
 void lm_table_touch(struct lm_table *t, uint32_t i, uint64_t seen_ns, enum lm_list list);
 
