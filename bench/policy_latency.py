@@ -6,8 +6,10 @@ client pod's network namespace, so that all times are CLOCK_MONOTONIC of this ma
 refused connections are what a policy makes and what is asked for; it waits for none before it sends the next. In turns,
 so that a busy second of the machine falls on all alike:
 
-  cilium_policy    a CiliumNetworkPolicy that denies the client; from the API server's answer, when the bench has it
-  network_policy   the same as a plain NetworkPolicy
+  cilium_policy    a CiliumNetworkPolicy that denies the client; from the API server's answer, when the bench has it.
+                   The client had no policy before, so Cilium loads its program anew
+  cilium_next      the same for a client that is under a policy already: Cilium only writes its map
+  network_policy   a plain NetworkPolicy; the client had none before
   fast_lane        the shield on the client pod's host-side link, where Cilium's program stays; the probes go to a
                    password service, so the kernel tells of the client, the lane judges, guards and acts as ever; from
                    the decision (every guard has allowed it, nothing is written yet), as in bench/decision_to_drop.py
@@ -34,7 +36,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from loomidi.contracts.errors import EnvironmentLacks, LoomidiError
+from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, Retryable
 from loomidi_lab.cluster import Lab, Link, UpSettings, cgroups, cilium, down, tools, up
 from loomidi_lab.cluster.clearing import leftovers
 from loomidi_lab.cluster.places import place
@@ -44,7 +46,9 @@ NAME, NAMESPACE, PORT = "bench", "policy-latency", 22
 ROLES = Path(__file__).with_name("policy_roles.py")
 PATIENCE_S = 60.0
 TIMEOUT_S = 0.25  # of one probe
-SERVER = f"""
+CILIUM, PLAIN = ("cilium.io/v2", "CiliumNetworkPolicy"), ("networking.k8s.io/v1", "NetworkPolicy")
+CLIENT, SERVER = {"matchLabels": {"app": "client"}}, {"matchLabels": {"app": "server"}}
+SERVING = f"""
 import socket
 listening = socket.create_server(("", {PORT}), backlog=4096)
 while True:
@@ -52,12 +56,14 @@ while True:
 """
 ROWS = {
     "cilium_policy": "CiliumNetworkPolicy: API answer -> first drop",
+    "cilium_next": "CiliumNetworkPolicy, not the pod's first: -> first drop",
     "network_policy": "NetworkPolicy: API answer -> first drop",
     "fast_lane": "fast lane: decision -> first drop",
     "floor": "floor: bare map write -> first drop",
 }
 MORE = {
     "cilium_policy_asked": "CiliumNetworkPolicy, from sending the request",
+    "cilium_next_asked": "CiliumNetworkPolicy, not the first, from the request",
     "network_policy_asked": "NetworkPolicy, from sending the request",
     "fast_lane_hit": "fast lane, first drop by the entry's stamp",
     "floor_hit": "floor, first drop by the entry's stamp",
@@ -146,24 +152,41 @@ class Bench:
 
     def cilium_policy(self) -> Trial:
         """A policy in Cilium's own words."""
-        client, server = ({"matchLabels": {"app": name}} for name in ("client", "server"))
-        spec = {"endpointSelector": client, "egressDeny": [{"toEndpoints": [server]}]}
-        return self._policy("cilium.io/v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies", spec)
+        return self._policy(CILIUM, {"endpointSelector": CLIENT, "egressDeny": [{"toEndpoints": [SERVER]}]})
+
+    def cilium_next(self) -> Trial:
+        """The same beside a policy that allows everything."""
+        path, policy = policy_of(CILIUM, "allow", {"endpointSelector": CLIENT, "egress": [{"toEntities": ["all"]}]})
+        self.lab.api.post(path, policy)
+        eventually(self._policed, "Cilium has not taken a policy up")
+        try:
+            return self.cilium_policy()
+        finally:
+            self.lab.api.delete(f"{path}/allow")
+            eventually(lambda: not self._policed(), "Cilium has not let a policy go")
 
     def network_policy(self) -> Trial:
         """A policy in Kubernetes' words."""
-        spec = {"podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"], "egress": []}
-        return self._policy("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", spec)
+        return self._policy(PLAIN, {"podSelector": CLIENT, "policyTypes": ["Egress"], "egress": []})
 
-    def _policy(self, version: str, kind: str, plural: str, spec: Message) -> Trial:
-        path = f"/apis/{version}/namespaces/{NAMESPACE}/{plural}"
+    def _policy(self, kind: tuple[str, str], spec: Message) -> Trial:
+        path, policy = policy_of(kind, "deny", spec)
         asked_ns = time.monotonic_ns()
-        self.lab.api.post(path, {"apiVersion": version, "kind": kind, "metadata": {"name": "deny"}, "spec": spec})
+        self.lab.api.post(path, policy)
         answered_ns = time.monotonic_ns()
         dropping = self.prober.wait("state", "dropping")
         self.lab.api.delete(f"{path}/deny")
         self.prober.wait("state", "flowing")
         return trial(answered_ns, dropping, dropping["first_ns"] - asked_ns)
+
+    def _policed(self) -> bool:
+        """Whether Cilium holds the client against a policy, in the kernel."""
+        with contextlib.suppress(Retryable):
+            for endpoint in cilium.ask(self.lab.site, self.lab.node(self.link.node).number, "/v1/endpoint"):
+                status = endpoint["status"]
+                if status["external-identifiers"].get("pod-name") == f"{NAMESPACE}/client":
+                    return str(status["policy"]["realized"]["policy-enabled"]) != "none"
+        raise EnvironmentLacks("Cilium does not know the client pod")
 
     def fast_lane(self) -> Trial:
         """The probes themselves cross the threshold."""
@@ -184,6 +207,14 @@ class Bench:
         self.lane.ask("clear")
         self.prober.wait("state", "flowing")
         return trial(at_ns, dropping, hit_ns - at_ns)
+
+
+def policy_of(kind: tuple[str, str], name: str, spec: Message) -> tuple[str, Message]:
+    """Its path in the API, and the object."""
+    version, word = kind
+    plural = word.lower().removesuffix("y") + "ies"
+    policy = {"apiVersion": version, "kind": word, "metadata": {"name": name}, "spec": spec}
+    return f"/apis/{version}/namespaces/{NAMESPACE}/{plural}", policy
 
 
 # -- the pods --------------------------------------------------------------------------------------------------------
@@ -207,7 +238,7 @@ def pods(lab: Lab) -> Iterator[tuple[Link, str]]:
     eventually(lambda: lab.api.exists(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"), "no service account")
     first, last = lab.nodes[0].name, lab.nodes[-1].name
     try:
-        lab.apply([pod("client", first, ["sleep", "infinity"]), pod("server", last, ["python3", "-c", SERVER])])
+        lab.apply([pod("client", first, ["sleep", "infinity"]), pod("server", last, ["python3", "-c", SERVING])])
         wait = ("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/client", "pod/server", "--timeout=60s")
         lab.kubectl(*wait, timeout_s=70)
         links = {link.pod: link for link in lab.links() if link.namespace == NAMESPACE}
@@ -342,12 +373,12 @@ def show(found: Message) -> None:
         f"Cilium {found['cilium']}, shield {found['rung']}; {probe['kind']} probes, {probe['per_second']:,} a second, "
         f"gaps p50 {probe['gap_p50_ms']:.2f} p99 {probe['gap_p99_ms']:.2f} max {probe['gap_max_ms']:.1f} ms"
     )
-    print(f"{'milliseconds':<48} {'p50':>9} {'p90':>9} {'p99':>9} {'max':>9} {'trials':>7} {'resolution':>11}")
+    print(f"{'milliseconds':<52} {'p50':>9} {'p90':>9} {'p99':>9} {'max':>9} {'trials':>7} {'resolution':>11}")
     for name, title in (ROWS | MORE).items():
         row = found[name]
         figures = " ".join(f"{row[figure]:9.3f}" for figure in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
         gap = f"{row['resolution']['p50_ms']:11.3f}" if "resolution" in row else ""
-        print(f"{title:<48} {figures} {row['trials']:7} {gap}".rstrip())
+        print(f"{title:<52} {figures} {row['trials']:7} {gap}".rstrip())
     print(f"on the client's link, in their order: {'; '.join(found['beside'])}")
     print(
         f"probes: {probe['sent']:,} sent, {probe['lost']} lost while allowed, {probe['leaked']} answered while denied"

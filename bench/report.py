@@ -1,8 +1,9 @@
 """Run the benchmarks one after the other and write docs/benchmarks.md: figures beside their targets, machine and date.
 
 Called by `make bench` as `python -m bench.report --run`; without `--run` it writes the page from the figures of the
-last run. Each script prints a table for people and takes `--json FILE`. The targets are those of
-acceptance/main-job.toml, so that a figure has one target in one place.
+last run. Each script prints a table for people and takes `--json FILE`; one that this machine cannot carry out prints
+one line that says why and leaves no figures. The targets are those of acceptance/, so that a figure has one target in
+one place.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tools.machine import machine
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".work" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
-SCRIPTS = ("meter_vs_nfstream", "analyze_speed", "xdp_cost", "lossless", "decision_to_drop")
+SCRIPTS = ("meter_vs_nfstream", "analyze_speed", "xdp_cost", "lossless", "decision_to_drop", "policy_latency")
 HEAD = """# Benchmarks
 
 Written by `make bench` on {date}. Machine: {machine}.
@@ -31,7 +32,7 @@ figure is worth what its machine is worth: compare the columns of one run, not r
 
 
 def run(name: str) -> bool:
-    """Run one script, show and keep what it prints. False when it left no figures."""
+    """Run one script, show and keep what it prints. False when it left neither figures nor the reason why not."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     figures = RESULTS / f"{name}.json"
     figures.unlink(missing_ok=True)
@@ -41,13 +42,21 @@ def run(name: str) -> bool:
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)
     (RESULTS / f"{name}.txt").write_text(done.stdout)
-    return figures.is_file()
+    return figures.is_file() or bool(reason(name))
+
+
+def reason(name: str) -> str:
+    """What a script said that could not be carried out here; empty when it did not say so."""
+    text = (RESULTS / f"{name}.txt").read_text().strip() if (RESULTS / f"{name}.txt").is_file() else ""
+    said = text.removeprefix(f"{name}: ")
+    return said if said != text and "\n" not in said else ""
 
 
 def targets(name: str) -> list[dict[str, Any]]:
     """The acceptance entries that are judged by this script's figures."""
-    document = tomllib.loads((ROOT / "acceptance" / "main-job.toml").read_text())
-    return [entry for entry in document["entry"] if Path(entry["judge"].get("file", "")).stem == name]
+    documents = [tomllib.loads(path.read_text()) for path in sorted((ROOT / "acceptance").glob("*.toml"))]
+    entries = [entry for document in documents for entry in document["entry"]]
+    return [entry for entry in entries if Path(entry["judge"].get("file", "")).stem == name]
 
 
 def section(name: str) -> list[str]:
@@ -56,7 +65,7 @@ def section(name: str) -> list[str]:
     lines = ["", f"## {name}", "", source.split('"""')[1].strip().splitlines()[0], ""]
     figures = RESULTS / f"{name}.json"
     if not figures.is_file():
-        return [*lines, "Not measured on this machine: the script left no figures."]
+        return [*lines, f"Not measured on this machine: {reason(name) or 'the script left no figures'}."]
     lines += ["| | what | figure | target |", "|---|---|---|---|"]
     lines += [target_row(entry) for entry in targets(name)]
     table = RESULTS / f"{name}.txt"

@@ -11,10 +11,11 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from loomidi.contracts.errors import EnvironmentLacks
+from loomidi.contracts.errors import EnvironmentLacks, Retryable
 from loomidi_lab.cluster import nodes, tools
 from loomidi_lab.cluster.api import Api
 from loomidi_lab.cluster.control_plane import Site, path_of
@@ -105,29 +106,31 @@ def start(site: Site, number: int) -> None:
 
 def lacking(site: Site) -> list[str]:
     """Agents that do not say of themselves that they work, in words; empty when pods can be connected and policed."""
-    states = {nodes.name(number): _state(nodes.folder(site, number) / "cilium.sock") for number in _numbers(site)}
-    return [f"Cilium on {name}: {state}" for name, state in states.items() if state]
+    found = {nodes.name(number): _complaint(site, number) for number in range(1, site.nodes + 1)}
+    return [f"Cilium on {name}: {complaint}" for name, complaint in found.items() if complaint]
 
 
-def _numbers(site: Site) -> range:
-    return range(1, site.nodes + 1)
+def _complaint(site: Site, number: int) -> str:
+    try:
+        said = ask(site, number, "/v1/healthz").get("cilium", {})
+    except Retryable as error:
+        return str(error)
+    return "" if said.get("state") == "Ok" else str(said.get("msg") or said.get("state") or "no state")
 
 
-def _state(path: Path) -> str:
-    """What an agent says is wrong; empty when nothing is."""
+def ask(site: Site, number: int, path: str) -> Any:
+    """What the agent of a node answers to a GET of its own API, such as /v1/endpoint. Raises Retryable."""
     asking = http.client.HTTPConnection("localhost")
     asking.sock = socket.socket(socket.AF_UNIX)
     asking.sock.settimeout(_ANSWER_S)
     try:
-        asking.sock.connect(str(path))
-        asking.request("GET", "/v1/healthz", headers={"brief": "true"})
-        answer = asking.getresponse()
-        said = json.loads(answer.read() or b"{}").get("cilium", {})
+        asking.sock.connect(str(nodes.folder(site, number) / "cilium.sock"))
+        asking.request("GET", path, headers={"brief": "true"})
+        return json.loads(asking.getresponse().read() or b"{}")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"its agent does not answer yet ({error})"
+        raise Retryable(f"its agent does not answer ({error})") from error
     finally:
         asking.close()
-    return "" if said.get("state") == "Ok" else str(said.get("msg") or said.get("state") or answer.reason)
 
 
 def _flags(site: Site, home: Path) -> list[str]:
