@@ -65,7 +65,7 @@ def building(progress: Progress) -> Iterator[Path]:
         try:
             yield partial
         finally:
-            remove(partial)
+            shutil.rmtree(partial, ignore_errors=True)  # after Ctrl-C its last writers may just be dying
 
 
 def remove(folder: Path) -> None:

@@ -71,7 +71,7 @@ def template(
     chosen = list(building.built() if images is None else images)
     if images is None and PAUSE not in {image.name for image in chosen}:
         raise EnvironmentLacks("no images are built yet; run `loomidi-lab build`")
-    programs = binaries or _binaries()
+    programs = binaries or built_programs()
     version = f"{VERSION} {_version(programs)}"
     name = _key(chosen, version)
     done = Template(name, places.templates() / name, {image.name: oci.digest(image.manifest) for image in chosen})
@@ -253,7 +253,7 @@ def _version(programs: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _binaries() -> Path:
+def built_programs() -> Path:
     """What `loomidi-lab build` made last."""
     found = [path.parent for path in (places.cache() / "tools").glob("containerd-*/ctr")]
     if not found:
