@@ -75,8 +75,10 @@ class Shop:
                     continue
                 wanted, status = found["spec"].get("replicas", 1), found.get("status", {})
                 fresh = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
-                if not fresh or status.get("readyReplicas", 0) < wanted or status.get("updatedReplicas", 0) < wanted:
-                    out.append(f"{found['metadata']['name']} {status.get('readyReplicas', 0)} of {wanted}")
+                ready, updated = status.get("readyReplicas", 0), status.get("updatedReplicas", 0)
+                if not fresh or ready < wanted or updated < wanted:
+                    old = f", {wanted - updated} of an older revision" if updated < wanted else ""
+                    out.append(f"{found['metadata']['name']} {ready} of {wanted} ready{old}")
         return out
 
     def pods(self, app: str = "") -> list[Pod]:

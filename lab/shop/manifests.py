@@ -143,8 +143,8 @@ def _container(workload: Workload) -> Object:
         "securityContext": restricted(10001)[1],
         "volumeMounts": mounts,
         "startupProbe": _probe("/healthz", 1, 90),
-        "readinessProbe": _probe("/readyz", 2, 2),
-        "livenessProbe": _probe("/healthz", 10, 3),
+        "readinessProbe": _probe("/readyz", 2, 3),
+        "livenessProbe": _probe("/healthz", 10, 4),
     }
 
 
@@ -177,7 +177,7 @@ def _resources(workload: Workload) -> Object:
 
 def _probe(path: str, every_s: int, failures: int) -> Object:
     get = {"path": path, "port": "http"}
-    return {"httpGet": get, "periodSeconds": every_s, "timeoutSeconds": 2, "failureThreshold": failures}
+    return {"httpGet": get, "periodSeconds": every_s, "timeoutSeconds": 3, "failureThreshold": failures}
 
 
 def _service(namespace: str, workload: Workload) -> Object:

@@ -1,7 +1,7 @@
 """mailer: takes mails from the queue, renders them, sends them (a wait here), keeps the last ones in its spool.
 
-Nobody calls it but probes and Prometheus. A mail that cannot be sent goes back with a
-pause, and aside after five tries.
+Nobody calls it but probes and Prometheus. A mail that cannot be sent goes back with
+a pause, and aside after five tries.
 """
 
 import asyncio
@@ -11,10 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loomidi_lab.shop.app import mailing, metrics, tracing
+from prometheus_client import Counter, Gauge
+
+from loomidi_lab.shop.app import mailing, tracing
 from loomidi_lab.shop.app.logs import log
 from loomidi_lab.shop.app.starting import Frame, Service
 from loomidi_lab.shop.app.stores import StoreDown
+
+SPOOL_BYTES = Gauge("shop_spool_bytes", "Bytes of spooled mail")
+SPOOL_FREE = Gauge("shop_spool_free_bytes", "Bytes free where mail is spooled")
+MAIL = Counter("shop_mail", "Mails by outcome", ["outcome"])
 
 _TRIES, _PAUSE_S = 5, 1.0
 _ALIVE_S, _RECLAIM_S = 20, 5.0
@@ -45,7 +51,7 @@ class Mailer:
         """Say that we live, put back what the dead had in hand, and measure the spool."""
         while True:
             try:
-                await self.cache.do("SET", "SET", mailing.ALIVE + self._pod, "1", "EX", _ALIVE_S)
+                await mailing.say_alive(self.cache, self._pod, _ALIVE_S)
                 moved = await mailing.reclaim(self.cache)
                 if moved:
                     log("info", "messages of dead workers put back", count=moved)
@@ -76,7 +82,7 @@ class Mailer:
             envelope = json.loads(text)
             mail, remote = dict(envelope["mail"]), str(envelope["traceparent"])
         except (ValueError, KeyError, TypeError):
-            metrics.mail.labels("unreadable").inc()
+            MAIL.labels("unreadable").inc()
             await self.cache.do("LPUSH", "LPUSH", mailing.DEAD, text)
             return True
         with self._tracer.span("mail process", tracing.CONSUMER, remote) as span:
@@ -86,18 +92,18 @@ class Mailer:
                 await self._send(mail)
             except OSError as error:
                 span.fail(str(error))
-                metrics.mail.labels("failed").inc()
+                MAIL.labels("failed").inc()
                 log("warning", "mail not sent", error=str(error), tries=envelope["tries"] + 1)
                 await self._again(envelope)
                 return False
-        metrics.mail.labels("sent").inc()
+        MAIL.labels("sent").inc()
         return True
 
     async def _again(self, envelope: dict[str, Any]) -> None:
         envelope["tries"] += 1
         queue = mailing.DEAD if envelope["tries"] >= _TRIES else mailing.QUEUE
         if queue == mailing.DEAD:
-            metrics.mail.labels("given_up").inc()
+            MAIL.labels("given_up").inc()
         await self.cache.do("LPUSH", "LPUSH", queue, json.dumps(envelope))
 
     async def _send(self, mail: dict[str, Any]) -> None:
@@ -110,9 +116,9 @@ class Mailer:
 
     def _measure(self) -> None:
         entries = [entry.stat().st_size for entry in os.scandir(self._spool) if entry.is_file()]
-        metrics.spool_bytes.set(sum(entries))
+        SPOOL_BYTES.set(sum(entries))
         space = os.statvfs(self._spool)
-        metrics.spool_free.set(space.f_bavail * space.f_frsize)
+        SPOOL_FREE.set(space.f_bavail * space.f_frsize)
 
 
 def _render(mail: dict[str, Any]) -> str:

@@ -55,6 +55,11 @@ async def watch_depth(cache: Cache) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
+async def say_alive(cache: Cache, worker: str, seconds: int) -> None:
+    """What this worker has in hand is its own for so long. Raises StoreDown."""
+    await cache.run("alive", lambda client: client.set(ALIVE + worker, "1", ex=seconds), traced=False)
+
+
 async def reclaim(cache: Cache) -> int:
     """Put back what workers that died had in hand; the number of messages. Raises StoreDown."""
 

@@ -1,4 +1,4 @@
-"""The Prometheus metrics of a service, all in one place.
+"""The Prometheus metrics that services share; what only one service has is defined in its file.
 
 `serving`, `calling`, `stores` and the services set them; `/metrics` shows them beside the process's own (resident
 memory, open files, processor time), which the client library brings.
@@ -31,25 +31,12 @@ pool_timeouts = Counter("shop_pool_timeouts", "Waits that ended without a connec
 
 queue_depth = Gauge("shop_queue_depth", "Messages waiting", ["queue"])
 queue_oldest = Gauge("shop_queue_oldest_seconds", "Age of the message that waits longest", ["queue"])
-mail = Counter("shop_mail", "Mails by outcome", ["outcome"])
-spool_bytes = Gauge("shop_spool_bytes", "Bytes of spooled mail")
-spool_free = Gauge("shop_spool_free_bytes", "Bytes free where mail is spooled")
-
-payments = Counter("shop_payment", "Payments by outcome", ["outcome"])
-tls_not_after = Gauge("shop_tls_not_after_seconds", "End of the served certificate, Unix time")
-orders_placed = Counter("shop_orders_placed", "Orders paid and sent")
 
 spans = Counter("shop_spans", "Spans by what became of them", ["outcome"])
 ready = Gauge("shop_ready", "Whether /readyz says yes")
 loop_lag = Gauge("shop_loop_lag_seconds", "How late the event loop woke up last")
 clock = Gauge("shop_clock_seconds", "Wall clock of the process, Unix time")
 release = Gauge("shop_release_info", "Always 1", ["service", "release"])
-
-scaler_wanted = Gauge("shop_scaler_wanted", "Replicas wanted before hysteresis", ["deployment"])
-scaler_replicas = Gauge("shop_scaler_replicas", "Replicas set", ["deployment"])
-scaler_load = Gauge("shop_scaler_load", "Load measured", ["deployment"])
-scaler_changes = Counter("shop_scaler_changes", "Changes made", ["deployment", "direction"])
-scaler_failures = Counter("shop_scaler_failures", "Rounds that could not decide", ["deployment", "kind"])
 
 
 def text() -> bytes:

@@ -9,11 +9,14 @@ import time
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import Counter
 
-from loomidi_lab.shop.app import calling, mailing, metrics, schema, signing
+from loomidi_lab.shop.app import calling, mailing, schema, signing
 from loomidi_lab.shop.app.logs import log
 from loomidi_lab.shop.app.serving import Problem, Route, answer
 from loomidi_lab.shop.app.starting import Frame, Service
+
+ORDERS_PLACED = Counter("shop_orders_placed", "Orders paid and sent")
 
 _HISTORY = "SELECT id, created, total_cents, status FROM orders WHERE visitor = $1 ORDER BY id DESC LIMIT 10"
 _INSERT = """INSERT INTO orders (key, visitor, total_cents, status) VALUES ($1, $2, $3, 'open')
@@ -49,7 +52,7 @@ class Orders:
         order["status"] = "sent"
         sql = "UPDATE orders SET status = 'sent', payment = $2, parcel = $3 WHERE id = $1"
         await self.database.fetch("sent", sql, order["id"], order["payment"], order["parcel"])
-        metrics.orders_placed.inc()
+        ORDERS_PLACED.inc()
         await self._confirm(visitor, order)
         try:
             await caller.call(calling.Call("cart", "DELETE", f"/carts/{visitor}"))

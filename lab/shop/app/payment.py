@@ -11,11 +11,15 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import Counter, Gauge
 
-from loomidi_lab.shop.app import metrics, signing
+from loomidi_lab.shop.app import signing
 from loomidi_lab.shop.app.logs import log
 from loomidi_lab.shop.app.serving import Problem, Route, answer
 from loomidi_lab.shop.app.starting import Frame, Service
+
+PAYMENTS = Counter("shop_payment", "Payments by outcome", ["outcome"])
+TLS_NOT_AFTER = Gauge("shop_tls_not_after_seconds", "End of the served certificate, Unix time")
 
 _LIMIT_CENTS = 5_000_000
 _LOOK_S = 2.0
@@ -41,14 +45,14 @@ class Payments:
         except (KeyError, ValueError, TypeError):
             raise Problem(400, "bad_payment") from None
         if bad:
-            metrics.payments.labels(bad).inc()
+            PAYMENTS.labels(bad).inc()
             log("warning", "payment refused", reason=bad, signed_at=headers[signing.AT], now=time.time())
             raise Problem(401, bad)
         await asyncio.sleep(self._frame.settings.work.payment_s)
         if not 0 < total <= _LIMIT_CENTS:
-            metrics.payments.labels("declined").inc()
+            PAYMENTS.labels("declined").inc()
             raise Problem(402, "declined")
-        metrics.payments.labels("paid").inc()
+        PAYMENTS.labels("paid").inc()
         return answer({"payment": f"P{zlib.crc32(key.encode()):08x}", "total_cents": total}, 201)
 
     async def watch_certificate(self) -> None:
@@ -59,7 +63,7 @@ class Payments:
             if changed != self._seen_ns:
                 self._frame.server.load_certificate()
                 end = await _not_after(path)
-                metrics.tls_not_after.set(end)
+                TLS_NOT_AFTER.set(end)
                 log("info", "certificate loaded", not_after=end)
                 self._seen_ns = changed
             await asyncio.sleep(_LOOK_S)

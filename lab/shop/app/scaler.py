@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from prometheus_client import Counter, Gauge
 
-from loomidi_lab.shop.app import deciding, metrics
+from loomidi_lab.shop.app import deciding
 from loomidi_lab.shop.app.logs import log
 from loomidi_lab.shop.app.starting import Frame, Service
+
+SCALER_WANTED = Gauge("shop_scaler_wanted", "Replicas wanted before hysteresis", ["deployment"])
+SCALER_REPLICAS = Gauge("shop_scaler_replicas", "Replicas set", ["deployment"])
+SCALER_LOAD = Gauge("shop_scaler_load", "Load measured", ["deployment"])
+SCALER_CHANGES = Counter("shop_scaler_changes", "Changes made", ["deployment", "direction"])
+SCALER_FAILURES = Counter("shop_scaler_failures", "Rounds that could not decide", ["deployment", "kind"])
 
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _API = "https://kubernetes.default.svc"
@@ -48,7 +55,7 @@ class Scaler:
                 try:
                     await self._round(decider)
                 except (TimeoutError, aiohttp.ClientError, OSError, KeyError, ValueError) as error:
-                    metrics.scaler_failures.labels(name, type(error).__name__).inc()
+                    SCALER_FAILURES.labels(name, type(error).__name__).inc()
                     log("warning", "not decided", deployment=name, reason=f"{type(error).__name__}: {error}"[:200])
             await asyncio.sleep(self._every_s)
 
@@ -65,13 +72,13 @@ class Scaler:
         if replicas == 0 or load is None:
             return  # somebody switched it off, or there is no second measurement yet
         wanted, now = decider.decide(time.monotonic(), replicas, load)
-        metrics.scaler_load.labels(target.deployment).set(load)
-        metrics.scaler_wanted.labels(target.deployment).set(wanted)
-        metrics.scaler_replicas.labels(target.deployment).set(now)
+        SCALER_LOAD.labels(target.deployment).set(load)
+        SCALER_WANTED.labels(target.deployment).set(wanted)
+        SCALER_REPLICAS.labels(target.deployment).set(now)
         if now == replicas:
             return
         await self._ask("PATCH", scale, {"spec": {"replicas": now}})
-        metrics.scaler_changes.labels(target.deployment, "up" if now > replicas else "down").inc()
+        SCALER_CHANGES.labels(target.deployment, "up" if now > replicas else "down").inc()
         log("info", "scaled", deployment=target.deployment, before=replicas, after=now, load=round(load, 2))
 
     async def _load(self, target: deciding.Target) -> float | None:
@@ -98,7 +105,7 @@ class Scaler:
             async with self._session.get(f"http://{address}:8080/metrics") as answer:
                 value = total(await answer.text(), target.metric)
         except (TimeoutError, aiohttp.ClientError, OSError):
-            metrics.scaler_failures.labels(target.deployment, "pod").inc()
+            SCALER_FAILURES.labels(target.deployment, "pod").inc()
             return None
         if not target.rate:
             return value

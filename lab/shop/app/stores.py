@@ -4,9 +4,9 @@ Services call `Database` and `Cache`; both raise StoreDown or PoolExhausted, nev
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import asyncpg
@@ -75,14 +75,12 @@ class Database:
             except TimeoutError:
                 self._pool.terminate()
 
-    @asynccontextmanager
-    async def connection(self, operation: str) -> AsyncIterator[Any]:
+    @contextlib.asynccontextmanager
+    async def connection(self, operation: str, traced: bool = True) -> AsyncIterator[Any]:
         """A connection for one operation. Raises PoolExhausted or StoreDown."""
         taken = await self._acquire()
         try:
-            with self._tracer.span(f"postgres {operation}", tracing.CLIENT) as span:
-                span.attributes.update({"db.system": "postgresql", "db.operation": operation})
-                span.attributes["peer.service"] = "postgres"
+            with self._span(operation) if traced else contextlib.nullcontext():
                 yield taken
             metrics.store_up.labels("postgres").set(1)
         except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
@@ -103,9 +101,16 @@ class Database:
             if self._waiting or self._in_use:
                 continue  # those who use it find out
             try:
-                await self.fetch("ping", "SELECT 1")
+                async with self.connection("ping", traced=False) as taken:
+                    await taken.fetchval("SELECT 1")
             except (StoreDown, PoolExhausted):
                 continue  # counted where it was raised
+
+    @contextlib.contextmanager
+    def _span(self, operation: str) -> Iterator[None]:
+        with self._tracer.span(f"postgres {operation}", tracing.CLIENT) as span:
+            span.attributes.update({"db.system": "postgresql", "db.operation": operation, "peer.service": "postgres"})
+            yield
 
     async def _acquire(self) -> Any:
         started = time.monotonic()
