@@ -27,7 +27,7 @@ async def scrape(address: str, port: int, free: asyncio.Semaphore) -> None:
                     "",
                     "",
                 )
-                writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
+                writer.write("\r\n".join(head).encode())
                 answer = await reader.read()
                 writer.close()
         except (OSError, TimeoutError):
