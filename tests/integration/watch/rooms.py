@@ -21,13 +21,18 @@ def ip(*words: str) -> None:
 def join(pod: str, link: str, address: str) -> None:
     """A pod's veth pair: `link` at the node, eth0 with the address in the pod. No IPv6: nothing speaks by itself."""
     ip("-n", NODE, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", pod)
-    for room, device in ((NODE, link), (pod, "eth0")):
-        with spaces.inside(room), contextlib.suppress(OSError):
-            Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
+    silence(NODE, link)
+    silence(pod, "eth0")
     ip("-n", NODE, "link", "set", link, "master", "br0")
     ip("-n", pod, "addr", "add", f"{address}/24", "dev", "eth0")
     ip("-n", NODE, "link", "set", link, "up")
     ip("-n", pod, "link", "set", "eth0", "up")
+
+
+def silence(room: str, device: str) -> None:
+    """No IPv6 on it, which would speak by itself."""
+    with spaces.inside(room), contextlib.suppress(OSError):
+        Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6").write_text("1")
 
 
 @contextlib.contextmanager
@@ -38,6 +43,7 @@ def rooms() -> Iterator[None]:
             ip("netns", "add", room)
             ip("-n", room, "link", "set", "lo", "up")
         ip("-n", NODE, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+        silence(NODE, "br0")
         ip("-n", NODE, "link", "set", "br0", "up")
         join(POD_A, "vetha", A)
         join(POD_B, "vethb", B)
@@ -77,7 +83,7 @@ def scan(ports: range) -> None:
 def counted(room: str, link: str) -> int:
     """Packets that the interface itself has counted, both ways."""
     with spaces.inside(room):
-        return next(seen.packets for seen in spaces.links() if seen.name == link)
+        return spaces.packets_of(link)
 
 
 def until(holds: Callable[[], object], what: str, seconds: float = 20.0) -> None:

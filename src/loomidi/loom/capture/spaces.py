@@ -1,7 +1,7 @@
 """Network namespaces by name: entered by one thread, identified, and what links there are inside.
 
 Called by `loom.flows.links`. In: the name of a namespace under /run/netns, "" for that of this process. Out: a context
-in which sockets are opened there, and the links with what they have counted. Leaves making of namespaces to others.
+in which sockets are opened there, the links and what they have counted. Leaves making of namespaces to others.
 """
 
 import contextlib
@@ -30,7 +30,6 @@ class Seen:
     name: str
     index: int
     up: bool
-    packets: int  # received and sent since it was made
 
 
 def identity(netns: str) -> tuple[int, int] | None:
@@ -66,18 +65,30 @@ def links() -> list[Seen]:
     """The links of the namespace that this thread is in."""
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asked:
-        for line in _COUNTERS.read_text(encoding="ascii").splitlines()[2:]:
-            name, _, counters = line.partition(":")
-            fields = counters.split()
+        for name in _counters():
             with contextlib.suppress(OSError):  # gone since the list was read
-                found.append(_seen(asked, name.strip(), int(fields[1]) + int(fields[9])))
+                found.append(_seen(asked, name))
     return found
 
 
-def _seen(asked: socket.socket, name: str, packets: int) -> Seen:
+def packets_of(name: str) -> int:
+    """What a link of this thread's namespace has received and sent since it was made; 0 when it is gone."""
+    return _counters().get(name, 0)
+
+
+def _counters() -> dict[str, int]:
+    found = {}
+    for line in _COUNTERS.read_text(encoding="ascii").splitlines()[2:]:
+        name, _, counters = line.partition(":")
+        fields = counters.split()
+        found[name.strip()] = int(fields[1]) + int(fields[9])
+    return found
+
+
+def _seen(asked: socket.socket, name: str) -> Seen:
     request = struct.pack("16sH22x", name.encode(), 0)
     (flags,) = struct.unpack("16xH22x", fcntl.ioctl(asked, _SIOCGIFFLAGS, request))
-    return Seen(name, socket.if_nametoindex(name), bool(flags & _IFF_UP), packets)
+    return Seen(name, socket.if_nametoindex(name), bool(flags & _IFF_UP))
 
 
 def _enter_named(netns: str) -> None:

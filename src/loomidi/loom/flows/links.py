@@ -240,7 +240,7 @@ class LinkMeters:
                 self._tidings.listen(netns)
             for seen in spaces.links():
                 if seen.up and self._wanted(netns, seen.name):
-                    self._open(LinkId(netns, seen.name, seen.index), seen.packets)
+                    self._open(LinkId(netns, seen.name, seen.index))
 
     def _began(self) -> bool:
         return hasattr(self, "_scanner")
@@ -248,7 +248,7 @@ class LinkMeters:
     def _wanted(self, netns: str, name: str) -> bool:
         return any(one.netns == netns and fnmatch.fnmatchcase(name, one.pattern) for one in self._filters)
 
-    def _open(self, link: LinkId, packets: int) -> None:
+    def _open(self, link: LinkId) -> None:
         """Within its namespace: the socket, then a thread that reads it."""
         with self._lock:
             if link in self._readers or self._refused(link):
@@ -262,9 +262,10 @@ class LinkMeters:
                 raise
             self._complain(f"{link}: {error}", link if isinstance(error, InputError) else None)
             return
+        before = spaces.packets_of(link.name)  # after the opening, which takes the kernel some 20 ms
         reader = _Reader(self, link, meter)
         with self._lock:
-            self._accounts.setdefault(link, Account()).opened(packets)
+            self._accounts.setdefault(link, Account()).opened(before)
             self._readers[link] = reader
         reader.start()
 
