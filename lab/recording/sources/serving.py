@@ -31,7 +31,7 @@ def inside(netns: str, work: Callable[[], Result]) -> Result:
         from pyroute2 import netns as namespaces
 
         try:
-            namespaces.setns(netns)  # of this thread only, which ends with it
+            namespaces.setns(netns, flags=0)  # of this thread only, which ends with it; makes none that is not there
             results.append(work())
         except BaseException as error:  # noqa: BLE001 - handed to the caller below
             errors.append(error)

@@ -1,4 +1,4 @@
-"""Fakes and made things for the tests of recordings: a catalog of scenarios, changes of the watch, a whole recording."""
+"""Fakes and made things for tests of recordings: a catalog of scenarios, changes of the watch, a whole recording."""
 
 import json
 from collections.abc import Iterator
@@ -135,7 +135,10 @@ def recording(folder: Path, seed: int = 7, begin: int = BEGIN) -> Path:
 
 def _measured(scenario: str, start: int) -> dict[str, Any]:
     symptom = {"name": "seen", "confirmed": True, "value": 3.0, "wanted": ">= 1", "at_ns": start}
-    found = {"entity": {"kind": "Pod", "namespace": "shop", "name": "cart"}, "pods": [{"name": "c", "address": "1.2.3.4"}]}
+    found = {
+        "entity": {"kind": "Pod", "namespace": "shop", "name": "cart"},
+        "pods": [{"name": "c", "address": "1.2.3.4"}],
+    }
     times = {"start_ns": start, "end_ns": start + 5 * S, "jitter_ns": 1000}
     about = {"scenario": scenario, "sources": [], "victims": [found], "symptoms": [symptom], "flows": 3}
     return times | about | {"valid": True, "void_because": ""}

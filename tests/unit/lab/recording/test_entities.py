@@ -57,7 +57,9 @@ def test_services_and_nodes_own_theirs() -> None:
     ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
     entities.changed(change("Service", "cart", "s", spec={"clusterIPs": ["10.1.0.9"], "ports": ports}), BEGIN)
     entities.changed(change("Service", "headless", "h", spec={"clusterIPs": ["None"]}), BEGIN)
-    inner: dict[str, Any] = {"addresses": [{"type": "InternalIP", "address": "10.2.0.11"}, {"type": "Hostname", "address": "n1"}]}
+    inner: dict[str, Any] = {
+        "addresses": [{"type": "InternalIP", "address": "10.2.0.11"}, {"type": "Hostname", "address": "n1"}]
+    }
     entities.changed(change("Node", "n1", "n", status=inner), BEGIN)
     assert [row["address"] for row in entities.table().to_pylist()] == ["10.1.0.9", "10.2.0.11"]
     assert json.loads(entities.table().to_pylist()[0]["ports"]) == ports

@@ -65,7 +65,9 @@ def test_the_time_of_recording_never_falls(tmp_path: Path) -> None:
 
 def test_a_row_that_does_not_fit_is_counted_and_the_others_are_kept(tmp_path: Path) -> None:
     stream = Stream(tmp_path, LOGS, now_ns=Hand())
-    stream.add([(BEGIN, *LINE), (BEGIN, *LINE[:5], "no number", *LINE[6:]), (BEGIN, *LINE[:7], "\ud800"), (BEGIN, *LINE)])
+    stream.add(
+        [(BEGIN, *LINE), (BEGIN, *LINE[:5], "no number", *LINE[6:]), (BEGIN, *LINE[:7], "\ud800"), (BEGIN, *LINE)]
+    )
     stream.close()
     assert table(tmp_path).num_rows == 2
     assert stream.balance.as_dict()["dropped"] == {"does not fit its columns": 2}

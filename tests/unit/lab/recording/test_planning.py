@@ -1,5 +1,6 @@
 """Schedules: the same for the same seed, inside their bounds, nothing that disturbs something else."""
 
+import functools
 import itertools
 
 import pytest
@@ -12,13 +13,29 @@ from loomidi_lab.staging.records import Drawn
 from tests.unit.lab.recording.making import PLAN, FakeCatalog, made_schedule, tiny
 
 
+class Remembering:
+    """The lab's own scenarios, each file read once."""
+
+    names = staticmethod(staging.names)
+    load = staticmethod(functools.cache(staging.load))
+    draw = staticmethod(staging.draw)
+
+
+CATALOG = Remembering()
+
+
 def drawn(item: Item) -> Drawn:
-    return staging.draw(staging.load(item.scenario), item.seed)
+    return CATALOG.draw(CATALOG.load(item.scenario), item.seed)
 
 
-@pytest.fixture(scope="module", params=["smoke", "standard"])
+@functools.cache
+def of_plan(name: str) -> Schedule:
+    return schedule(load_plan(name), 7, CATALOG)
+
+
+@pytest.fixture(params=["smoke", "standard"])
 def shipped(request: pytest.FixtureRequest) -> Schedule:
-    return schedule(load_plan(request.param), 7)
+    return of_plan(request.param)
 
 
 def test_the_same_seed_gives_the_same_schedule_and_truth() -> None:
@@ -35,14 +52,18 @@ def test_acts_with_their_margins_lie_inside_the_plan_and_outside_of_quiet(shippe
     plan = shipped.plan
     for item in shipped.items:
         start, end = item.offset_s - plan.before_s, item.offset_s + item.duration_s + plan.after_s
-        assert 0 <= start and end <= plan.length_s
+        assert start >= 0
+        assert end <= plan.length_s
         assert all(end <= span.from_s or start >= span.to_s for span in plan.quiet), item.scenario
 
 
 def test_what_overlaps_does_not_disturb_each_other_and_lanes_hold(shipped: Schedule) -> None:
     clear_s = shipped.plan.before_s + shipped.plan.after_s
     for one, other in itertools.combinations(shipped.items, 2):
-        if one.offset_s < other.offset_s + other.duration_s + clear_s and other.offset_s < one.offset_s + one.duration_s + clear_s:
+        if (
+            one.offset_s < other.offset_s + other.duration_s + clear_s
+            and other.offset_s < one.offset_s + one.duration_s + clear_s
+        ):
             assert disturbs(drawn(one), drawn(other)) == ""
     failures = [item for item in shipped.items if item.planned["category"] == "failure"]
     for before, after in itertools.pairwise(failures):
@@ -50,17 +71,17 @@ def test_what_overlaps_does_not_disturb_each_other_and_lanes_hold(shipped: Sched
 
 
 def test_smoke_has_one_of_each_category_and_quiet() -> None:
-    found = schedule(load_plan("smoke"), 7)
+    found = of_plan("smoke")
     assert sorted(item.planned["category"] for item in found.items) == ["attack", "benign", "failure"]
     assert found.plan.length_s == 240
     assert sum(span.to_s - span.from_s for span in found.plan.quiet) >= 60
 
 
 def test_standard_is_an_hour_with_25_quiet_minutes_and_every_family_twice() -> None:
-    found = schedule(load_plan("standard"), 7)
+    found = of_plan("standard")
     assert 3300 <= found.plan.length_s <= 4200
     assert sum(span.to_s - span.from_s for span in found.plan.quiet) >= 25 * 60
-    wanted = {(staging.load(name).category, staging.load(name).family) for name in staging.names()}
+    wanted = {(CATALOG.load(name).category, CATALOG.load(name).family) for name in CATALOG.names()}
     seen = [(item.planned["category"], item.planned["family"]) for item in found.items]
     assert all(seen.count(family) >= 2 for family in wanted)
 
