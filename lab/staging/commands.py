@@ -68,18 +68,15 @@ def _everything(drawn: Drawn) -> dict[str, Any]:
 
 
 def _draw_list(chosen: list[Drawn]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("scenario", "category", "family", "technique or kind", "about", "needs"):
-        table.add_column(heading)
+    """Plain columns: a name that is cut cannot be typed, and a pipe has no width."""
+    rows = [("scenario", "category", "family", "technique or kind", "takes", "needs")]
     for one in sorted(chosen, key=lambda one: (one.scenario.category, one.scenario.family, one.scenario.name)):
-        scenario = one.scenario
-        kind = scenario.technique or scenario.kind
-        length = f"{one.duration_s:.0f} s"
-        table.add_row(scenario.name, scenario.category, scenario.family, kind, length, _needs(scenario.needs))
-    Console(highlight=False).print(table)
+        about = one.scenario
+        kind, takes = about.technique or about.kind, f"{one.duration_s:.0f} s"
+        rows.append((about.name, about.category, about.family, kind, takes, _needs(about.needs)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _needs(needs: Any) -> str:

@@ -85,6 +85,7 @@ class Observer:
         self.lab, self.lag_s = lab, lag_s
         self.window = FlowWindow(keep_s)
         self._links: dict[LinkName, Any] = {}  # every link that there ever was: a pod may be gone when it is asked for
+        self._lock = threading.Lock()  # over the links: the meters' thread learns them too
         self._looked_s = 0.0
         self._audit = AuditTail(lab)
 
@@ -96,29 +97,31 @@ class Observer:
 
     def refresh(self) -> None:
         """Ask the lab which pod each link belongs to; at most once a second."""
-        if time.monotonic() - self._looked_s < _LINKS_AGE_S:
-            return
-        self._looked_s = time.monotonic()
-        for link in self.lab.links():
-            known = self._links.get((link.netns, link.name))
-            if link.pod or known is None:
-                self._links[link.netns, link.name] = link
+        with self._lock:
+            if time.monotonic() - self._looked_s < _LINKS_AGE_S:
+                return
+            for link in self.lab.links():
+                if link.pod or (link.netns, link.name) not in self._links:
+                    self._links[link.netns, link.name] = link
+            self._looked_s = time.monotonic()
+
+    def _known(self) -> list[tuple[LinkName, Any]]:
+        self.refresh()
+        with self._lock:
+            return list(self._links.items())
 
     def links_of(self, namespace: str, pods: Sequence[str]) -> list[LinkName]:
         """Host-side links of some pods, also of those that have gone since."""
-        self.refresh()
         wanted = set(pods)
-        return [name for name, link in self._links.items() if link.namespace == namespace and link.pod in wanted]
+        return [name for name, link in self._known() if link.namespace == namespace and link.pod in wanted]
 
     def node_links(self, node: str = "") -> list[LinkName]:
         """The links of one node (or all nodes) to the lab's network."""
-        self.refresh()
-        return [name for name, link in self._links.items() if link.kind == "node" and node in ("", link.node)]
+        return [name for name, link in self._known() if link.kind == "node" and node in ("", link.node)]
 
     def pod_links(self) -> list[LinkName]:
         """The links of all pods."""
-        self.refresh()
-        return [name for name, link in self._links.items() if link.kind == "pod"]
+        return [name for name, link in self._known() if link.kind == "pod"]
 
     def flow_count(self, start_ns: int) -> int:
         """Records on any link since a moment."""

@@ -24,7 +24,7 @@ def ask(path: str, body: dict[str, Any] | None = None) -> str:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     headers = {"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"https://{host}:{port}{path}", data=data, headers=headers)  # noqa: S310 - https
+    request = urllib.request.Request(f"https://{host}:{port}{path}", data=data, headers=headers)
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     try:
         with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310 - https
