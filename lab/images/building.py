@@ -11,7 +11,7 @@ import os
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,21 @@ def build(names: Sequence[str] | None = None, *, progress: Progress = print) -> 
     chosen = recipes.select(wanted)
     places.check_root()
     with places.building(progress) as partial:
-        missing = [recipe for recipe in chosen if not _folder(key(recipe)).exists()]
+        keys = {recipe.name: key(recipe) for recipe in chosen}  # once: somebody may be editing the shop
+        missing = [recipe for recipe in chosen if not _folder(keys[recipe.name]).exists()]
         if missing:
             mirrors.check_tools()
             places.check_disk()
             mirror = mirrors.find()
             progress(f"images: {', '.join(recipe.name for recipe in missing)} to be built")
-            session = _Session(partial, mirror, mirrors.prepare(mirror, progress), progress)
+            session = _Session(partial, mirror, mirrors.prepare(mirror, progress), keys, progress)
             seconds = {recipe.name: session.build(recipe) for recipe in missing}
         else:
             seconds = {}
-        built = [load(_folder(key(recipes.RECIPES[name])), seconds.get(name, 0.0)) for name in wanted]
+        built = [load(_folder(keys[name]), seconds.get(name, 0.0)) for name in wanted]
         for image in built:
             _tag(image)
+    prune()
     return built if names is not None else [*built, pause(progress=progress)]
 
 
@@ -142,10 +144,13 @@ def prune(*, unused_days: float = 14.0) -> list[str]:
 class _Session:
     """One run of `build`: a half-made folder, the mirror, apt's settings."""
 
-    def __init__(self, partial: Path, mirror: mirrors.Mirror, settings: Path, progress: Progress) -> None:
+    def __init__(
+        self, partial: Path, mirror: mirrors.Mirror, settings: Path, keys: Mapping[str, str], progress: Progress
+    ) -> None:
         self._partial = partial
         self._mirror = mirror
         self._settings = settings
+        self._keys = keys
         self._progress = progress
         self._newest_s = int(os.environ.get("SOURCE_DATE_EPOCH") or mirrors.newest_s())
 
@@ -155,7 +160,7 @@ class _Session:
         work = self._partial / recipe.name
         work.mkdir()
         log = places.images() / "logs" / f"{recipe.name}.log"
-        below = load(_folder(key(recipes.RECIPES[recipe.parent]))).layers if recipe.parent else ()
+        below = load(_folder(self._keys[recipe.parent])).layers if recipe.parent else ()
         self._progress(f"images: {recipe.name}, {_what(recipe)}")
         if recipe.parent:
             self._stage(recipe, work)
@@ -166,7 +171,11 @@ class _Session:
         layer = layers.write(upper, work / "layer.tar", self._newest_s)
         stack = [*below, layer]
         config = oci.configuration(recipe.running, stack, _labels(recipe), self._newest_s)
-        record = {"name": recipe.reference, "key": key(recipe), "parent": below[-1].path.parent.name if below else ""}
+        record = {
+            "name": recipe.reference,
+            "key": self._keys[recipe.name],
+            "parent": below[-1].path.parent.name if below else "",
+        }
         _finish(work, record, layer, stack, config)
         seconds = time.monotonic() - started
         self._progress(f"images: {recipe.name} built, {layer.size_bytes / 1e6:.0f} MB more, {seconds:.0f} s")

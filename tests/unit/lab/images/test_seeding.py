@@ -1,5 +1,7 @@
 """A node's store shares only what containerd never writes in place; everything else is its own."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,15 @@ def test_a_node_is_seeded_once(template: Template, tmp_path: Path) -> None:
 def test_what_a_broken_seeding_left_does_not_matter(template: Template, tmp_path: Path) -> None:
     (tmp_path / "node" / "root.partial" / "old").mkdir(parents=True)
     assert not (images.seed(template, tmp_path / "node") / "old").exists()
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no second file system at /dev/shm")
+def test_a_node_on_another_file_system_gets_copies(template: Template) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        root = images.seed(template, Path(folder) / "node")
+        assert (root / FILE).read_text() == "template"
+        assert not (root / FILE).samefile(template.root / FILE)
+        assert (root / FILE).with_name("link").is_symlink()
 
 
 def test_without_images_the_message_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
