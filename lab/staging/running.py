@@ -159,6 +159,7 @@ class _Play:
         stage = self.stage
         stage.say("undoing")
         stage.end_ns = stage.end_ns or time.time_ns()
+        stage.start_ns = stage.start_ns or stage.end_ns  # it never began
         stage.begin_undo()
         failures = []
         for step in stage.drawn.phases["undo"]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _IMAGE = "lab.loomidi.io/attacker:1"
 _READY_S = 60.0
+_EACH_SECOND = {"periodSeconds": 1, "timeoutSeconds": 5}
 
 
 def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
@@ -98,8 +99,9 @@ def _container(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("ports"):
         container["ports"] = [{"containerPort": port} for port in arguments["ports"]]
     if "ready_when" in arguments:
-        probe = {"exec": {"command": ["sh", "-c", arguments["ready_when"]]}, "periodSeconds": 1, "timeoutSeconds": 5}
-        container["readinessProbe"] = probe
+        container["readinessProbe"] = {"exec": {"command": ["sh", "-c", arguments["ready_when"]]}, **_EACH_SECOND}
+    elif arguments.get("ports"):
+        container["readinessProbe"] = {"tcpSocket": {"port": arguments["ports"][0]}, **_EACH_SECOND}
     return container
 
 
