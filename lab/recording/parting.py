@@ -21,6 +21,7 @@ from loomidi_lab.recording.balances import Balance
 from loomidi_lab.recording.streams import WHERE
 
 BEFORE, AFTER, UNFIT = "before the window", "after the window", "does not fit its columns"
+COMPACT = 128  # batches
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Stream:
         self._lock = threading.Lock()
         self._rows: list[tuple[Any, ...]] = []
         self._batches: list[tuple[pa.RecordBatch, tuple[Any, ...]]] = []
-        self._batch_rows = 0
+        self._tables: list[pa.Table] = []
         self._begin_ns, self._end_ns, self._last_ns = 0, 1 << 62, 0
         self._writer: parquet.ParquetWriter | None = None
         self._part, self._opened_ns, self._flushed_ns = 0, 0, now_ns()
@@ -80,8 +81,9 @@ class Stream:
         with self._lock:
             self.balance.receive(batch.num_rows)
             self._batches.append((batch, (self._stamp(), *where)))
-            self._batch_rows += batch.num_rows
-            if self._batch_rows >= self._parting.rows or len(self._batches) >= self._parting.rows // 4:
+            if len(self._batches) >= COMPACT:
+                self._compact()
+            if sum(table.num_rows for table in self._tables) >= self._parting.rows:
                 self._flush()
 
     def tick(self) -> None:
@@ -107,11 +109,18 @@ class Stream:
 
     def _flush(self) -> None:
         self._flushed_ns = self._now_ns()
-        rows, batches, self._rows, self._batches, self._batch_rows = self._rows, self._batches, [], [], 0
-        if batches:
-            self._put(self._within(_with_places(batches, self.schema)))
+        self._compact()
+        rows, tables, self._rows, self._tables = self._rows, self._tables, [], []
+        if tables:
+            self._put(self._within(pa.concat_tables(tables)))
         if rows:
             self._put(pa.Table.from_batches(list(self._converted(rows)), self.schema))
+
+    def _compact(self) -> None:
+        """A hundred columns of a few rows each cost a hundred times what is in them: lay batches together soon."""
+        batches, self._batches = self._batches, []
+        if batches:
+            self._tables.append(_with_places(batches, self.schema).combine_chunks())
 
     def _converted(self, rows: list[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
         """All at once; when a row does not fit its columns, one by one, and that row is counted."""

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from pyarrow import parquet
 
 from loomidi.contracts.errors import Conflict, EnvironmentLacks, LoomidiError
+from loomidi.loom.flows.accounts import LinkId
 from loomidi_lab import staging
 from loomidi_lab.recording.acting import Acts, Say
-from loomidi_lab.recording.costs import Costs
+from loomidi_lab.recording.costs import Costs, few_arenas
 from loomidi_lab.recording.entities import Entities
 from loomidi_lab.recording.hashing import write_manifest
 from loomidi_lab.recording.loads import Load, begin_load, profile, ready_shop
@@ -35,6 +37,7 @@ from loomidi_lab.recording.sources.tracing import Traces
 from loomidi_lab.recording.sources.working import Workers
 from loomidi_lab.recording.streams import PCAP, STREAMS
 from loomidi_lab.recording.surroundings import fixed_entities, provenance
+from loomidi_lab.staging.observing import COLUMNS, Observer
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
@@ -88,6 +91,7 @@ class Session:
 
     def __init__(self, lab: "Lab", planned: Schedule, out: Path, *, pcap: bool, progress: Say) -> None:
         self.lab, self.schedule, self.out, self.progress = lab, planned, out, progress
+        few_arenas()
         self.workers, self.costs = Workers(), Costs()
         self._pcap = pcap
         self._balance: dict[str, Any] = {}
@@ -147,7 +151,6 @@ class Session:
 
     def _open_flows(self, ending: contextlib.ExitStack) -> None:
         from loomidi.loom.flows.links import LIVE, LinkMeters
-        from loomidi_lab.staging import Observer
 
         wanted = [(node.netns, pattern) for node in self.lab.nodes for pattern in PATTERNS]
         meters = LinkMeters(wanted, LIVE)
@@ -155,8 +158,13 @@ class Session:
         names = {netns: name for name, netns in self._by_node("netns")}
         self.flows = Flows(meters, names, self.lab.links, self.streams["flows"], self.workers)
         self.observer = Observer(self.lab, lag_s=LIVE.idle_s + 1.0)
-        self.flows.listeners.append(lambda link, batch: self.observer.window.absorb((link.netns, link.name), batch))
+        self.flows.listeners.append(self._observe)
         self.flows.start()
+
+    def _observe(self, link: LinkId, batch: pa.RecordBatch) -> None:
+        """Symptoms look at what is metered anyway. Copied: a few columns that are kept would keep the whole batch."""
+        columns = batch.select(list(COLUMNS))
+        self.observer.window.absorb((link.netns, link.name), columns.take(pa.array(range(columns.num_rows))))
 
     def _packets(self, ending: contextlib.ExitStack) -> Packets | None:
         if not self._pcap:
