@@ -82,7 +82,7 @@ def status(name: str, namespace: str, as_json: bool) -> None:
 @click.option("--bursts", default=2.0, show_default=True, help="Bursts per day.")
 @click.option("--users", default=200, show_default=True, help="People.")
 @click.option("--seed", default=1, show_default=True, help="Same seed, same schedule.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("shop-load"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for what is written; of the lab, when not said.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON document.")
 def load(**given: Any) -> None:
     """Send an open-loop load from the lab's outside and sum up what came back."""
@@ -91,7 +91,8 @@ def load(**given: Any) -> None:
 
     chosen = LoadProfile(**{key: given[key] for key in ("rate", "users", "day_s", "bursts")})
     lab = _lab(given["name"])
-    one = Load(lab, find(lab, given["namespace"]), chosen, given["seed"], given["out"])
+    out = given["out"] or lab.folder / "loads" / f"{given['namespace']}-{given['seed']}"
+    one = Load(lab, find(lab, given["namespace"]), chosen, given["seed"], out)
     one.start(seconds=given["seconds"])
     try:
         summary = one.wait(given["seconds"] + 120.0)

@@ -142,7 +142,7 @@ def _container(workload: Workload) -> Object:
         "resources": _resources(workload),
         "securityContext": restricted(10001)[1],
         "volumeMounts": mounts,
-        "startupProbe": _probe("/healthz", 1, 90),
+        "startupProbe": _probe("/healthz", 1, 300),
         "readinessProbe": _probe("/readyz", 2, 3),
         "livenessProbe": _probe("/healthz", 10, 4),
     }
@@ -229,6 +229,13 @@ def _report(wishes: Wishes) -> Object:
             "concurrencyPolicy": "Forbid",
             "successfulJobsHistoryLimit": 2,
             "failedJobsHistoryLimit": 2,
-            "jobTemplate": {"spec": {"backoffLimit": 1, "ttlSecondsAfterFinished": 300, "template": template}},
+            "jobTemplate": {
+                "spec": {
+                    "backoffLimit": 1,
+                    "activeDeadlineSeconds": 300,
+                    "ttlSecondsAfterFinished": 300,
+                    "template": template,
+                }
+            },
         },
     }

@@ -95,7 +95,7 @@ def _resources(cpu_m: int, memory_mib: int) -> Object:
 def _probes(port: int) -> Object:
     connect = {"tcpSocket": {"port": port}, "timeoutSeconds": 3}
     return {
-        "startupProbe": {**connect, "periodSeconds": 1, "failureThreshold": 90},
+        "startupProbe": {**connect, "periodSeconds": 1, "failureThreshold": 300},
         "readinessProbe": {**connect, "periodSeconds": 5, "failureThreshold": 3},
         "livenessProbe": {**connect, "periodSeconds": 20, "failureThreshold": 3},
     }

@@ -3,6 +3,7 @@
 Started by a CronJob; ends with 0 when the report is written.
 """
 
+import asyncio
 import json
 import os
 import time
@@ -10,8 +11,9 @@ import time
 from loomidi_lab.shop.app import schema, tracing
 from loomidi_lab.shop.app.logs import log
 from loomidi_lab.shop.app.starting import Frame
-from loomidi_lab.shop.app.stores import PoolExhausted, StoreDown
+from loomidi_lab.shop.app.stores import Database, PoolExhausted, StoreDown
 
+_TRIES, _PAUSE_S = 10, 2.0  # the night is long, but not without end
 _TOTALS = """SELECT count(*) AS orders, count(*) FILTER (WHERE status = 'sent') AS paid,
   coalesce(sum(total_cents), 0) AS total_cents FROM orders"""
 _BEST = """SELECT i.sku, p.category, sum(i.quantity) AS pieces, sum(i.quantity * i.price_cents) AS cents
@@ -20,13 +22,24 @@ _ALL = "SELECT id, visitor, created, total_cents, status FROM orders ORDER BY id
 _WRITE = "INSERT INTO reports (orders, paid, total_cents, document) VALUES ($1, $2, $3, $4) RETURNING id"
 
 
+async def _connect(database: Database) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            await schema.migrate(database)
+            return
+        except StoreDown:
+            if not left:
+                raise
+            await asyncio.sleep(_PAUSE_S)
+
+
 async def run(frame: Frame) -> int:
     """Write one report; the exit code."""
     database = frame.database()
     started = time.monotonic()
     try:
         with frame.tracer.span("report", tracing.INTERNAL):
-            await schema.migrate(database)
+            await _connect(database)
             totals = (await database.fetch("totals", _TOTALS))[0]
             best = await database.fetch("best", _BEST)
             rows = await database.fetch("all", _ALL)  # the export that the accountants want: a large read on purpose
