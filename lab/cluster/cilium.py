@@ -118,14 +118,14 @@ def _complaint(site: Site, number: int) -> str:
     return "" if said.get("state") == "Ok" else str(said.get("msg") or said.get("state") or "no state")
 
 
-def ask(site: Site, number: int, path: str) -> Any:
+def ask(site: Site, number: int, path: str, *, brief: bool = True) -> Any:
     """What the agent of a node answers to a GET of its own API, such as /v1/endpoint. Raises Retryable."""
     asking = http.client.HTTPConnection("localhost")
     asking.sock = socket.socket(socket.AF_UNIX)
     asking.sock.settimeout(_ANSWER_S)
     try:
         asking.sock.connect(str(nodes.folder(site, number) / "cilium.sock"))
-        asking.request("GET", path, headers={"brief": "true"})
+        asking.request("GET", path, headers={"brief": str(brief).lower()})
         return json.loads(asking.getresponse().read() or b"{}")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Retryable(f"its agent does not answer ({error})") from error

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from loomidi_lab import images
 from loomidi_lab.cluster import tools
 from loomidi_lab.cluster.places import cache
-from loomidi_lab.images.recipes import RECIPES
+from loomidi_lab.images import recipes
 
 COREDNS = "lab.loomidi.io/coredns:1"
 
 
 def build_images(*, everything: bool, progress: Callable[[str], object]) -> None:
     """The default set, or every recipe; then the store. What is there already is left as it is."""
-    images.build(sorted(RECIPES) if everything else None, progress=progress)
+    images.build(recipes.ALL if everything else None, progress=progress)
     if everything:
         images.pause(progress=progress)
     folder = cache() / "coredns-root"

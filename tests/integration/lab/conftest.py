@@ -21,12 +21,15 @@ from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
 NAME = os.environ.get("LOOMIDI_TEST_LAB", "test")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this folder is a lab test, with the time that a cluster needs."""
+    """Everything below this folder is a lab test, with the time that a cluster needs; what is slow is the long part."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.lab)
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.lab_long)
             if {"cluster", "buildable"} & set(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.required)
             if not item.get_closest_marker("timeout"):
