@@ -29,7 +29,7 @@ from loomidi.services.naming import Named, endpoints, named
 from loomidi.services.planning import check_protected, decider_over, explained, planned
 from loomidi.services.sightings import NEW, OVER, WORSE, Balanced, Event, FlowsSeen, Sighting, Talk, Trouble
 
-_TURN_S = 0.25
+_WAIT_S = 0.25  # for the first batch of a turn
 _FLOWS = FlowSettings(lateness_s=30.0, quiet_s=300.0)  # flows are cut every few seconds, so none comes later
 _MOST_KNOWN = 10_000
 _SHARE = 5  # looking may take a fifth of the time at most: after a long look the next waits longer
@@ -43,6 +43,8 @@ class WatchSettings:
     # When a flow ends, and each link's ring.
     protected: tuple[str, ...] = ()
     # Addresses or CIDRs that no fold may touch; guards refuse folds that would.
+    turn_s: float = 0.2
+    # Between two turns: many links end flows all the time, and one batch of all costs as much as one of a single flow.
     judge_s: float = 1.0
     # Between two looks at what has been seen so far.
     summary_s: float = 10.0
@@ -61,8 +63,15 @@ class WatchSettings:
         check_protected(self.protected)
         if not 0 <= self.duration_s < float("inf"):
             raise UsageError(f"duration {self.duration_s:g} s: use a number of seconds above 0")
-        if not (0.1 <= self.judge_s <= 60 and 0 <= self.summary_s < float("inf") and self.window_s > 0):
-            raise UsageError("judge every 0.1 to 60 s, sum up every 0 s (never) or more, keep a window above 0 s")
+        if not (
+            0 <= self.turn_s <= 10
+            and 0.1 <= self.judge_s <= 60
+            and 0 <= self.summary_s < float("inf")
+            and self.window_s > 0
+        ):
+            raise UsageError(
+                "turn every 0 to 10 s, judge every 0.1 to 60 s, sum up every 0 s (never) or more, keep a window above 0"
+            )
 
 
 class Source(Protocol):
@@ -119,6 +128,7 @@ class Watch:
         self._heard: OrderedDict[str, _Heard] = OrderedDict()
         self._began_ns = self._summed_ns = self._clock()
         self._look_due_ns = self._began_ns
+        self._turned_s = 0.0
         self._fresh = False  # whether anything came since the last look
         self._sums = [0, 0, 0, 0]  # flows, packets, octets, again: told in the last sum
         self._problems: list[str] = [] if self._source.links else ["no link of that name is up yet; it is waited for"]
@@ -152,7 +162,9 @@ class Watch:
 
     def turn(self) -> Iterator[Event]:
         """One turn. Steps: 1 take batches  2 each conversation once  3 graph  4 detectors  5 look  6 sum up."""
-        taken = self._source.take(_TURN_S)  # 1
+        time.sleep(max(self._turned_s + self.settings.turn_s - time.monotonic(), 0.0))
+        self._turned_s = time.monotonic()
+        taken = self._source.take(_WAIT_S)  # 1
         now_ns = self._clock()
         batch = self._once.gather(taken, now_ns)  # 2
         if batch is not None:

@@ -56,9 +56,8 @@ def scan(ports: range, at_s: float = 0.0) -> pa.RecordBatch:
 
 
 def watched(source: Flows, settings: WatchSettings | None = None, **given: Any) -> list[Event]:
-    with Watch(
-        [], settings or WatchSettings(summary_s=0), source=source, clock=lambda: source.now_ns, **given
-    ) as watch:
+    settings = dataclasses.replace(settings or WatchSettings(summary_s=0), turn_s=0)
+    with Watch([], settings, source=source, clock=lambda: source.now_ns, **given) as watch:
         return list(watch)
 
 
