@@ -29,7 +29,7 @@ from loomidi_lab.recording.planning import Item, Plan, Schedule, load_plan, sche
 from loomidi_lab.recording.sources import nodes
 from loomidi_lab.recording.sources.auditing import Audit
 from loomidi_lab.recording.sources.capturing import Packets
-from loomidi_lab.recording.sources.metering import PATTERNS, Flows
+from loomidi_lab.recording.sources.metering import PATTERNS, QUEUE, Flows
 from loomidi_lab.recording.sources.objects import Objects
 from loomidi_lab.recording.sources.scraping import CADVISOR_EVERY_S, Metrics, PodTargets, Target
 from loomidi_lab.recording.sources.tailing import Logs, log_folders
@@ -37,7 +37,7 @@ from loomidi_lab.recording.sources.tracing import Traces
 from loomidi_lab.recording.sources.working import Workers
 from loomidi_lab.recording.streams import PCAP, STREAMS
 from loomidi_lab.recording.surroundings import fixed_entities, provenance
-from loomidi_lab.staging.observing import COLUMNS, Observer
+from loomidi_lab.staging.observing import Observer
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
@@ -153,7 +153,7 @@ class Session:
         from loomidi.loom.flows.links import LIVE, LinkMeters
 
         wanted = [(node.netns, pattern) for node in self.lab.nodes for pattern in PATTERNS]
-        meters = LinkMeters(wanted, LIVE)
+        meters = LinkMeters(wanted, LIVE, batches=QUEUE)
         ending.callback(meters.close)
         names = {netns: name for name, netns in self._by_node("netns")}
         self.flows = Flows(meters, names, self.lab.links, self.streams["flows"], self.workers)
@@ -162,9 +162,8 @@ class Session:
         self.flows.start()
 
     def _observe(self, link: LinkId, batch: pa.RecordBatch) -> None:
-        """Symptoms look at what is metered anyway. Copied: a few columns that are kept would keep the whole batch."""
-        columns = batch.select(list(COLUMNS))
-        self.observer.window.absorb((link.netns, link.name), columns.take(pa.array(range(columns.num_rows))))
+        """Symptoms look at what is metered anyway."""
+        self.observer.window.absorb((link.netns, link.name), batch)
 
     def _packets(self, ending: contextlib.ExitStack) -> Packets | None:
         if not self._pcap:

@@ -7,7 +7,7 @@ counted.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -19,6 +19,8 @@ from loomidi_lab.recording.sources.watching import Change
 from loomidi_lab.recording.sources.working import Workers
 
 TAKE_S = 0.25
+GATHER_S = 0.5  # a hundred batches of a few rows cost more than one of many
+QUEUE = 4096  # batches that the meters may have waiting meanwhile
 REFRESH_S = 1.0  # asking the lab which link is whose costs it some calls
 HOLD_S = 5.0  # flows of a link that the lab does not know yet wait so long
 STOP_S = 20.0
@@ -135,12 +137,12 @@ class Flows:
         return f"{namespace}/{pod}" if pod else ""
 
     def _take(self) -> None:
-        while not self._workers.stopping.is_set():
+        while not self._workers.pause(GATHER_S):
             self._write(self._meters.take(TAKE_S))
             self._release()
 
     def _write(self, taken: Iterable[tuple[LinkId, pa.RecordBatch]]) -> None:
-        for link, batch in taken:
+        for link, batch in _joined(taken):
             for listener in self.listeners:
                 listener(link, batch)
             where = self._where.get((link.netns, link.name))
@@ -181,3 +183,12 @@ class Flows:
             return
         found = {(link.netns, link.name): (link.kind, link.namespace, link.pod) for link in links}
         self._where = self._where | found
+
+
+def _joined(taken: Iterable[tuple[LinkId, pa.RecordBatch]]) -> Iterator[tuple[LinkId, pa.RecordBatch]]:
+    """One batch per link, with memory of its own: a part of what a meter gave would keep all of it."""
+    by_link: dict[LinkId, list[pa.RecordBatch]] = {}
+    for link, batch in taken:
+        by_link.setdefault(link, []).append(batch)
+    for link, batches in by_link.items():
+        yield link, pa.concat_batches(batches)

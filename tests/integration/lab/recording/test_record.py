@@ -1,4 +1,4 @@
-"""Recordings of a real lab: a short one that verifies, Ctrl-C that leaves nothing behind, smoke twice (`make lab-test`)."""
+"""Recordings of a real lab: a short one verifies, Ctrl-C leaves nothing behind, smoke twice (by `make lab-test`)."""
 
 import os
 import signal
