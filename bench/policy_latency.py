@@ -429,6 +429,7 @@ def main() -> int:
     show(found)
     print("" if given.lab else f"the lab left {len(left)} things, such as {left[0]}" if left else "the lab is gone")
     if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(found, indent=2) + "\n")
     return 0 if found["as_before"] and not left else 1
 

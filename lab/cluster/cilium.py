@@ -10,6 +10,7 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import yaml
 
 from loomidi.contracts.errors import EnvironmentLacks, Retryable
 from loomidi_lab.cluster import nodes, tools
-from loomidi_lab.cluster.api import Api
+from loomidi_lab.cluster.api import Api, ApiError, ApiRefused
 from loomidi_lab.cluster.control_plane import Site, path_of
 from loomidi_lab.cluster.processes import inside
 
 _COMPILERS = {"clang": "clang-19", "llc": "llc-19"}
 _HOST_TOOLS = {"clang-19": "clang-19", "llc-19": "llvm-19", "ipset": "ipset"}
 _ANSWER_S = 2.0
+_SERVED_S = 20.0
 # The agent sets three things that hold for the whole machine. Inside the node they are files of its own, so that the
 # host stays as it was: one of them (unprivileged_bpf_disabled) nobody could take back before the next boot.
 _PREPARE = """set -e
@@ -83,6 +85,7 @@ def apply_resources(api: Api) -> None:
 def start(site: Site, number: int) -> None:
     """The agent and the plugin of one node."""
     home, module = nodes.folder(site, number), tools.MODULES["cilium"]
+    _assign(site, number)
     for part in ("run", "lib", "bin"):
         (home / "cilium" / part).mkdir(parents=True, exist_ok=True)
     shutil.copytree(module.home / "bpf", home / "cilium" / "lib" / "bpf", dirs_exist_ok=True)
@@ -102,6 +105,27 @@ def start(site: Site, number: int) -> None:
     }
     agent = [str(tools.binary("cilium-agent")), *_flags(site, home)]
     site.launcher.daemon(f"{nodes.name(number)}-cilium", [*words, *agent], environment)
+
+
+def _assign(site: Site, number: int) -> None:
+    """Give a node its range of pod addresses, the one that the lab's router sends to it; an operator would choose."""
+    ranges = {"ipam": {"podCIDRs": [site.ranges.pods_of(number)]}}
+    node = {"apiVersion": "cilium.io/v2", "kind": "CiliumNode", "metadata": {"name": nodes.name(number)}}
+    until = time.monotonic() + _SERVED_S
+    with Api(site.kubeconfig) as api:
+        while problem := _refusal(api, node | {"spec": ranges}):
+            if time.monotonic() > until:
+                raise EnvironmentLacks(f"node {nodes.name(number)} got no range for its pods: {problem}")
+            time.sleep(0.05)
+
+
+def _refusal(api: Api, obj: dict[str, Any]) -> str:
+    """Why an object could not be applied yet: a kind is served a little after it was defined. Empty when it was."""
+    try:
+        api.patch(path_of(obj), obj, kind="apply")
+    except (ApiError, ApiRefused) as error:
+        return str(error)
+    return ""
 
 
 def lacking(site: Site) -> list[str]:
@@ -141,7 +165,7 @@ def _flags(site: Site, home: Path) -> list[str]:
         "state-dir": home / "cilium" / "run",
         "lib-dir": home / "cilium" / "lib",
         "identity-allocation-mode": "crd",
-        "ipam": "kubernetes",
+        "ipam": "cluster-pool",
         "enable-ipv6": "false",
         "routing-mode": "native",
         "ipv4-native-routing-cidr": site.ranges.pods,
