@@ -120,7 +120,6 @@ class Watch:
         self.book = AddressBook(entities, slack_s=5.0)
         self.book.refresh()
         self._clock = clock
-        self._source = source or LinkMeters(links, self.settings.meter)
         self._once, self._recent, self._tally = Once(), Recent(self.settings.window_s), Tally()
         self._interval = EntityGraph()
         self._detectors = FlowDetectors(_FLOWS)
@@ -131,9 +130,12 @@ class Watch:
         self._turned_s = 0.0
         self._fresh = False  # whether anything came since the last look
         self._sums = [0, 0, 0, 0]  # flows, packets, octets, again: told in the last sum
-        self._problems: list[str] = [] if self._source.links else ["no link of that name is up yet; it is waited for"]
+        self._problems: list[str] = []
         self._told_problems: set[str] = set()
         self._counts = dict.fromkeys(("findings", "updates", "not_told", "folds", "folds_allowed"), 0)
+        self._source = source or LinkMeters(links, self.settings.meter)  # last: what fails before has opened nothing
+        if not self._source.links:
+            self._problems.append("no link of that name is up yet; it is waited for")
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -81,8 +82,8 @@ class LinkMeters:
         self._stopping, self.abandoned = threading.Event(), threading.Event()
         self._tidings = Tidings()
         try:
-            for netns in self._spaces():
-                self._scan(netns)
+            with ThreadPoolExecutor(1) as aside:  # the caller's thread never leaves its own namespace
+                aside.submit(self._scan_all).result()
         except BaseException:
             self.close()
             raise
@@ -208,6 +209,10 @@ class LinkMeters:
 
     def _spaces(self) -> list[str]:
         return list(dict.fromkeys(one.netns for one in self._filters))
+
+    def _scan_all(self) -> None:
+        for netns in self._spaces():
+            self._scan(netns)
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
