@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from loomidi_lab.cluster import Lab
-from loomidi_lab.cluster.processes import kill
 from loomidi_lab.scenarios import guarding
 
 _PARTS = ("kubelet", "containerd", "proxy")
@@ -51,9 +50,7 @@ def main(way: str, lab_name: str, node: str) -> None:
     if way == "down":
         lab.run(lab.control_netns, "ip", "link", "set", node, "down")
         for part in _PARTS:
-            pid = lab.launcher.pid(f"{node}-{part}")
-            if pid:
-                kill(pid, signal.SIGKILL)
+            lab.launcher.stop(f"{node}-{part}", number=signal.SIGKILL)
         _freeze(lab, node, "FROZEN")
         return
     _freeze(lab, node, "THAWED")

@@ -15,16 +15,16 @@ from loomidi.contracts.errors import EnvironmentLacks
 from loomidi_lab.cluster import Lab
 from loomidi_lab.scenarios import guarding
 from loomidi_lab.staging.records import EntityRef
-from loomidi_lab.staging.steps import apply, pod
+from loomidi_lab.staging.steps import apply
 
 _MEMORY = Path("/sys/fs/cgroup/memory")
 _MIB = 1 << 20
+_THRESHOLD = 100 * _MIB  # the kubelet's evictionHard
 _SECONDS = 180.0
 
 
 def little_room(stage: Any, node: str, room_mib: int) -> None:
     """Leave that much memory for pods beyond what they have now, and put a pod there that will want it."""
-    pod.ensure_namespace(stage, "tenants")
     apply.put(stage, [_importer(node)])
     entity = EntityRef("Pod", "tenants", "importer")
     stage.until(lambda: (stage.lookup.get(entity) or {}).get("status", {}).get("phase") == "Running", 30.0, str(entity))
@@ -65,20 +65,15 @@ def _restart(lab: Lab, node: str, config: Path) -> None:
     label = f"{node}-kubelet"
     words = Path(f"/proc/{lab.launcher.pid(label)}/cmdline").read_bytes().decode().split("\0")[:-1]
     lab.stop_node(node, "kubelet")
-    flags = [word for word in words if not word.startswith("--config=")]
-    lab.launcher.daemon(label, [*lab.on(lab.node(node)), *flags, f"--config={config}"])
+    lab.launcher.daemon(label, [f"--config={config}" if word.startswith("--config=") else word for word in words])
 
 
 def _small(lab: Lab, node: str, room_mib: int) -> None:
-    group = _group(lab, node)
-    used = sum(
-        int(line.split()[1])
-        for line in _lines(group / "memory.stat")
-        if line.split()[0] in ("total_rss", "total_shmem")
-    )
+    room = _working_set(_group(lab, node)) + room_mib * _MIB
     wanted = sum(_requests(pod) for pod in lab.api.list("/api/v1/pods", fieldSelector=f"spec.nodeName={node}"))
+    if wanted + _THRESHOLD > room:
+        raise EnvironmentLacks(f"{node} has pods that ask for {wanted // _MIB} MiB: they would not be let in again")
     capacity = _kibibytes(lab.api.get(f"/api/v1/nodes/{node}")["status"]["capacity"]["memory"]) * 1024
-    room = max(used, wanted) + room_mib * _MIB
     home = lab.node(node).folder
     config = json.loads((home / "kubelet.json").read_text())
     config |= {"enforceNodeAllocatable": ["pods"], "systemReserved": {"memory": str(capacity - room)}}
@@ -86,14 +81,17 @@ def _small(lab: Lab, node: str, room_mib: int) -> None:
     _restart(lab, node, home / "kubelet-small.json")
 
 
+def _working_set(group: Path) -> int:
+    """As the kubelet counts it: what is used without the file pages that could be dropped."""
+    lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+    droppable = next(int(value) for name, value in lines if name == "total_inactive_file")
+    return int((group / "memory.usage_in_bytes").read_text()) - droppable
+
+
 def _whole(lab: Lab, node: str) -> None:
     _restart(lab, node, lab.node(node).folder / "kubelet.json")
     time.sleep(1.0)
     (_group(lab, node) / "memory.limit_in_bytes").write_text("-1")
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
 
 
 def _requests(found: dict[str, Any]) -> int:
