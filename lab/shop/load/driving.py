@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomidi_lab.shop.deploying import Shop
 
 USERS = "203.0.113.0/24"  # addresses of people, all of them local in the outside namespace
-_END_S = 30.0
+_BEGIN_S, _END_S = 20.0, 30.0
 _numbers = itertools.count(1)
 
 
@@ -43,7 +43,8 @@ class Load:
         """Begin: now, or at a moment of the wall clock. Raises Conflict when it runs already."""
         if self._process is not None:
             raise Conflict("this load was started already; make another one")
-        (self.out / SUMMARY).unlink(missing_ok=True)
+        for old in (self.out / SUMMARY, self.requests):
+            old.unlink(missing_ok=True)
         self.metrics_port = metrics_port
         words = ["--url", self._shop.frontend_url, "--profile", self._profile.as_json(), "--seed", str(self._seed)]
         words += ["--out", str(self.out.resolve()), "--seconds", str(seconds), "--start-ns", str(start_ns)]
@@ -75,6 +76,9 @@ class Load:
         process = self._process
         if process is None:
             raise Conflict("this load was not started")
+        until = time.monotonic() + _BEGIN_S
+        while process.poll() is None and not self.requests.exists() and time.monotonic() < until:
+            time.sleep(0.02)  # before that it would end without a word
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

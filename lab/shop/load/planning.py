@@ -44,12 +44,16 @@ def _ordered(profile: LoadProfile, seed: int, duration_s: float) -> Iterator[Pla
     following = next(begins, None)
     while pending or following is not None:
         while following is not None and (not pending or following[1] <= pending[0][0]):
-            for order, planned in enumerate(_visit(profile, seed, *following)):
-                if planned.at_s >= 0.0 and (following[1] >= 0.0 or planned.journey in _HARMLESS):
-                    heapq.heappush(pending, (planned.at_s, planned.visit, order, planned))
+            _push(pending, _visit(profile, seed, *following), following[1] < 0.0)
             following = next(begins, None)
         if pending:
             yield heapq.heappop(pending)[3]
+
+
+def _push(pending: list[tuple[float, int, int, Planned]], visit: Iterator[Planned], early: bool) -> None:
+    for order, planned in enumerate(visit):
+        if planned.at_s >= 0.0 and (not early or planned.journey in _HARMLESS):
+            heapq.heappush(pending, (planned.at_s, planned.visit, order, planned))
 
 
 def bursts(profile: LoadProfile, seed: int, day: int) -> list[float]:

@@ -134,10 +134,12 @@ class Sender:
 
 def work(orders: Orders) -> int:
     """Send a load; the exit code."""
+    told: list[int] = []  # a wish to end that comes before the loop runs
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     orders.out.mkdir(parents=True, exist_ok=True)
-    with (orders.out / REQUESTS).open("w") as lines:
+    with (orders.out / REQUESTS).open("w") as lines:  # from here on `driving` may send signals
         sender = Sender(orders, lines)
-        asyncio.run(_until_told(sender, orders))
+        asyncio.run(_until_told(sender, orders, told))
     used = resource.getrusage(resource.RUSAGE_SELF)
     summary = sender.tally.summary(used.ru_utime + used.ru_stime)
     partial = orders.out / f".{SUMMARY}"
@@ -146,10 +148,12 @@ def work(orders: Orders) -> int:
     return 0
 
 
-async def _until_told(sender: Sender, orders: Orders) -> None:
+async def _until_told(sender: Sender, orders: Orders, told: list[int]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if told:
+        stop.set()
     server = None
     if orders.metrics_port:
         server = await asyncio.start_server(_Scrapes(sender.tally).answer, "", orders.metrics_port)
