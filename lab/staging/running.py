@@ -107,9 +107,7 @@ class _Play:
         stage.begin_ns = planned_ns
         if not lead_s:
             stage.start_ns = stage.began_ns = time.time_ns()
-        worker = threading.Thread(target=self._steps, name="act", daemon=True)
-        worker.start()
-        self._look(worker, begin)
+        self._look(stage.act(self._steps), begin)
         stage.start_ns = stage.began_ns or planned_ns
         self.jitter_ns += stage.start_ns - planned_ns
         self._judge()
@@ -118,7 +116,7 @@ class _Play:
         """In a thread of its own, so that symptoms can be looked for meanwhile."""
         try:
             for step in self.stage.drawn.phases["act"]:
-                if self.stage.stopping.is_set():
+                if self.stage.stopping.is_set() or self.stage.undoing:
                     return
                 steps.perform(self.stage, step)
             self.stage.join()

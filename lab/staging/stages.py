@@ -64,6 +64,7 @@ class Stage:
         self.end_ns = 0  # 0: still acting
         self.stopping = threading.Event()  # work in the background ends early
         self.undoing = False
+        self._undoer = 0  # the thread that takes back
         self._outputs: list[str] = []
         self._threads: list[threading.Thread] = []
         self._servers: list[threading.Thread] = []
@@ -85,7 +86,12 @@ class Stage:
         return self.drawn.scenario.folder
 
     def remember(self, **inverse: Any) -> None:
-        """Note how the next effect is undone; on disk when it returns."""
+        """Note how the next effect is undone; on disk when it returns.
+
+        Raises Retryable for work that is still under way when the undo has begun: its effect would stay.
+        """
+        if self.undoing and threading.get_ident() != self._undoer:
+            raise Retryable("the run is being taken back")
         self._journal.remember(inverse)
 
     def heard(self, output: str) -> None:
@@ -134,8 +140,16 @@ class Stage:
                 raise Retryable(f"{what} did not come within {timeout_s:.0f} s")
             time.sleep(_POLL_S)
 
+    def act(self, work: Callable[[], None]) -> threading.Thread:
+        """Start the thread of the act; what it raises is its own affair."""
+        thread = threading.Thread(target=work, name="act", daemon=True)
+        self._servers.append(thread)
+        thread.start()
+        return thread
+
     def begin_undo(self) -> None:
         """End what still goes on in the background; from now on steps undo."""
+        self._undoer = threading.get_ident()
         self.stopping.set()
         until = time.monotonic() + _END_S
         for thread in (*self._threads, *self._servers):

@@ -11,7 +11,7 @@ import sys
 import time
 import zlib
 
-BLOCK = 100  # octets of data in one name: with base32 and the zone just under the 255 that a name may have
+BLOCK = 140  # octets of data in one name: with base32 and the zone just under the 255 that a name may have
 
 
 def question(number: int, data: bytes) -> bytes:
