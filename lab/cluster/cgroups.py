@@ -5,6 +5,7 @@ removed. Version 1 (one hierarchy a controller) and version 2 (one for all) look
 """
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -69,15 +70,20 @@ def processes(lab: Place) -> set[int]:
 def pids_below(group: Path) -> set[int]:
     """The processes of a group and of those below it."""
     found: set[int] = set()
-    for path in group.rglob("cgroup.procs"):
+    for path in _groups(group):
         with contextlib.suppress(OSError):  # a group that goes while we look
-            found |= {int(line) for line in path.read_text().split()}
+            found |= {int(line) for line in (path / "cgroup.procs").read_text().split()}
     return found
 
 
 def pods(lab: Place) -> list[Path]:
     """The groups of pods that the kubelets made, each named `pod<UID>`."""
-    return [path for path in _tracked(lab).rglob("pod*-*-*") if path.is_dir() and path.name.startswith("pod")]
+    return [path for path in _groups(_tracked(lab)) if path.name.startswith("pod") and path.name.count("-") == 4]
+
+
+def _groups(top: Path) -> list[Path]:
+    """A group and those below it. Groups come and go meanwhile; `os.walk` passes over what is gone."""
+    return [Path(folder) for folder, _, _ in os.walk(top)] if top.is_dir() else []
 
 
 def there(lab: Place) -> list[Path]:
@@ -101,8 +107,6 @@ def remove(lab: Place, timeout_s: float = 5.0) -> list[Path]:
 
 
 def _removed(top: Path) -> None:
-    for path in sorted((each for each in top.rglob("*/")), key=lambda each: -len(each.parts)):
+    for path in sorted(_groups(top), key=lambda each: -len(each.parts)):
         with contextlib.suppress(OSError):
             path.rmdir()
-    with contextlib.suppress(OSError):
-        top.rmdir()
