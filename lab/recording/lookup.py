@@ -7,13 +7,15 @@ columns at once. Ranges (203.0.113.0/24) answer for addresses that nobody holds 
 import bisect
 import dataclasses
 import ipaddress
-from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 Row = dict[str, Any]
 UNASSIGNED = "Unassigned"  # kind of an address inside the lab's own ranges that nobody had at that time
+OWNER, LATE, RANGE, NOBODY = range(4)  # answers of `how_at`
+_FOREVER = 1 << 62
 LATE_NS = 60_000_000_000  # packets to somebody who is gone: retries and last acknowledgements
 
 
@@ -55,9 +57,19 @@ class Lookup:
         found = self._range_of(address)
         return None if found is None else Answer(found, "range")
 
-    def all_at(self, addresses: Iterable[str], times_ns: Iterable[int]) -> Iterator[Answer | None]:
-        """The same for columns."""
-        return (self.at(address, at) for address, at in zip(addresses, times_ns, strict=True))
+    def how_at(self, address: str, times_ns: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """For many times at once: OWNER, LATE, RANGE or NOBODY (nobody known, or a range of the lab's own)."""
+        found = self._range_of(address)
+        known = found is not None and found["kind"] != UNASSIGNED
+        how = np.full(len(times_ns), RANGE if known else NOBODY)
+        starts = self._starts.get(address, [])
+        if starts:
+            places = np.searchsorted(np.array(starts), times_ns, side="right") - 1
+            ends = np.array([row["to_ns"] or _FOREVER for row in self._rows[address]])[np.maximum(places, 0)]
+            held = (places >= 0) & (times_ns < ends)
+            how[(places >= 0) & ~held & (times_ns - ends < LATE_NS)] = LATE
+            how[held] = OWNER
+        return how
 
     def _range_of(self, address: str) -> Row | None:
         if address not in self._within:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
@@ -19,12 +20,12 @@ from loomidi.contracts.errors import InputError, LoomidiError
 from loomidi_lab.recording import hashing
 from loomidi_lab.recording.balances import missing
 from loomidi_lab.recording.loading import Recording
-from loomidi_lab.recording.lookup import UNASSIGNED, Answer
+from loomidi_lab.recording.lookup import NOBODY
 from loomidi_lab.recording.planning import Catalog, parse_plan, schedule
 from loomidi_lab.recording.streams import DOCUMENTS, ENTITIES, MANIFEST, PCAP, STREAMS
 
 RESOLVED_LEAST = 0.99  # of flow records, both ends
-PARENTS_LEAST = 0.99  # of spans; a pod that is killed takes its last spans with it
+PARENTS_LEAST = 0.98  # of spans; a pod that is killed takes its last spans with it
 DRAIN_NS = 60_000_000_000  # rows of the window may be received this long after its end
 _SHOWN = 5
 
@@ -226,35 +227,57 @@ def _parents(recording: Recording) -> str:
 
 def _addresses(recording: Recording) -> str:
     """Both ends of every flow, at the flow's start. What nobody has counts only outside of staged acts."""
-    acts = [
-        (e["measured"]["start_ns"], e["measured"]["end_ns"] + DRAIN_NS)
-        for e in recording.truth
-        if e["measured"]["valid"]
-    ]
-    tally: Counter[str] = Counter()
+    valid = [entry["measured"] for entry in recording.truth if entry["measured"]["valid"]]
+    acts = [(measured["start_ns"], measured["end_ns"] + DRAIN_NS) for measured in valid]
+    tally: Counter[str] = Counter(dict.fromkeys(_HOW, 0))
     unknown: Counter[str] = Counter()
     columns = ["flow_start_nanoseconds", "source_ip_address", "destination_ip_address"]
     for batch in recording.flows.to_batches(columns=columns):
-        starts = batch.column(0).cast(pa.int64()).to_pylist()
-        for address_column in (1, 2):
-            for address, at_ns in zip(batch.column(address_column).to_pylist(), starts, strict=True):
-                how = _how(recording.entity_at(address, at_ns), at_ns, acts)
-                tally[how] += 1
-                if how == "unknown":
-                    unknown[address] += 1
+        starts = batch.column(0).cast(pa.int64()).to_numpy()
+        for column in (1, 2):
+            _tally(recording, acts, (batch.column(column), starts), (tally, unknown))
     total = sum(tally.values())
     share = 1 - tally["unknown"] / total if total else 1.0
-    text = f"{share:.2%} of {total} ends resolve ({', '.join(f'{tally[how]} {how}' for how in sorted(tally))})"
+    text = f"{share:.2%} of {total} ends resolve ({', '.join(f'{n} {how}' for how, n in tally.items() if n)})"
     text += f"; not: {_few([f'{address} ({n})' for address, n in unknown.most_common(_SHOWN)])}" if unknown else ""
     if share < RESOLVED_LEAST:
         raise _Broken(text)
     return text
 
 
-def _how(answer: Answer | None, at_ns: int, acts: list[tuple[int, int]]) -> str:
-    if answer is not None and answer.row["kind"] != UNASSIGNED:
-        return answer.how
-    return "nobody's, during an act" if any(start <= at_ns <= end for start, end in acts) else "unknown"
+_HOW = (
+    "owner",
+    "late",
+    "range",
+    "nobody's, during an act",
+    "unknown",
+)  # the first three as `Lookup.how_at` counts them
+
+
+def _tally(
+    recording: Recording,
+    acts: list[tuple[int, int]],
+    ends: tuple[pa.Array, Any],
+    into: tuple[Counter[str], Counter[str]],
+) -> None:
+    """One column of addresses: the times of each address are judged at once."""
+    (addresses, starts), (tally, unknown) = ends, into
+    encoded = addresses.dictionary_encode()
+    order = np.argsort(encoded.indices.to_numpy(), kind="stable")
+    bounds = np.searchsorted(encoded.indices.to_numpy()[order], np.arange(len(encoded.dictionary) + 1))
+    for number, address in enumerate(encoded.dictionary.to_pylist()):
+        times = starts[order[bounds[number] : bounds[number + 1]]]
+        how = recording.lookup.how_at(address, times)
+        for kind in range(NOBODY):
+            tally[_HOW[kind]] += int((how == kind).sum())
+        lost = times[how == NOBODY]
+        staged = np.zeros(len(lost), dtype=bool)
+        for begin, end in acts:
+            staged |= (lost >= begin) & (lost <= end)
+        tally[_HOW[3]] += int(staged.sum())
+        if not staged.all():
+            unknown[address] += int((~staged).sum())
+            tally[_HOW[4]] += int((~staged).sum())
 
 
 def _schedule(recording: Recording, catalog: Catalog | None = None) -> str:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loomidi_lab.recording.entities import Entities, Owned
-from loomidi_lab.recording.lookup import UNASSIGNED, Lookup
+from loomidi_lab.recording.lookup import LATE, NOBODY, OWNER, RANGE, UNASSIGNED, Lookup
 from tests.unit.lab.recording.making import BEGIN, S, change, pod
 
 ADDRESS = "10.0.0.5"
@@ -89,3 +91,23 @@ def test_the_address_book_grows_by_a_line_per_begin_and_end(tmp_path: Path) -> N
         *("address", "kind", "namespace", "name", "uid", "owner_kind", "owner"),
         *("labels", "node", "ports", "from_ns", "to_ns"),
     }
+
+
+def test_many_times_at_once_give_what_each_gives_alone() -> None:
+    entities = Entities()
+    entities.add_fixed([Owned("10.0.0.0/8", UNASSIGNED, "", "pods", "r", "", "", "{}", "", "[]", 0)])
+    entities.add_fixed([Owned("203.0.113.0/24", "External", "", "users", "x", "", "", "{}", "", "[]", 0)])
+    entities.changed(pod("old", "a", ADDRESS), BEGIN)
+    entities.changed(pod("old", "a", ADDRESS, "DELETED"), BEGIN + 100 * S)
+    entities.changed(pod("new", "b", ADDRESS), BEGIN + 103 * S)
+    entities.changed(pod("new", "b", ADDRESS, "DELETED"), BEGIN + 120 * S)
+    lookup = Lookup(entities.table())
+    times = np.array([BEGIN + second * S for second in (-1, 0, 50, 100, 102, 103, 119, 120, 179, 180, 500)])
+    words = {"owner": OWNER, "late": LATE, "range": RANGE}
+    for address in (ADDRESS, "10.9.9.9", "203.0.113.7", "192.0.2.1"):
+        alone = [lookup.at(address, int(at)) for at in times]
+        nobody = [answer is None or answer.row["kind"] == UNASSIGNED for answer in alone]
+        found = [
+            NOBODY if lost or not answer else words[answer.how] for answer, lost in zip(alone, nobody, strict=True)
+        ]
+        assert lookup.how_at(address, times).tolist() == found, address
