@@ -40,15 +40,15 @@ def shop() -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of all services. May be repeated."
 )
+@click.option("--client-addresses", is_flag=True, help="Frontends see the addresses of users, not of nodes.")
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, help="Seconds to wait until it is ready.")
-def deploy(name: str, namespace: str, report_schedule: str, settings: tuple[str, ...], timeout_s: float) -> None:
+def deploy(name: str, namespace: str, settings: tuple[str, ...], timeout_s: float, **wanted: Any) -> None:
     """Put the shop into a lab and wait until it is ready."""
     from loomidi_lab.shop import Wishes
     from loomidi_lab.shop import deploy as put
 
     said = _said()
-    given = dict(_pair(text) for text in settings)
-    wishes = Wishes(report_schedule=report_schedule, settings=given)
+    wishes = Wishes(settings=dict(_pair(text) for text in settings), **wanted)
     found = put(_lab(name), namespace, progress=said, wishes=wishes)
     found.wait_ready(timeout_s)
     said(f"shop: ready; {found.frontend_url} from the lab's outside")

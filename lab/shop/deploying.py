@@ -18,7 +18,7 @@ from loomidi_lab.shop.objects import PART_OF
 from loomidi_lab.shop.workloads import PORT, WORKLOADS
 
 if TYPE_CHECKING:
-    from loomidi_lab.cluster import Lab
+    from loomidi_lab.cluster import Lab, Node
 
 Progress = Callable[[str], object]
 OTLP_PORT = 4318
@@ -46,7 +46,7 @@ class Shop:
     @property
     def frontend_url(self) -> str:
         """The frontend as users reach it from outside: the first node's address and the NodePort."""
-        return f"http://{self.lab.nodes[0].address}:{self.node_port}"
+        return f"http://{self._door().address}:{self.node_port}"
 
     @property
     def authority(self) -> certificates.Pair:
@@ -117,6 +117,15 @@ class Shop:
             if time.monotonic() > until:
                 raise Retryable(f"namespace {self.namespace} is still ending after {timeout_s:g} s; look again later")
             time.sleep(_LOOK_S)
+
+    def _door(self) -> "Node":
+        """The first node; when only nodes with a frontend pass calls on, the first of those that have one."""
+        nodes = self.lab.nodes
+        service = self.lab.api.get(f"/api/v1/namespaces/{self.namespace}/services/frontend")
+        if service["spec"].get("externalTrafficPolicy") != "Local":
+            return nodes[0]
+        holding = {pod.node for pod in self.pods("frontend")}
+        return next((node for node in nodes if node.name in holding), nodes[0])
 
     def _answers(self) -> bool:
         return bool(fetch(self.lab.outside_netns, [f"{self.frontend_url}/category/yarn"])[0])

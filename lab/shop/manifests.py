@@ -20,6 +20,9 @@ class Wishes:
     otlp_endpoint: str = ""  # empty: spans are counted and dropped
     report_schedule: str = "0 2 * * *"
     settings: dict[str, str] = field(default_factory=dict)  # over DEFAULTS, for all services
+    client_addresses: bool = (
+        False  # frontends see who calls, not the node that passed it on; a node without one refuses
+    )
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ def everything(wishes: Wishes, secrets: Secrets) -> list[Object]:
     """All objects, the namespace first."""
     out = [_namespace(wishes.namespace), *_shared(wishes, secrets), *stores.everything(wishes.namespace)]
     for workload in WORKLOADS:
-        out += [account(wishes.namespace, workload.name, workload.token), _deployment(wishes.namespace, workload)]
-        out.append(_service(wishes.namespace, workload))
+        out += [account(wishes.namespace, workload.name, workload.token), _deployment(wishes, workload)]
+        out.append(_service(wishes, workload))
         if workload.replicas > 1:
             out.append(_budget(wishes.namespace, workload.name))
     out += _scaler_rights(wishes.namespace)
@@ -80,11 +83,12 @@ def _secret(namespace: str, name: str, data: dict[str, str], kind: str) -> Objec
     }
 
 
-def _deployment(namespace: str, workload: Workload) -> Object:
+def _deployment(wishes: Wishes, workload: Workload) -> Object:
+    strictly = wishes.client_addresses and workload.name == "frontend"
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": meta(namespace, workload.name),
+        "metadata": meta(wishes.namespace, workload.name),
         "spec": {
             "replicas": workload.replicas,
             "revisionHistoryLimit": 5,
@@ -96,7 +100,7 @@ def _deployment(namespace: str, workload: Workload) -> Object:
                 "spec": {
                     **_pod(workload),
                     "terminationGracePeriodSeconds": 20,
-                    "topologySpreadConstraints": spread(workload.name),
+                    "topologySpreadConstraints": spread(workload.name, strictly),
                 },
             },
         },
@@ -180,13 +184,15 @@ def _probe(path: str, every_s: int, failures: int) -> Object:
     return {"httpGet": get, "periodSeconds": every_s, "timeoutSeconds": 3, "failureThreshold": failures}
 
 
-def _service(namespace: str, workload: Workload) -> Object:
+def _service(wishes: Wishes, workload: Workload) -> Object:
     ports = [{"name": "http", "port": PORT, "targetPort": "http"}]
     if workload.serves_tls:
         ports.append({"name": "https", "port": TLS_PORT, "targetPort": TLS_PORT})
     kind = "NodePort" if workload.name == "frontend" else "ClusterIP"
-    spec = {"type": kind, "selector": {"app": workload.name}, "ports": ports}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": meta(namespace, workload.name), "spec": spec}
+    spec: Object = {"type": kind, "selector": {"app": workload.name}, "ports": ports}
+    if kind == "NodePort":
+        spec["externalTrafficPolicy"] = "Local" if wishes.client_addresses else "Cluster"
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta(wishes.namespace, workload.name), "spec": spec}
 
 
 def _budget(namespace: str, name: str) -> Object:

@@ -22,10 +22,18 @@ def account(namespace: str, name: str, token: bool) -> Object:
     return {**body, "automountServiceAccountToken": token}
 
 
-def spread(app: str) -> list[Object]:
-    """Rather on different nodes, but never unscheduled for it."""
-    constraint = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
-    return [{**constraint, "labelSelector": {"matchLabels": {"app": app}}}]
+def spread(app: str, strictly: bool = False) -> list[Object]:
+    """The pods of each revision rather on different nodes; unscheduled for it only where `strictly`."""
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "DoNotSchedule" if strictly else "ScheduleAnyway",
+            "nodeTaintsPolicy": "Honor",
+            "matchLabelKeys": ["pod-template-hash"],
+            "labelSelector": {"matchLabels": {"app": app}},
+        }
+    ]
 
 
 def restricted(user: int) -> tuple[Object, Object]:

@@ -57,6 +57,8 @@ def _redis() -> Object:
     return {
         "image": REDIS_IMAGE,
         "imagePullPolicy": "IfNotPresent",
+        # Carts and views expire and may go when memory is short; the mail queue may not.
+        "args": ["--maxmemory-policy", "volatile-lru"],
         "env": [secret("REDIS_PASSWORD", "redis"), {"name": "REDIS_MEMORY", "value": "32mb"}],
         "ports": [{"name": "redis", "containerPort": REDIS_PORT}],
         "resources": _resources(300, 64),

@@ -82,6 +82,16 @@ class TestAgreement:
         assert {template["spec"]["serviceAccountName"] for _, template in templates(objects)} <= accounts
 
 
+def test_client_addresses_need_a_frontend_on_each_node() -> None:
+    authority = certificates.authority()
+    secrets = manifests.Secrets("r", "p", "s", authority, authority)
+    found = manifests.everything(manifests.Wishes(client_addresses=True), secrets)
+    frontend = {obj["kind"]: obj for obj in found if obj.get("metadata", {}).get("name") == "frontend"}
+    assert frontend["Service"]["spec"]["externalTrafficPolicy"] == "Local"
+    constraint = frontend["Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"][0]
+    assert constraint["whenUnsatisfiable"] == "DoNotSchedule"
+
+
 class TestCertificates:
     def test_payment_is_known_by_its_names(self) -> None:
         pair = certificates.issue(certificates.authority(), "payment", "shop")
