@@ -114,14 +114,8 @@ class Api:
         patience = httpx.Timeout(30.0, read=timeout_s + 30.0)
         try:
             with self._client.stream("GET", path, params=asked, timeout=patience) as response:
-                if response.is_error:
-                    response.read()
-                    raise _error(response)
-                for line in response.iter_lines():
-                    event: Object = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _status(event["object"].get("code", 500), event["object"].get("message", ""))
-                    yield event
+                _check_stream(response)
+                yield from map(_event, response.iter_lines())
         except httpx.HTTPError as error:
             raise ApiError(f"the watch of {path} broke off: {error}; start it again") from error
 
@@ -135,6 +129,19 @@ class Api:
         if response.is_error:
             raise _error(response)
         return response
+
+
+def _check_stream(response: httpx.Response) -> None:
+    if response.is_error:
+        response.read()
+        raise _error(response)
+
+
+def _event(line: str) -> Object:
+    event: Object = json.loads(line)
+    if event["type"] == "ERROR":
+        raise _status(event["object"].get("code", 500), event["object"].get("message", ""))
+    return event
 
 
 def _error(response: httpx.Response) -> ApiError | ApiRefused:

@@ -139,9 +139,9 @@ def wait_api(site: Site, timeout_s: float) -> Api:
     until = time.monotonic() + timeout_s
     with Api(site.kubeconfig, timeout_s=5.0) as asking:
         while problem := _unready(asking):
-            for label in ("etcd", "kube-apiserver"):
-                if not site.launcher.pid(label):
-                    raise EnvironmentLacks(f"{label} ended: {site.launcher.last_words(label)}")
+            dead = [label for label in ("etcd", "kube-apiserver") if not site.launcher.pid(label)]
+            if dead:
+                raise EnvironmentLacks(f"{dead[0]} ended: {site.launcher.last_words(dead[0])}")
             if time.monotonic() > until:
                 raise EnvironmentLacks(f"the API server is not ready after {timeout_s:.0f} s: {problem}")
             time.sleep(0.1)

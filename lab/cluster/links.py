@@ -18,6 +18,9 @@ from loomidi_lab.cluster.places import Place
 from loomidi_lab.cluster.processes import entering
 
 
+_PEER = "root/sys/class/net/eth0/iflink"  # below a process's folder: its own view of its network
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Link:
     """One link as seen from its node."""
@@ -60,7 +63,7 @@ def _peers(lab: Place) -> dict[str, int]:
         uid = group.name.removeprefix("pod")
         for pid in sorted(cgroups.pids_below(group)):
             with contextlib.suppress(OSError, ValueError):  # a process that ended, or one without a /sys
-                found[uid] = int(Path(f"/proc/{pid}/root/sys/class/net/eth0/iflink").read_text())
+                found[uid] = int((Path("/proc") / str(pid) / _PEER).read_text())
                 break
     return found
 
