@@ -17,7 +17,6 @@ from loomidi_lab.cluster.api import Api
 from loomidi_lab.cluster.places import Place
 from loomidi_lab.cluster.processes import entering
 
-
 _PEER = "root/sys/class/net/eth0/iflink"  # below a process's folder: its own view of its network
 
 
