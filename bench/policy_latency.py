@@ -308,7 +308,8 @@ def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], objec
             lane = Role(lab.enter(link.netns), "lane", shielding)
             ending.callback(lane.end)
             rung = lane.wait("ready", True)["rung"]
-            beside = programs(lab)
+            beside = [f"{at}: {', '.join(names)}" for at, names in programs(lab).items() if f" {link.name} " in at]
+            eventually(lambda: bool(lane.ask("counters")["counters"]), f"the shield sees no packet ({beside})")
             bench = Bench(lab, link, prober, lane)
             bench.run(given.trials, progress)
             seen = prober.ask("figures")
@@ -319,7 +320,7 @@ def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], objec
             "cilium": tools.MODULES["cilium"].version,
             "kernel": platform.release(),
             "load": [round(load, 1), round(os.getloadavg()[0], 1)],
-            "beside": [f"{where}: {', '.join(names)}" for where, names in beside.items() if f" {link.name} " in where],
+            "beside": beside,
             "probe": prober_figures(seen, given.rate),
             **rows(bench),
             "as_before": not after,
