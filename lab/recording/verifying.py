@@ -47,9 +47,11 @@ class _Broken(Exception):
 
 
 def verify(folder: Path, catalog: Catalog | None = None) -> list[Check]:
-    """All checks. Raises InputError when there is no such folder."""
+    """All checks. Raises InputError for what is no recording at all."""
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name a recording")
+    if not any((folder / name).is_file() for name in (MANIFEST, "schedule.json")):
+        raise InputError(f"{folder} is no recording; `loomidi-lab record` makes one")
     recording = Recording(folder)
     checks = dict(CHECKS)
     if catalog is not None:

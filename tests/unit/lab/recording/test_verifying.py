@@ -144,6 +144,8 @@ def test_documents_that_cannot_be_read_fail_their_checks_only(made: Path) -> Non
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name a recording"):
         verify(tmp_path / "gone")
+    with pytest.raises(InputError, match="is no recording"):
+        verify(tmp_path)
 
 
 def test_the_manifest_is_what_sha256sum_reads(made: Path) -> None:
