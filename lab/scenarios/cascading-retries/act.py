@@ -8,6 +8,7 @@ from typing import Any
 from loomidi_lab.staging.records import EntityRef
 from loomidi_lab.staging.steps import patch
 from loomidi_lab.staging.symptoms.metric import samples
+from loomidi_lab.staging.targets import is_ready
 
 _ROLLOUT_S = 90.0
 
@@ -32,23 +33,26 @@ def amplification(stage: Any, callers: list[str], upstream: str, seconds: float)
     """Watch for a while, then say how many attempts were sent for a hundred calls that were wanted."""
     before = _calls(stage, callers, upstream)
     stage.stopping.wait(float(seconds))
-    attempts, repeats = (now - then for now, then in zip(_calls(stage, callers, upstream), before, strict=True))
+    attempts = repeats = 0.0
+    for pod, now in _calls(stage, callers, upstream).items():
+        then = before.get(pod, (0.0, 0.0))
+        attempts, repeats = attempts + now[0] - then[0], repeats + now[1] - then[1]
     wanted = max(1.0, attempts - repeats)
     stage.heard(
         f"{attempts:.0f} attempts for {wanted:.0f} calls; amplification in percent: {100 * attempts / wanted:.0f}"
     )
 
 
-def _calls(stage: Any, callers: list[str], upstream: str) -> tuple[float, float]:
-    """Attempts that have ended, and how many of all were repeats."""
-    attempts = repeats = 0.0
+def _calls(stage: Any, callers: list[str], upstream: str) -> dict[str, tuple[float, float]]:
+    """Of each pod: attempts that have ended, and how many of all were repeats."""
+    found = {}
     for caller in callers:
-        for pod in stage.lookup.pods(EntityRef("Deployment", "shop", caller)):
-            path = f"/api/v1/namespaces/shop/pods/{pod['metadata']['name']}:8080/proxy/metrics"
-            text = stage.lab.api.text(path)
-            attempts += sum(samples(text, "shop_upstream_seconds_count", {"upstream": upstream}))
-            repeats += sum(samples(text, "shop_retries_total", {"upstream": upstream, "outcome": "sent"}))
-    return attempts, repeats
+        for pod in filter(is_ready, stage.lookup.pods(EntityRef("Deployment", "shop", caller))):
+            name = pod["metadata"]["name"]
+            text = stage.lab.api.text(f"/api/v1/namespaces/shop/pods/{name}:8080/proxy/metrics")
+            attempts = sum(samples(text, "shop_upstream_seconds_count", {"upstream": upstream}))
+            found[name] = attempts, sum(samples(text, "shop_retries_total", {"upstream": upstream, "outcome": "sent"}))
+    return found
 
 
 def _await_rollout(stage: Any, name: str) -> None:
