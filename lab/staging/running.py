@@ -103,7 +103,8 @@ class _Play:
         planned_ns = time.time_ns() + int((begin - time.monotonic()) * 1e9)
         stage.say(f"acting in {max(0.0, begin - time.monotonic()):.1f} s, for about {drawn.duration_s:.0f} s")
         stage.start_ns = planned_ns
-        time.sleep(max(0.0, begin - lead_s - time.monotonic()))
+        early_s = steps.EARLIEST_S if lead_s else 0.0  # where there is time, a busy machine may take longer to start it
+        time.sleep(max(0.0, begin - early_s - time.monotonic()))
         stage.begin_ns = planned_ns
         if not lead_s:
             stage.start_ns = stage.began_ns = time.time_ns()

@@ -27,7 +27,9 @@ _HOMES = {
 }
 KINDS = tuple(_HOMES)
 LEAD_S = {"exec": 3.0, "outside": 0.5}
-"""How long before its effect a step of that kind is called, to wait on the spot: starting a process takes a while."""
+"""How long before its effect a step of that kind is called at least, to wait on the spot: starting it takes a while."""
+EARLIEST_S = 12.0
+"""How long before at most: what waits holds a connection to the API."""
 
 
 class Step(Protocol):

@@ -14,7 +14,7 @@ from loomidi_lab.staging.records import EntityRef
 if TYPE_CHECKING:
     from loomidi_lab.staging.stages import Stage
 
-_SLACK_S = 20.0  # of the API beyond the command's own deadline
+_SLACK_S = 40.0  # beyond the command's own deadline: waiting for its moment, and the API
 _BY_DEADLINE = frozenset({124, 137, 143})  # how `timeout` tells that it had to end it
 _STARTED = re.compile(r"^@started (\d+)$", re.MULTILINE)
 # $1 moment to start at in ns (0: now), $2 seconds to live, $3 pid file, then the command
