@@ -54,19 +54,12 @@ listening = socket.create_server(("", {PORT}), backlog=4096)
 while True:
     listening.accept()[0].close()
 """
-ROWS = {
-    "cilium_policy": "CiliumNetworkPolicy: API answer -> first drop",
-    "cilium_next": "CiliumNetworkPolicy, not the pod's first: -> first drop",
-    "network_policy": "NetworkPolicy: API answer -> first drop",
-    "fast_lane": "fast lane: decision -> first drop",
-    "floor": "floor: bare map write -> first drop",
-}
-MORE = {
-    "cilium_policy_asked": "CiliumNetworkPolicy, from sending the request",
-    "cilium_next_asked": "CiliumNetworkPolicy, not the first, from the request",
-    "network_policy_asked": "NetworkPolicy, from sending the request",
-    "fast_lane_hit": "fast lane, first drop by the entry's stamp",
-    "floor_hit": "floor, first drop by the entry's stamp",
+ROWS = {  # a trial of Bench -> its name in the figures, its title, that of its second figure
+    "cilium_policy": ("CiliumNetworkPolicy", "API answer -> first drop", "from sending the request"),
+    "cilium_next": ("CiliumNetworkPolicy, not the first", "API answer -> first drop", "from sending the request"),
+    "network_policy": ("NetworkPolicy", "API answer -> first drop", "from sending the request"),
+    "fast_lane": ("fast lane", "decision -> first drop", "by the entry's stamp"),
+    "floor": ("floor", "bare map write -> first drop", "by the entry's stamp"),
 }
 
 
@@ -124,7 +117,7 @@ class Trial:
     """What one trial gave, in ns."""
 
     took: int
-    more: int  # the second figure: see MORE
+    more: int  # the second figure: see ROWS
     gap: int  # before the first drop: the resolution
 
 
@@ -234,6 +227,7 @@ def pod(name: str, node: str, command: Sequence[str]) -> Message:
 @contextlib.contextmanager
 def pods(lab: Lab) -> Iterator[tuple[Link, str]]:
     """The client's link and the server's address; both run and are gone afterwards."""
+    eventually(lambda: not lab.api.exists(f"/api/v1/namespaces/{NAMESPACE}"), "an earlier run's pods have not gone")
     lab.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
     eventually(lambda: lab.api.exists(f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"), "no service account")
     first, last = lab.nodes[0].name, lab.nodes[-1].name
@@ -322,7 +316,7 @@ def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], objec
             "load": [round(load, 1), round(os.getloadavg()[0], 1)],
             "beside": beside,
             "probe": prober_figures(seen, given.rate),
-            **rows(bench),
+            "rows": rows(bench),
             "as_before": not after,
             "not_as_before": after,
         }
@@ -339,11 +333,11 @@ def still_works(bench: Bench, before: dict[str, list[str]]) -> list[str]:
 
 def rows(bench: Bench) -> dict[str, Message]:
     """Percentiles of every row and of its second figure."""
-    found = {}
-    for (name, done), more in zip(bench.trials.items(), MORE, strict=True):
-        found[name] = spread([each.took for each in done]) | {"resolution": spread([each.gap for each in done])}
-        found[more] = spread([each.more for each in done])
-    return found
+    return {
+        ROWS[trial][0]: spread([each.took for each in done])
+        | {"resolution": spread([each.gap for each in done]), "second": spread([each.more for each in done])}
+        for trial, done in bench.trials.items()
+    }
 
 
 def spread(nanoseconds: Sequence[int]) -> Message:
@@ -374,18 +368,22 @@ def show(found: Message) -> None:
         f"Cilium {found['cilium']}, shield {found['rung']}; {probe['kind']} probes, {probe['per_second']:,} a second, "
         f"gaps p50 {probe['gap_p50_ms']:.2f} p99 {probe['gap_p99_ms']:.2f} max {probe['gap_max_ms']:.1f} ms"
     )
-    print(f"{'milliseconds':<52} {'p50':>9} {'p90':>9} {'p99':>9} {'max':>9} {'trials':>7} {'resolution':>11}")
-    for name, title in (ROWS | MORE).items():
-        row = found[name]
-        figures = " ".join(f"{row[figure]:9.3f}" for figure in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
-        gap = f"{row['resolution']['p50_ms']:11.3f}" if "resolution" in row else ""
-        print(f"{title:<52} {figures} {row['trials']:7} {gap}".rstrip())
+    print(f"{'milliseconds':<61} {'p50':>9} {'p90':>9} {'p99':>9} {'max':>9} {'trials':>7} {'resolution':>11}")
+    for name, title, second in ROWS.values():
+        row = found["rows"][name]
+        print(f"{name + ': ' + title:<61} {line(row)} {row['trials']:7} {row['resolution']['p50_ms']:11.3f}")
+        print(f"{'    ' + second:<61} {line(row['second'])}")
     print(f"on the client's link, in their order: {'; '.join(found['beside'])}")
     print(
         f"probes: {probe['sent']:,} sent, {probe['lost']} lost while allowed, {probe['leaked']} answered while denied"
     )
     print(f"load of the machine before and after: {found['load'][0]} and {found['load'][1]}")
     print("Cilium works as before" if found["as_before"] else f"NOT AS BEFORE: {'; '.join(found['not_as_before'])}")
+
+
+def line(row: Message) -> str:
+    """The percentiles of a row."""
+    return " ".join(f"{row[figure]:9.3f}" for figure in ("p50_ms", "p90_ms", "p99_ms", "max_ms"))
 
 
 @contextlib.contextmanager
@@ -428,7 +426,8 @@ def main() -> int:
     left = [] if given.lab else leftovers(place(NAME))
     found["lab_gone"] = not left
     show(found)
-    print("" if given.lab else f"the lab left {len(left)} things, such as {left[0]}" if left else "the lab is gone")
+    if not given.lab:
+        print(f"the lab left {len(left)} things, such as {left[0]}" if left else "the lab is gone")
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(found, indent=2) + "\n")

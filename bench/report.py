@@ -53,10 +53,12 @@ def reason(name: str) -> str:
 
 
 def targets(name: str) -> list[dict[str, Any]]:
-    """The acceptance entries that are judged by this script's figures."""
+    """The acceptance entries that are judged by this script's figures, to be judged by those of the last run."""
     documents = [tomllib.loads(path.read_text()) for path in sorted((ROOT / "acceptance").glob("*.toml"))]
     entries = [entry for document in documents for entry in document["entry"]]
-    return [entry for entry in entries if Path(entry["judge"].get("file", "")).stem == name]
+    ours = [entry for entry in entries if Path(entry["judge"].get("file", "")).stem.replace("-", "_") == name]
+    file = str((RESULTS / f"{name}.json").relative_to(ROOT))
+    return [entry | {"judge": entry["judge"] | {"file": file}} for entry in ours]
 
 
 def section(name: str) -> list[str]:
