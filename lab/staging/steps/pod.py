@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loomidi_lab.staging.stages import Stage
 
 _IMAGE = "lab.loomidi.io/attacker:1"
-_READY_S = 60.0
+_READY_S = 90.0
 _EACH_SECOND = {"periodSeconds": 1, "timeoutSeconds": 5}
 
 
