@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from loomidi.garden.graph.naming import AddressBook
 from loomidi_lab.recording.entities import Entities, Owned
 from loomidi_lab.recording.lookup import LATE, NOBODY, OWNER, RANGE, UNASSIGNED, Lookup
 from tests.unit.lab.recording.making import BEGIN, S, change, pod
@@ -111,3 +112,21 @@ def test_many_times_at_once_give_what_each_gives_alone() -> None:
             NOBODY if lost or not answer else words[answer.how] for answer, lost in zip(alone, nobody, strict=True)
         ]
         assert lookup.how_at(address, times).tolist() == found, address
+
+
+def test_loomidi_reads_the_book_and_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "addresses.jsonl"
+    entities = Entities(path)
+    entities.add_fixed([Owned("203.0.113.0/24", "External", "", "users", "x", "", "", "{}", "", "[]", 0)])
+    entities.add_fixed([Owned("10.0.0.0/8", UNASSIGNED, "", "pods", "r", "", "", "{}", "", "[]", 0)])
+    entities.changed(pod("cart-1", "a", ADDRESS, labels={"app": "cart"}), BEGIN)
+    entities.changed(pod("cart-1", "a", ADDRESS, "DELETED"), BEGIN + 9 * S)
+    entities.close()
+    book = AddressBook(path)
+    assert book.refresh() == 3
+    assert book.bad == 0
+    held = book.at(ADDRESS, BEGIN + S)
+    assert held is not None
+    assert (held.entity, held.labels) == ("pod/shop/cart-1", {"app": "cart"})
+    assert book.at("203.0.113.9", BEGIN) is not None
+    assert book.at("10.9.9.9", BEGIN) is None
