@@ -73,7 +73,7 @@ def check_needs(lab: "Lab", drawn: Drawn) -> None:
     if len(lab.nodes) < needs.get("nodes", 1):
         raise EnvironmentLacks(f"{name} needs {needs['nodes']} nodes; run: loomidi-lab up --nodes {needs['nodes']}")
     if needs["shop"] and not lab.api.exists("/apis/apps/v1/namespaces/shop/deployments/frontend"):
-        raise EnvironmentLacks(f"{name} needs the shop; run: loomidi-lab shop up")
+        raise EnvironmentLacks(f"{name} needs the shop; run: loomidi-lab shop deploy")
 
 
 class _Play:

@@ -187,7 +187,7 @@ class Lookup:
     def _service(self, word: str, namespace: str, name: str) -> str:
         service = self.get(EntityRef("Service", namespace, name))
         if service is None:
-            raise InputError(f"there is no service {namespace}/{name}; deploy it first (`loomidi-lab shop up`)")
+            raise InputError(f"there is no service {namespace}/{name}; deploy it first (`loomidi-lab shop deploy`)")
         if word == "service":
             return str(service["spec"]["clusterIP"])
         port = service["spec"]["ports"][0].get("nodePort")
