@@ -33,6 +33,9 @@ def little_room(stage: Any, node: str, room_mib: int) -> None:
     end = guarding.quoted(*program, "whole", stage.lab.name, node, 0)
     guarding.guard(stage, f"room-{node}", begin, end, seconds=_SECONDS)
     stage.began_ns = 0  # the act begins with the pod's work, not here
+    stage.until(lambda: _is_small(stage.lab, node), 30.0, f"{node} to tell that it has little memory")
+    works = ("tenants", "importer", "true")
+    stage.until(lambda: stage.lab.exec(*works, check=False).returncode == 0, 30.0, f"the kubelet of {node}")
 
 
 def all_room(stage: Any, node: str) -> None:
@@ -66,6 +69,13 @@ def _restart(lab: Lab, node: str, config: Path) -> None:
     words = Path(f"/proc/{lab.launcher.pid(label)}/cmdline").read_bytes().decode().split("\0")[:-1]
     lab.stop_node(node, "kubelet")
     lab.launcher.daemon(label, [f"--config={config}" if word.startswith("--config=") else word for word in words])
+
+
+def _is_small(lab: Lab, node: str) -> bool:
+    status = lab.api.get(f"/api/v1/nodes/{node}")["status"]
+    allocatable = status["allocatable"]["memory"]
+    kibibytes = _kibibytes(allocatable) if allocatable.endswith("Ki") else int(allocatable) // 1024
+    return kibibytes < _kibibytes(status["capacity"]["memory"]) // 2
 
 
 def _small(lab: Lab, node: str, room_mib: int) -> None:
