@@ -4,6 +4,7 @@ Called by `loomidi-lab build`. In: the modules of `tools`. Out: binaries in the 
 build that was broken off goes on where it was; a binary appears under its name only when it is whole.
 """
 
+import json
 import os
 import re
 import shutil
@@ -61,6 +62,16 @@ def check_disk(folder: Path, least_gb: float = _DISK_GB) -> None:
     if free < least_gb:
         hint = "free some, or name another place with LOOMIDI_LAB_CACHE"
         raise EnvironmentLacks(f"{folder} has {free:.1f} GB free, the lab needs {least_gb:g} GB; {hint}")
+
+
+def sources(module: Module) -> Path:
+    """A module's source tree in Go's module cache, verified by its sum. Raises EnvironmentLacks."""
+    command = ("go", "mod", "download", "-json", f"{module.requires}@{module.version}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=module.folder)
+    if done.returncode:
+        words = " ".join(done.stderr.split())[:200]
+        raise EnvironmentLacks(f"the sources of {module.name} cannot be had: {words}; run `loomidi-lab build` again")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def _build(module: Module, names: Sequence[str], progress: Progress) -> None:

@@ -9,7 +9,6 @@ import http.client
 import json
 import shutil
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import yaml
 
 from loomidi.contracts.errors import EnvironmentLacks, Retryable
-from loomidi_lab.cluster import nodes, tools
+from loomidi_lab.cluster import building, nodes, tools
 from loomidi_lab.cluster.api import Api, ApiError, ApiRefused
 from loomidi_lab.cluster.control_plane import Site, path_of
 from loomidi_lab.cluster.processes import inside
@@ -48,22 +47,12 @@ def check() -> None:
         raise EnvironmentLacks(f"Cilium compiles its programs on the node: install {', '.join(missing)}")
 
 
-def sources() -> Path:
-    """The module's source tree in Go's module cache: BPF programs and CRDs. Raises EnvironmentLacks."""
-    module = tools.MODULES["cilium"]
-    command = ("go", "mod", "download", "-json", f"{module.requires}@{module.version}")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=module.folder)
-    if done.returncode:
-        raise EnvironmentLacks(f"Cilium's sources cannot be had: {' '.join(done.stderr.split())[:200]}")
-    return Path(json.loads(done.stdout)["Dir"])
-
-
 def lay_down() -> None:
     """BPF sources and CRDs beside the binaries: called once by `build`."""
     home = tools.MODULES["cilium"].home
     if (home / "crds").is_dir():
         return
-    found, partial = sources(), home / ".lay"
+    found, partial = building.sources(tools.MODULES["cilium"]), home / ".lay"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for path in found.glob("pkg/k8s/apis/cilium.io/client/crds/v2*/*.yaml"):

@@ -40,7 +40,7 @@ def build(wanted: tuple[str, ...], sets: str) -> None:
 
     Once per version: about ten minutes on two cores, then seconds. Breaking off loses nothing.
     """
-    from loomidi_lab.cluster import building, cilium, contents
+    from loomidi_lab.cluster import addons, building, cilium, contents
 
     optional = [name for name, module in tools.MODULES.items() if module.optional]
     unknown = [name for name in wanted if name not in optional]
@@ -48,6 +48,7 @@ def build(wanted: tuple[str, ...], sets: str) -> None:
         raise UsageError(f"no module {unknown[0]!r}; there is {', '.join(optional)}")
     progress = teller()
     building.build(wanted, progress=progress)
+    addons.lay_down()
     if "cilium" in wanted:
         cilium.lay_down()
     if sets != "none":

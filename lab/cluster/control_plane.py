@@ -168,8 +168,9 @@ def start_controllers(site: Site) -> None:
         f"--cluster-signing-key-file={site.pki / 'ca.key'}",
         "--use-service-account-credentials",
         f"--cluster-cidr={site.ranges.pods}",
-        "--allocate-node-cidrs=true",
-        "--node-monitor-grace-period=16s",  # a node that is down shows while a person watches
+        f"--allocate-node-cidrs={'true' if site.network == 'cilium' else 'false'}",
+        # a node that is down shows while a person watches; thousands of played ones renew their leases less often
+        f"--node-monitor-grace-period={40 if site.fake_nodes else 16}s",
         "--leader-elect=false",
     )
     _start(site, "kube-scheduler", f"--kubeconfig={site.pki / 'scheduler.kubeconfig'}", "--leader-elect=false")

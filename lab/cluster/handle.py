@@ -18,7 +18,7 @@ import yaml
 
 from loomidi.contracts.errors import EnvironmentLacks, InputError
 from loomidi_lab import images
-from loomidi_lab.cluster import links, nodes, tools
+from loomidi_lab.cluster import cilium, links, nodes, tools
 from loomidi_lab.cluster.addressing import Ranges
 from loomidi_lab.cluster.api import Api
 from loomidi_lab.cluster.control_plane import Site
@@ -204,7 +204,7 @@ class Lab:
             "containerd": nodes.start_containerd,
             "kubelet": nodes.start_kubelet,
             "proxy": nodes.start_proxy,
-        }
+        } | ({"cilium": cilium.start} if self.network == "cilium" else {})
         for part in parts or tuple(starters):
             if not self.launcher.pid(f"{name}-{part}"):
                 starters[part](self.site, number)

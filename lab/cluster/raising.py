@@ -150,6 +150,7 @@ def _raise(lab: Place, settings: UpSettings, template: "images.Template", progre
             _join(site, api, booting, authority)
             progress("kubelets join")
             wait_ready(site, api, until)  # 8
+            _name_ranges(site, api)
             for name in settings.addons:
                 addons.start(api, name)
     state = _state(site, settings)
@@ -175,6 +176,13 @@ def _join(site: Site, api: Api, booting: "list[cf.Future[None]]", authority: cer
         addons.start_kwok(site, api)
 
 
+def _name_ranges(site: Site, api: Api) -> None:
+    """Each node's pod range in its spec, where no controller gives them out: clients that ask learn the real one."""
+    for number in range(1, site.nodes + 1) if site.network == "bridge" else ():
+        pods = site.ranges.pods_of(number)
+        api.patch(f"/api/v1/nodes/{nodes.name(number)}", {"spec": {"podCIDR": pods, "podCIDRs": [pods]}})
+
+
 def wait_ready(site: Site, api: Api, until: float) -> None:
     """Until nodes are Ready, pods may be created and DNS has an endpoint. Raises EnvironmentLacks: what lacks."""
     while True:
@@ -189,6 +197,8 @@ def wait_ready(site: Site, api: Api, until: float) -> None:
 
 
 def _lacking(site: Site, api: Api) -> list[str]:
+    if site.network == "cilium" and (waiting := cilium.lacking(site)):
+        return waiting
     found = api.list("/api/v1/nodes", resourceVersion="0")
     wanted = {f"n{number}" for number in range(1, site.nodes + 1)}
     ready = {node["metadata"]["name"] for node in found if _is_ready(node)}

@@ -12,12 +12,14 @@ import resource
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 LOOK_S = 2.0
 ARENAS = 2
+AHEAD = -10  # nice
 _ARENA_MOST = -8  # M_ARENA_MAX
 _NUMBER = re.compile(r"[-_ ]?\(?\d.*$")
 
@@ -56,6 +58,19 @@ class Costs:
             "memory_most_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "threads_cpu_s": {name: round(spent, 2) for name, spent in sorted(by_name.items())},
         }
+
+
+@contextlib.contextmanager
+def served_first() -> Iterator[None]:
+    """Threads that are started in here (and by those) go before the lab's: a meter that waits loses packets."""
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, thread, AHEAD)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, thread, before)
 
 
 def few_arenas() -> None:

@@ -6,6 +6,7 @@ under `sources`.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import time
@@ -20,7 +21,7 @@ from loomidi.contracts.errors import Conflict, EnvironmentLacks, LoomidiError
 from loomidi.loom.flows.accounts import LinkId
 from loomidi_lab import staging
 from loomidi_lab.recording.acting import Acts, Say
-from loomidi_lab.recording.costs import Costs, few_arenas
+from loomidi_lab.recording.costs import Costs, few_arenas, served_first
 from loomidi_lab.recording.entities import Entities
 from loomidi_lab.recording.hashing import write_manifest
 from loomidi_lab.recording.loads import Load, begin_load, profile, ready_shop
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 FREE_BYTES = 5 << 30
 TICK_S = 0.2
 DRAIN_S = 3.0  # what is on its way when the window ends: spans, log lines, audit batches
+RING_MIB = 8  # per link: the usual 4 hold two seconds, and a busy machine may let us wait longer
 SETTLE_S = 2.0  # all sources run before the schedule's clock starts
 
 
@@ -104,7 +106,8 @@ class Session:
         self._write("provenance.json", facts | {"complete": False})
         self.progress("starting the sources")
         with contextlib.ExitStack() as ending:
-            self._open(ending)  # 2
+            with served_first():
+                self._open(ending)  # 2
             with self._load() as load:  # 3
                 acts = Acts(self.schedule, self._runner(load), self.progress)
                 origin_ns = self._act(acts)  # 4
@@ -153,7 +156,7 @@ class Session:
         from loomidi.loom.flows.links import LIVE, LinkMeters
 
         wanted = [(node.netns, pattern) for node in self.lab.nodes for pattern in PATTERNS]
-        meters = LinkMeters(wanted, LIVE, batches=QUEUE)
+        meters = LinkMeters(wanted, dataclasses.replace(LIVE, ring_mib=RING_MIB), batches=QUEUE)
         ending.callback(meters.close)
         names = {netns: name for name, netns in self._by_node("netns")}
         self.flows = Flows(meters, names, self.lab.links, self.streams["flows"], self.workers)

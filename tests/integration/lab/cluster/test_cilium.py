@@ -204,7 +204,7 @@ def test_after_down_nothing_of_it_is_on_the_host(site: Site) -> None:
 
 def pinned(init: int) -> Iterator[tuple[str, int]]:
     """Kind and number of every BPF object in a node's own /sys/fs/bpf, and of the programs that pinned links hold."""
-    for path in Path(f"/proc/{init}/root/sys/fs/bpf").rglob("*"):
+    for path in (Path("/proc") / str(init) / "root/sys/fs/bpf").rglob("*"):
         if path.is_file() and path.suffix != ".debug":  # the kernel's own two lists
             descriptor = bpf.pinned(str(path))
             lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()

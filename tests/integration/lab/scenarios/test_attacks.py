@@ -11,8 +11,8 @@ import pytest
 
 from loomidi_lab import staging
 from loomidi_lab.cluster import Lab
+from loomidi_lab.live.showing import watching
 from loomidi_lab.staging.observing import Observer
-from loomidi_lab.staging.showing import watching
 from loomidi_lab.staging.stages import SCENARIO, journals_of
 from loomidi_lab.staging.sweeping import sweep
 from loomidi_lab.staging.targets import collection

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from loomidi.contracts.errors import InputError
-from loomidi_lab.staging import commands, draw, results
+from loomidi_lab.live import commands
+from loomidi_lab.staging import draw, results
 from loomidi_lab.staging.records import Occurrence, SymptomResult
 
 

@@ -172,9 +172,9 @@ def _xdp(flag: int) -> Callable[[int, int], int]:
 
 
 def _tc(program: int, ifindex: int) -> int:
-    """TCX from Linux 6.6 on; before, a clsact filter."""
+    """TCX from Linux 6.6 on, ahead of others (behind Cilium's program nothing arrives); before, a clsact filter."""
     try:
-        return bpf.link(program, ifindex, bpf.ATTACH_TCX_INGRESS)
+        return bpf.link(program, ifindex, bpf.ATTACH_TCX_INGRESS, bpf.BEFORE)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
             raise

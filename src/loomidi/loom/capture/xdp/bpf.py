@@ -20,6 +20,7 @@ HASH = 1
 ANY, NOEXIST, EXIST = 0, 1, 2
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 XDP_FLAGS_SKB, XDP_FLAGS_DRV = 2, 4
+BEFORE = 1 << 3  # of TCX: ahead of every program that is there
 TEST_XDP_LIVE_FRAMES = 2
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361, "loongarch64": 280}

@@ -20,6 +20,7 @@ from loomidi_lab.staging.records import Drawn, Occurrence
 
 _NAME = click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
 WATCH_LAG_S, PLAIN_LAG_S = 11.0, 3.0  # how long the meters of either way may hold a quiet flow back
+SHOP_READY_S = 180.0  # a busy machine takes longer than the 40 s of a quiet one
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -86,23 +87,30 @@ def _needs(needs: Any) -> str:
 
 
 @click.command("run")
-@click.argument("name", required=False)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every scenario that the lab's network allows; brings the shop."
+)
 @click.option("--seed", default=0, show_default=True, help="Draws the parameters; the same seed, the same course.")
 @click.option("--watch/--no-watch", "watched", default=True, help="Show it live through loomidi.  [watch]")
 @click.option("--json", "as_json", is_flag=True, help="The occurrence as one JSON object; no live picture.")
 @click.option("--check", "checked", metavar="FILE", type=click.Path(path_type=Path), help="Only check a scenario file.")
 @click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the line of this run goes.")
 @_NAME
-def run(name: str | None, seed: int, checked: Path | None, **options: Any) -> int:
-    """Run a scenario on a lab and confirm by its symptoms that it really happened.
+def run(names: tuple[str, ...], seed: int, checked: Path | None, everything: bool, **options: Any) -> int:
+    """Run a scenario on a lab and confirm by its symptoms that it really happened. Several: one after the other.
 
     Exit code 0: all symptoms confirmed and everything taken back. 1: void. 2: it cannot be run as asked.
     """
     if checked is not None:
         return _check(checked)
-    if not name:
+    if not names and not everything:
         raise UsageError("name a scenario; `loomidi-lab scenarios` lists them")
-    drawn = drawing.draw(loading.load(name), seed)
+    if everything or len(names) > 1:
+        chosen = [drawing.draw(loading.load(name), seed) for name in names or loading.names()]
+        with _interruptible():
+            return _play_all(chosen, options["lab_name"], options["results"])
+    drawn = drawing.draw(loading.load(names[0]), seed)
     watched = options["watched"] and not options["as_json"]
     with _interruptible():
         occurrence, seen = _play(drawn, options["lab_name"], options["results"], watched)
@@ -111,6 +119,24 @@ def run(name: str | None, seed: int, checked: Path | None, **options: Any) -> in
     else:
         _tell(occurrence, seen)
     return 0 if occurrence.valid else 1
+
+
+def _play_all(chosen: list[Drawn], lab_name: str, results: Path | None) -> int:
+    """One after the other on one shop, a line each; a void one does not stop the others."""
+    from loomidi_lab import shop
+    from loomidi_lab.cluster import Lab
+
+    lab = Lab.open(lab_name)
+    chosen = [one for one in chosen if lab.network in one.scenario.needs.get("network", (lab.network,))]
+    shop.deploy(lab, progress=lambda _: None).wait_ready(SHOP_READY_S)
+    void = 0
+    for number, drawn in enumerate(chosen, 1):
+        occurrence, _ = _play(drawn, lab_name, results, watched=False, say=lambda _: None)
+        void += not occurrence.valid
+        said = "confirmed" if occurrence.valid else f"void: {occurrence.void_because}"
+        click.echo(f"[{number}/{len(chosen)}] {drawn.scenario.name}: {said}")
+    click.echo(f"{len(chosen) - void} of {len(chosen)} scenarios confirmed")
+    return 1 if void else 0
 
 
 def _check(path: Path) -> int:
@@ -130,7 +156,9 @@ def _check(path: Path) -> int:
     return 0
 
 
-def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> tuple[Occurrence, Any]:
+def _play(
+    drawn: Drawn, lab_name: str, results: Path | None, watched: bool, say: Callable[[str], object] | None = None
+) -> tuple[Occurrence, Any]:
     """Open the lab, meter its links, run, keep the line."""
     from loomidi_lab.cluster import Lab
     from loomidi_lab.staging import running
@@ -139,7 +167,7 @@ def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> t
 
     lab = Lab.open(lab_name)
     running.check_needs(lab, drawn)
-    say = _teller()
+    say = say or _teller()
     observer = Observer(lab, lag_s=WATCH_LAG_S if watched else PLAIN_LAG_S)
     with ExitStack() as stack:
         seen = stack.enter_context(_metered(lab, observer, say, watched))
@@ -152,7 +180,7 @@ def _play(drawn: Drawn, lab_name: str, results: Path | None, watched: bool) -> t
 def _metered(lab: Any, observer: Any, say: Callable[[str], object], watched: bool) -> Iterator[Any]:
     """Flows for the observer, and a live picture where it is wanted."""
     if watched:
-        from loomidi_lab.staging.showing import watching
+        from loomidi_lab.live.showing import watching
 
         with watching(lab, observer, say) as seen:
             yield seen
@@ -208,18 +236,46 @@ def _tell(occurrence: Occurrence, seen: Any) -> None:
 @click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Lines of runs.  [the labs' own file]")
 @click.option("--into", metavar="PAGE", type=click.Path(path_type=Path), help="A page with the marks.  [docs/lab.md]")
 @click.option("--print", "printed", is_flag=True, help="To standard output; change no page.")
-def table(results: Path | None, into: Path | None, printed: bool) -> None:
+@click.option("--check", "checked", is_flag=True, help="Only say how many have a valid run; exit code 1: not all.")
+@click.option("--json", "counts", metavar="FILE", type=click.Path(path_type=Path), help="With --check: by category.")
+def table(results: Path | None, into: Path | None, printed: bool, checked: bool, counts: Path | None) -> int:
     """Renew the table of docs/lab.md from what was run: the last valid run of each scenario."""
     from loomidi_lab.cluster.places import labs
     from loomidi_lab.staging import results as kept
 
-    made = kept.table(kept.read(results or labs() / "results.jsonl"), loading.names())
+    runs = kept.read(results or labs() / "results.jsonl")
+    if checked:
+        return _count(runs, counts)
+    made = kept.table(runs, loading.names())
     if printed:
         click.echo(made, nl=False)
     else:
         page = into or _ROOT / "docs" / "lab.md"
         kept.put_into(page, made)
         click.echo(f"{page}: table renewed")
+    return 0
+
+
+def _count(runs: list[dict[str, Any]], file: Path | None) -> int:
+    """How many scenarios have a valid run, in all and by category."""
+    valid = {run["planned"]["scenario"] for run in runs if run["measured"]["valid"]}
+    category = {name: loading.load(name).category for name in loading.names()}
+    missing = sorted(set(category) - valid)
+    kinds = dict.fromkeys(category.values())
+    figures = {
+        kind: {
+            "scenarios": sum(each == kind for each in category.values()),
+            "confirmed": sum(category[name] == kind for name in category if name in valid),
+        }
+        for kind in kinds
+    }
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(figures | {"missing": missing}, indent=1))
+    if missing:
+        click.echo(f"without a valid run: {', '.join(missing)}")
+    click.echo(f"{len(category) - len(missing)} of {len(category)} scenarios confirmed")
+    return 1 if missing else 0
 
 
 @click.command("sweep")
