@@ -1,5 +1,5 @@
 #!/bin/sh
-# Record `smoke` twice with one seed on a lab of its own, verify both, compare them, and say what the meters lost.
+# Record `smoke` twice with one seed on a lab of its own, verify both (their balances too), and compare them.
 #   tools/lab_two_recordings.sh FOLDER [SEED]        (root; FOLDER is emptied)
 set -eu
 [ $# -ge 1 ] || { echo "usage: tools/lab_two_recordings.sh FOLDER [SEED]" >&2; exit 2; }
@@ -16,11 +16,3 @@ for one in first second; do
 done
 loomidi-lab compare "$folder/first" "$folder/second"
 echo "the two differ in measured values only"
-python - "$folder" <<'PY'
-import json
-import pathlib
-import sys
-
-for one in ("first", "second"):
-    print(one, json.dumps(json.loads((pathlib.Path(sys.argv[1]) / one / "balance.json").read_text()))[:2000])
-PY

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from loomidi.contracts.errors import InputError
 from loomidi_lab.live import commands
-from loomidi_lab.staging import draw, results
+from loomidi_lab.staging import draw, loading, results
 from loomidi_lab.staging.records import Occurrence, SymptomResult
 
 
@@ -46,6 +46,19 @@ def test_a_broken_line_is_told_with_its_number(tmp_path: Path) -> None:
     (tmp_path / "r").write_text('{}\n{"a"\n')
     with pytest.raises(InputError, match="r:2: no JSON line"):
         results.read(tmp_path / "r")
+
+
+def test_the_check_counts_valid_runs_and_names_what_lacks_one(tmp_path: Path) -> None:
+    names = sorted(loading.names())
+    lines = [{"planned": {"scenario": name}, "measured": {"valid": name != names[1]}} for name in names]
+    (tmp_path / "r").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["--check", "--results", str(tmp_path / "r"), "--json", str(tmp_path / "counts.json")]
+    done = CliRunner().invoke(commands.table, words, standalone_mode=False)
+    assert done.return_value == 1
+    assert f"without a valid run: {names[1]}\n{len(names) - 1} of {len(names)} scenarios confirmed" in done.stdout
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    kinds = ("attack", "failure", "benign")
+    assert sum(counts[kind]["confirmed"] for kind in kinds) == len(names) - 1
 
 
 def test_scenarios_lists_them_all() -> None:
