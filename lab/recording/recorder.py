@@ -142,6 +142,13 @@ class Session:
         self.logs.start()
         Metrics(self.streams["metrics"], self.workers, self._targets(), pods).start()
         self.packets = self._packets(ending)
+        self.workers.spawn("tick", self._write_on)
+
+    def _write_on(self) -> None:
+        """Not in the main thread: it has no priority, and who waits for a stream's lock would wait for it."""
+        while not self.workers.pause(TICK_S):
+            for stream in self.streams.values():
+                stream.tick()
 
     def _open_receivers(self, ending: contextlib.ExitStack) -> None:
         lab = self.lab
@@ -219,8 +226,6 @@ class Session:
 
     def _tick(self, acts: Acts) -> None:
         time.sleep(TICK_S)
-        for stream in self.streams.values():
-            stream.tick()
         self.costs.tick()
         for name, error in [*self.workers.failures, *acts.failures]:
             if isinstance(error, LoomidiError):
