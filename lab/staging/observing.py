@@ -207,6 +207,7 @@ def metering(observer: Observer) -> Iterator[Any]:
     finally:
         meters.stop()
         thread.join(timeout=10)
+        meters.close()
     if failures:
         raise failures[0]
 
