@@ -79,7 +79,8 @@ def test_ctrl_c_takes_the_scenario_back_and_leaves_an_incomplete_recording(
     plan, out = tmp_path / "mini.yaml", tmp_path / "cut"
     plan.write_text(str(MINI))  # YAML reads Python's dicts of texts and numbers
     words = ("record", "--plan", str(plan), "--seed", "7", "--out", str(out), "--name", cluster.name)
-    program = [sys.executable, "-m", "loomidi_lab", *words]
+    as_at_a_prompt = ["env", "--default-signal=INT"]  # a background job's children ignore it
+    program = [*as_at_a_prompt, sys.executable, "-m", "loomidi_lab", *words]
     process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     assert process.stderr is not None
     said = ""
