@@ -2,8 +2,8 @@
 
 Run by `make bench` and `make accept NAME=lab` as root, with the lab built. In: nothing. Out: a table, `--json FILE`.
 Beside each figure stands a floor of the same run: for `up` the time until the bare API server answers, for `down` the
-removal of as many empty network namespaces, for the load what the idle cluster takes. `--cold` builds everything once
-more in caches of its own first (ten minutes and 8 GB that are removed again).
+removal of as many empty network namespaces, for the load what the idle cluster takes. `--cold` measures nothing but
+a build of everything in caches of its own (ten minutes and 8 GB that are removed again).
 """
 
 import argparse
@@ -131,12 +131,11 @@ def jitters(lab: Lab, shop: "shops.Shop") -> dict[str, Any]:
     return {"runs": len(late), "worst_ms": max(late), "median_ms": statistics.median(late)}
 
 
-def measure(*, build: bool) -> dict[str, Any]:
-    """Everything."""
-    figures: dict[str, Any] = {"build": cold()} if build else {}
+def measure() -> dict[str, Any]:
+    """Everything but the build."""
     down(NAME)
     try:
-        figures |= coming_and_going()
+        figures = coming_and_going()
         lab = Lab.open(NAME)
         watch = Stopwatch()
         shop = shops.deploy(lab, progress=lambda _: None)
@@ -152,13 +151,11 @@ def measure(*, build: bool) -> dict[str, Any]:
 
 def draw(figures: dict[str, Any]) -> list[str]:
     """The table."""
-    load, jitter = figures["load"], figures["jitter"]
-    rows = []
     if "build" in figures:
         build = figures["build"]
-        rows.append(
-            f"build, cold   {build['total_s']:.0f} s: tools {build['tools_s']:.0f}, images {build['images_s']:.0f}"
-        )
+        return [f"build, cold   {build['total_s']:.0f} s: tools {build['tools_s']:.0f}, images {build['images_s']:.0f}"]
+    load, jitter = figures["load"], figures["jitter"]
+    rows = []
     for name, floor, what in (("up", "api_alone_s", "API server alone"), ("down", "floor_s", "empty namespaces alone")):
         one = figures[f"{name}_s"]
         rows.append(f"{name:13} median {one['median']:.1f} s, worst {one['worst']:.1f} s; {what} {one[floor]:.1f} s")
@@ -175,12 +172,12 @@ def main() -> int:
     """Exit code 2 when the lab cannot be had here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--cold", action="store_true", help="build everything anew first")
+    parser.add_argument("--cold", action="store_true", help="build everything anew, nothing else")
     given = parser.parse_args()
     if os.geteuid() != 0 or not shutil.which("go"):
         print("lab_speed: needs root and Go", file=sys.stderr)
         return 2
-    figures = measure(build=given.cold)
+    figures = {"build": cold()} if given.cold else measure()
     print("\n".join(draw(figures)))
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What runs in a lab beside the control plane: DNS as pods, thousands of fake nodes, policy engines.
+"""What runs in a lab beside the control plane: DNS as pods, and thousands of fake nodes.
 
 Called by `raising`. In: `Site`, `Api`. Out: objects applied, processes started. KWOK plays nodes and pods of the API
 without a packet: for scale, never for traffic.
@@ -7,9 +7,7 @@ without a packet: for scale, never for traffic.
 import shutil
 from pathlib import Path
 
-import yaml
-
-from loomidi.contracts.errors import EnvironmentLacks, UsageError
+from loomidi.contracts.errors import EnvironmentLacks
 from loomidi_lab.cluster import building, control_plane, tools
 from loomidi_lab.cluster.api import Api
 from loomidi_lab.cluster.control_plane import Site
@@ -80,18 +78,3 @@ def _fake(number: int) -> dict[str, object]:
         "spec": {"taints": [{"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}]},
         "status": {"capacity": capacity, "allocatable": capacity},
     }
-
-
-def start(api: Api, name: str) -> None:
-    """A policy engine by name. Raises UsageError for one that is not there."""
-    file = PACKAGE / "manifests" / f"{name}.yaml"
-    if not file.is_file():
-        raise UsageError(f"no add-on {name!r}; there is: {', '.join(available()) or 'none'}")
-    for obj in yaml.safe_load_all(file.read_text()):
-        api.patch(control_plane.path_of(obj), obj, kind="apply")
-
-
-def available() -> list[str]:
-    """Policy engines that can be asked for."""
-    found = (path.stem for path in (PACKAGE / "manifests").glob("*.yaml"))
-    return sorted(name for name in found if name in ("kyverno", "gatekeeper"))

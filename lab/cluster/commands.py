@@ -63,14 +63,13 @@ def build(wanted: tuple[str, ...], sets: str) -> None:
 @click.option("--fake-nodes", default=0, show_default=True, help="Nodes in the API only, for scale (KWOK).")
 @click.option("--range", "block", default="", metavar="CIDR", help="A private /15 for the lab.  [a free one]")
 @click.option("--api-port", default=6443, show_default=True, help="Of the API server.")
-@click.option("--addon", "addons", multiple=True, help="kyverno or gatekeeper.")
 @click.option("--timeout", "timeout_s", default=120.0, show_default=True, metavar="S", help="For everything.")
-def up(name: str, block: str, addons: tuple[str, ...], **given: Any) -> None:
+def up(name: str, block: str, **given: Any) -> None:
     """Bring a cluster up. Several can stand side by side under different names.
 
     What an earlier end left behind is cleared first. When anything fails, nothing stays.
     """
-    settings = UpSettings(name=name, range=block, addons=addons, **given)
+    settings = UpSettings(name=name, range=block, **given)
     state = bring_up(settings, teller())
     lab = Lab(state)
     click.echo(f"lab {name}: {state['nodes']} nodes, {state['network']}, API {state['server']}")

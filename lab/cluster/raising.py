@@ -69,8 +69,6 @@ class UpSettings:
     # A /15 for the lab; empty: a free one is chosen.
     api_port: int = control_plane.API_PORT
     # Of the API server, on the lab's router.
-    addons: tuple[str, ...] = ()
-    # kyverno, gatekeeper.
     timeout_s: float = 120.0
     # For everything; a slow machine may need longer, a broken one is told of.
 
@@ -151,9 +149,7 @@ def _raise(lab: Place, settings: UpSettings, template: "images.Template", progre
             progress("kubelets join")
             wait_ready(site, api, until)  # 8
             _name_ranges(site, api)
-            for name in settings.addons:
-                addons.start(api, name)
-    state = _state(site, settings)
+    state = _state(site)
     partial = lab.state.with_suffix(".partial")
     partial.write_text(json.dumps(state, indent=1))
     partial.rename(lab.state)
@@ -220,7 +216,7 @@ def _is_ready(node: Mapping[str, Any]) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def _state(site: Site, settings: UpSettings) -> dict[str, Any]:
+def _state(site: Site) -> dict[str, Any]:
     ranges = site.ranges
     return {
         "name": site.lab.name,
@@ -230,7 +226,6 @@ def _state(site: Site, settings: UpSettings) -> dict[str, Any]:
         "fake_nodes": site.fake_nodes,
         "api_port": site.api_port,
         "server": site.server,
-        "addons": list(settings.addons),
         "up_since_ns": time.time_ns(),
         "versions": {"loomidi": __version__} | {m.name: m.version for m in tools.MODULES.values()},
     }
