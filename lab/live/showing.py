@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], object]
 _KINDS = frozenset({"Node", "ReplicaSet", "Job", "Service", "Pod"})  # that have addresses, or own what has
 _END_S = 20.0
+SUMMARY_S = 5.0  # between two sums of the flows with their busiest talkers
 
 
 class Seen:
@@ -79,7 +80,7 @@ def watching(lab: "Lab", observer: Observer, say: Say) -> Iterator[Seen]:
     seen = Seen()
     with tempfile.TemporaryDirectory(prefix="loomidi-run-") as folder, _address_book(lab, Path(folder)) as book:
         source = Shared(LinkMeters(link_patterns(lab), LIVE), observer)
-        with Watch((), WatchSettings(meter=LIVE, summary_s=0.0), entities=str(book), source=source) as watch:
+        with Watch((), WatchSettings(meter=LIVE, summary_s=SUMMARY_S), entities=str(book), source=source) as watch:
             thread = threading.Thread(target=_follow, args=(watch, seen, say), name="watching", daemon=True)
             thread.start()
             try:
@@ -137,12 +138,16 @@ class Shared:
 
 
 def _follow(watch: Any, seen: Seen, say: Say) -> None:
+    from loomidi.conductor.verbs.watch import flow_lines
     from loomidi.services import sightings
 
     try:
         for event in watch:
             if isinstance(event, sightings.Sighting):
                 _heard(event, seen, say)
+            elif isinstance(event, sightings.FlowsSeen):
+                for line in flow_lines(event):
+                    say(line)
             elif isinstance(event, sightings.Trouble):
                 say(f"loomidi: {event.message}")
             elif isinstance(event, sightings.Balanced):

@@ -129,7 +129,7 @@ def _as_text(manifests: bool) -> Callable[["Event"], None]:
         if isinstance(event, sightings.Sighting):
             lines = list(_sighting(event, manifests))
         else:
-            lines = list(_flows(event)) if isinstance(event, sightings.FlowsSeen) else [_balance(event)]
+            lines = list(flow_lines(event)) if isinstance(event, sightings.FlowsSeen) else [_balance(event)]
         for line in lines:
             click.echo(line)
 
@@ -169,7 +169,7 @@ def _fold(proposed: "ProposedFold", manifests: bool) -> Iterator[str]:
         yield from (f"{'':21}{line}" for line in yaml(proposed).splitlines())
 
 
-def _flows(event: "FlowsSeen") -> Iterator[str]:
+def flow_lines(event: "FlowsSeen") -> Iterator[str]:
     """One line for the interval, one for each of its busiest talkers."""
     from loomidi.insight import wording
 
