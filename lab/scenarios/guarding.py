@@ -25,8 +25,8 @@ trap finish TERM INT
 set -e
 {begin}
 set +e
+sleep {seconds:g} & sleeper=$! # before the word is out: whoever hears it may end us at once, and the sleep with us
 echo '{ready}'
-sleep {seconds:g} & sleeper=$!
 wait "$sleeper"
 finish
 """
