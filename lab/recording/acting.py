@@ -17,6 +17,7 @@ from loomidi_lab.recording.planning import Item, Schedule
 UNDO_S = 120.0
 OVERTIME_S = 300.0  # after the schedule's end, for acts that are still being undone
 _POLL_S = 0.2
+_AGAIN_S = 3.0
 
 Say = Callable[[str], object]
 
@@ -36,6 +37,11 @@ class RunOne(Protocol):
 class _Running:
     thread: threading.Thread
     undoing: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether it goes on and has not begun to take back."""
+        return self.thread.is_alive() and not self.undoing
 
 
 class Acts:
@@ -64,15 +70,22 @@ class Acts:
 
     def cut_off(self) -> list[str]:
         """End all runs now; each takes back what it did. Gives the names of those that did not in time."""
-        for number, running in self._running.items():
-            if running.thread.is_alive() and not running.undoing:
-                self._progress(f"taking back {self.schedule.items[number].scenario}")
-                _raise_in(running.thread, CutOffRun)
+        acting = {number: running for number, running in self._running.items() if running.acts}
+        for number in acting:
+            self._progress(f"taking back {self.schedule.items[number].scenario}")
         until = time.monotonic() + UNDO_S
+        while any(running.thread.is_alive() for running in self._running.values()) and time.monotonic() < until:
+            # Again while it still acts: a thread that was starting another one lets that one take the exception
+            # (CPython gives the new thread's state its parent's number until it runs).
+            for running in (running for running in acting.values() if running.acts):
+                _raise_in(running.thread, CutOffRun)
+            self._join_all(min(time.monotonic() + _AGAIN_S, until))
+        return [self.schedule.items[n].scenario for n, running in self._running.items() if running.thread.is_alive()]
+
+    def _join_all(self, until: float) -> None:
         for running in self._running.values():
             while running.thread.is_alive() and time.monotonic() < until:
                 running.thread.join(_POLL_S)
-        return [self.schedule.items[n].scenario for n, running in self._running.items() if running.thread.is_alive()]
 
     def measured(self) -> list[dict[str, Any]]:
         """The measured half of the truth, in the schedule's order."""
