@@ -146,14 +146,18 @@ def _follow(watch: Any, seen: Seen, say: Say) -> None:
             if isinstance(event, sightings.Sighting):
                 _heard(event, seen, say)
             elif isinstance(event, sightings.FlowsSeen):
-                for line in flow_lines(event):
-                    say(line)
+                _say_all(say, flow_lines(event))
             elif isinstance(event, sightings.Trouble):
                 say(f"loomidi: {event.message}")
             elif isinstance(event, sightings.Balanced):
                 seen.balance = event
     except LoomidiError as error:
         seen.failures.append(error)
+
+
+def _say_all(say: Say, lines: Iterator[str]) -> None:
+    for line in lines:
+        say(line)
 
 
 def _heard(event: "Sighting", seen: Seen, say: Say) -> None:
