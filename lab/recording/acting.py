@@ -18,6 +18,7 @@ UNDO_S = 120.0
 OVERTIME_S = 300.0  # after the schedule's end, for acts that are still being undone
 _POLL_S = 0.2
 _AGAIN_S = 3.0
+_SETTLE_S = 1.5
 
 Say = Callable[[str], object]
 
@@ -73,6 +74,10 @@ class Acts:
         acting = {number: running for number, running in self._running.items() if running.acts}
         for number in acting:
             self._progress(f"taking back {self.schedule.items[number].scenario}")
+        if acting:
+            time.sleep(
+                _SETTLE_S
+            )  # a thread that is just being started would take the exception, and its parent wait on
         until = time.monotonic() + UNDO_S
         while any(running.thread.is_alive() for running in self._running.values()) and time.monotonic() < until:
             # Again while it still acts: a thread that was starting another one lets that one take the exception
