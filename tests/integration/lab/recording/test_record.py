@@ -1,4 +1,4 @@
-"""Recordings of a real lab: a short one verifies, Ctrl-C leaves nothing behind, smoke twice (by `make lab-test`)."""
+"""Recordings of a real lab: a short one verifies; by `make lab-test` also Ctrl-C leaves nothing behind, smoke twice."""
 
 import os
 import signal
@@ -73,6 +73,7 @@ def test_a_folder_that_holds_something_is_left_alone(cluster: Lab, mini: Path) -
         record(cluster, parse_plan(MINI, "mini"), 7, mini)
 
 
+@pytest.mark.lab_long
 def test_ctrl_c_takes_the_scenario_back_and_leaves_an_incomplete_recording(
     cluster: Lab, shop: "shops.Shop", tmp_path: Path
 ) -> None:
