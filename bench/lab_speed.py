@@ -47,7 +47,9 @@ class Stopwatch:
 
 def cold() -> dict[str, float]:
     """`loomidi-lab build` where neither Go nor the lab has anything in its caches. Bridge network, default images."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd() / ".work", prefix="cold-") as folder:
+    work = Path.cwd() / ".work"
+    work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="cold-") as folder:
         caches = {name: f"{folder}/{name.lower()}" for name in ("GOCACHE", "GOMODCACHE", "LOOMIDI_LAB_CACHE")}
         environment = {**os.environ, **caches}
         watch = Stopwatch()
