@@ -69,3 +69,94 @@ FLOWS = pa.schema(
         pa.field("splt_inter_arrival_ns", pa.list_(pa.field("item", pa.uint64(), nullable=False)), nullable=False),
     ]
 )
+
+_TIME = pa.timestamp("ns", "UTC")
+_TAGS = pa.map_(pa.utf8(), pa.utf8())
+
+
+def _ends(*names: str) -> list[pa.Field]:
+    return [pa.field(f"{end}_{name}", pa.utf8()) for end in ("source", "destination") for name in names]
+
+
+FLOW_RECORDS = pa.schema(
+    [
+        *FLOWS,
+        pa.field("exporter", pa.utf8(), nullable=False),  # node that metered it; of a replay, its name
+        pa.field("link", pa.utf8(), nullable=False),  # "netns/name" or "name"; a capture's file name
+        pa.field("sampling_interval", pa.uint32(), nullable=False),  # IE 34: this row stands for so many
+        # Who owned the two addresses when the flow ended; null where nobody is known.
+        # entity "pod/shop/cart-0", service "service/shop/cart", workload "deployment/shop/cart".
+        *_ends("entity", "service", "workload"),
+    ]
+)
+"""Flows as they travel on the bus and lie in the lake: `FLOWS`, where they were seen, whose they were."""
+
+METRICS = pa.schema(
+    [
+        pa.field("timestamp", _TIME, nullable=False),
+        pa.field("source_id", pa.utf8(), nullable=False),
+        pa.field("metric_name", pa.utf8(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("kind", pa.utf8()),  # gauge, counter, histogram_bucket, histogram_sum, histogram_count, summary
+        pa.field("unit", pa.utf8()),  # UCUM, as OpenTelemetry writes it
+        pa.field("attributes", _TAGS),  # labels
+        pa.field("entity", pa.utf8()),  # "pod/shop/cart-0" where the source names it
+        pa.field("extra", pa.utf8()),  # JSON of fields that we do not know
+        pa.field("received", _TIME, nullable=False),
+    ]
+)
+"""One number of one source at one moment."""
+
+EVENTS = pa.schema(
+    [
+        pa.field("timestamp", _TIME, nullable=False),
+        pa.field("source", pa.utf8(), nullable=False),  # kubernetes-audit, kubernetes, falco, tetragon, or as told
+        pa.field("event_id", pa.utf8(), nullable=False),  # the source's own, else a hash of the body
+        pa.field("kind", pa.utf8()),  # audit verb, event reason, rule, probe
+        pa.field("severity", pa.utf8()),  # OCSF severity: informational, low, medium, high, critical, fatal
+        pa.field("entity", pa.utf8()),  # whom it is about
+        pa.field("actor", pa.utf8()),  # who did it: user, process
+        pa.field("message", pa.utf8()),
+        pa.field("node", pa.utf8()),
+        pa.field("body", pa.utf8(), nullable=False),  # the whole event as JSON: nothing is dropped
+        pa.field("received", _TIME, nullable=False),
+    ]
+)
+"""Something that was said once: audit records, Kubernetes events, runtime alerts."""
+
+ENTITIES = pa.schema(
+    [
+        pa.field("address", pa.utf8(), nullable=False),
+        pa.field("kind", pa.utf8(), nullable=False),  # Pod, Service, Node, External
+        pa.field("namespace", pa.utf8(), nullable=False),  # "" for what has none
+        pa.field("name", pa.utf8(), nullable=False),
+        pa.field("uid", pa.utf8(), nullable=False),
+        pa.field("owner_kind", pa.utf8(), nullable=False),
+        pa.field("owner", pa.utf8(), nullable=False),
+        pa.field("node", pa.utf8(), nullable=False),
+        pa.field("labels", _TAGS),
+        pa.field("services", pa.list_(pa.utf8())),  # "service/shop/cart" that select it now
+        pa.field("ports", pa.utf8()),  # JSON, as the API tells them
+        pa.field("from", _TIME, nullable=False),
+        pa.field("to", _TIME),  # exclusive; null: open. A later row of the same uid and address replaces
+        pa.field("seen", _TIME, nullable=False),  # when the watch told it
+        pa.field("cluster", pa.utf8(), nullable=False),
+    ]
+)
+"""Which entity owned an address from when to when."""
+
+COUNTERS = pa.schema(
+    [
+        pa.field("timestamp", _TIME, nullable=False),
+        pa.field("node", pa.utf8(), nullable=False),
+        pa.field("component", pa.utf8(), nullable=False),  # agent, replay, ingest, committer, runner
+        pa.field("epoch", pa.int64(), nullable=False),  # of this run of the component; values grow within it
+        pa.field("stage", pa.utf8(), nullable=False),  # capture, export, publish, commit
+        pa.field("stream", pa.utf8(), nullable=False),  # "" where it is packets of a link
+        pa.field("scope", pa.utf8(), nullable=False),  # link, table, consumer
+        pa.field("name", pa.utf8(), nullable=False),  # received, accounted, unparsed, exported, published, spilled, ...
+        pa.field("unit", pa.utf8(), nullable=False),  # packets, flows, rows, batches, octets
+        pa.field("value", pa.uint64(), nullable=False),  # since the component's epoch
+    ]
+)
+"""The loss balance, kept in the lake beside what it speaks of: `loomidi balance` adds it up."""
