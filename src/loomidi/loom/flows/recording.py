@@ -10,7 +10,7 @@ from loomidi.contracts.schemas import FLOW_RECORDS, FLOWS
 
 
 def as_records(batch: pa.RecordBatch, *, exporter: str, link: str, sampling_interval: int = 1) -> pa.RecordBatch:
-    """Say of every row who metered it and where; the names of its ends are null. Raises ValueError for other columns."""
+    """Say of every row who metered it and where; names are null. Raises ValueError for other columns."""
     if batch.schema.names != FLOWS.names:
         raise ValueError("not a batch of flows: its columns are not those of `FLOWS`")
     rows = batch.num_rows
