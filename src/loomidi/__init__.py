@@ -23,9 +23,9 @@ def analyze(*captures: str | os.PathLike[str]) -> "Report":
     Raises loomidi.contracts.InputError for a capture that is not there; one that ends badly is reported as far as it
     goes, with the cause in `Report.problems`.
     """
-    from loomidi.services import pipeline
+    from loomidi.services import analyzing
 
-    return pipeline.analyze(captures)
+    return analyzing.analyze(captures)
 
 
 def meter(*captures: str | os.PathLike[str]) -> "pa.RecordBatchReader":

@@ -1,6 +1,6 @@
 """Finding -> folds, each planned with its blast radius and judged by every guard; nothing is ever applied from here.
 
-Called by `pipeline` for captures and by `watching` for live links: what both propose must be the same. In: findings, a
+Called by `analyzing` for captures and by `watching` for live links: what both propose must be the same. In: findings, a
 graph, the protected set, a clock. Out: `ProposedFold`s, the finding with its story. Mode shadow: no approval, no act.
 """
 

@@ -1,7 +1,7 @@
 """The slow lane, live, in one class: links in, findings told as they are found, with names. Nothing is ever applied.
 
 Called by `loomidi watch` and by the lab. In: links, settings, an address book's file. Out: events as they come (see
-`sightings`). Its pieces are those of `pipeline`: graph, flow detectors, `planning`; what differs is that findings are
+`sightings`). Its pieces are those of `analyzing`: graph, flow detectors, `planning`; what differs is that findings are
 looked at while they grow. One thread; reading the links has threads of its own.
 """
 

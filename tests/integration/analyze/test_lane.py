@@ -9,7 +9,7 @@ from loomidi.contracts.errors import InputError
 from loomidi.contracts.records import FoldKind, Mode, Severity
 from loomidi.insight.report.document import document
 from loomidi.loom.capture import synthetic
-from loomidi.services.pipeline import AnalyzeSettings, analyze
+from loomidi.services.analyzing import AnalyzeSettings, analyze
 
 ATTACKS = {
     "syn_flood": (synthetic.syn_flood, {FoldKind.RECONFIGURE_NETWORK, FoldKind.SCALE_OUT}),

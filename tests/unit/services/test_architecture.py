@@ -30,6 +30,7 @@ def test_every_function_of_the_paths_is_there() -> None:
 
 
 def test_the_slow_lane_reaches_no_driver() -> None:
-    code = "import loomidi.services.pipeline, sys; print([m for m in sys.modules if m.startswith('loomidi.ionic.act')])"
+    look = "print([m for m in sys.modules if m.startswith('loomidi.ionic.act')])"
+    code = f"import loomidi.services.analyzing, sys; {look}"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert outcome.stdout == "[]\n"

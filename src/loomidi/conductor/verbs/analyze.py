@@ -2,7 +2,7 @@
 
 Called by `conductor.cli`. In: captures and options. Out: a report for people on standard output, JSON and HTML where
 asked for. Exit code 0 nothing above `info`, 1 something was found, 2 part of a capture could not be read. The work is
-`services.pipeline`, the drawing `insight.report`; both are imported after the arguments have been read.
+`services.analyzing`, the drawing `insight.report`; both are imported after the arguments have been read.
 """
 
 import contextlib
@@ -63,11 +63,11 @@ def command(captures: tuple[str, ...], **options: Any) -> int:
     outputs = _Outputs(json_file, options["html_file"], options["full"], options["manifests"])
     _check(captures, outputs)
 
-    from loomidi.services import pipeline
+    from loomidi.services import analyzing
 
-    settings = pipeline.AnalyzeSettings(meter=_meter_settings(options), protected=options["protect"])
+    settings = analyzing.AnalyzeSettings(meter=_meter_settings(options), protected=options["protect"])
     with _progress(captures) as progress:
-        report = pipeline.analyze(captures, settings, progress=progress)
+        report = analyzing.analyze(captures, settings, progress=progress)
     _write(report, outputs)
     for problem in report.problems:
         click.echo(f"loomidi: {problem}", err=True)

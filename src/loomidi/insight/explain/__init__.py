@@ -1,6 +1,6 @@
 """Explaining one finding: evidence, rule, ATT&CK technique, decision, what was done, how it is undone.
 
-Called by `services.pipeline`, `services.fastlane`, `loomidi demo` and the renderers of `insight.report`. In: frozen
+Called by `services.analyzing`, `services.fastlane`, `loomidi demo` and the renderers of `insight.report`. In: frozen
 records. Out: sentences. Every figure in them comes from the records; nothing is guessed.
 """
 

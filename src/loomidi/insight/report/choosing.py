@@ -1,6 +1,6 @@
 """Chooses, from a graph of any size, the few entities, links and talkers that a report shows.
 
-Called by `services.pipeline` once, after the last batch. In: the edges of the graph, busiest first, and the findings.
+Called by `services.analyzing` once, after the last batch. In: the edges of the graph, busiest first, and the findings.
 Out: a `Survey`, every part with a limit. What findings name comes first, then the busiest; ties are broken by name, so
 that the same capture always gives the same report. One pass sums, a second describes what was chosen: a graph at its
 bound has 100,000 edges.

@@ -1,6 +1,6 @@
 """The result of one analysis, as frozen records: what the three renderers draw.
 
-Built by `services.pipeline`, read by `text`, `document` and `page`, and by users of `loomidi.analyze`. Plain values
+Built by `services.analyzing`, read by `text`, `document` and `page`, and by users of `loomidi.analyze`. Plain values
 only: nothing here grows with the capture, every list has a limit and says how much was left out.
 """
 

@@ -1,7 +1,7 @@
 """The story of one finding with all that is proposed against it, the same words in every form of the report.
 
-Called by `services.pipeline` (for the finding's `explanation`) and by the renderers. In: a finding, its proposed folds.
-Out: parts of `insight.explain`.
+Called by `services.analyzing` (for the finding's `explanation`) and by the renderers. In: a finding, its proposed
+folds. Out: parts of `insight.explain`.
 """
 
 from collections.abc import Sequence

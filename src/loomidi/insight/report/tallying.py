@@ -1,6 +1,6 @@
 """Totals and the traffic timeline of a stream of flow batches, in memory that does not grow with it.
 
-A stage of `services.pipeline`: `Tally.absorb` takes one Arrow batch (schema `FLOWS`). Out: `FlowTotals`, per-protocol
+A stage of `services.analyzing`: `Tally.absorb` takes one Arrow batch (schema `FLOWS`). Out: `FlowTotals`, per-protocol
 totals and a `Series`. The timeline keeps a fixed number of bins; when the captures outlast them, bins are merged in
 pairs and are twice as wide from then on. Leaves entities and findings to the stages beside it.
 """

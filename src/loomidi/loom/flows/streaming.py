@@ -1,7 +1,7 @@
 """Captures and interfaces to a stream of flow batches.
 
-Called by verbs, `services.pipeline` and the public `loomidi.meter`. In: paths, interface names, `-`. Out: Arrow batches
-of the schema `FLOWS`, a balance of packets, problems of single sources. Leaves writing and showing to the caller.
+Called by verbs, `services.analyzing` and the public `loomidi.meter`. In: paths, interface names, `-`. Out: Arrow
+batches of the schema `FLOWS`, a balance of packets, problems of single sources. Leaves writing and showing to callers.
 """
 
 import dataclasses

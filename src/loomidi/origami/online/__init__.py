@@ -1,6 +1,6 @@
 """The detectors that run everywhere, without a trained model: on flow batches and in the fast lane.
 
-Called by `services.pipeline` (`FlowDetectors`, Arrow in) and `services.fastlane` (`SuspectDetectors`, plain Python).
+Called by `services.analyzing` (`FlowDetectors`, Arrow in) and `services.fastlane` (`SuspectDetectors`, plain Python).
 Out: `contracts.Finding`. What to do about a finding is left to `ionic`. The names are bound on first use, so that
 the fast lane loads neither numpy nor pyarrow.
 """

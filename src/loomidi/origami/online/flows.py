@@ -1,9 +1,9 @@
 """The slow lane's detectors: flow batches in, findings out.
 
-Called by `services.pipeline` and by the live agent. In: Arrow batches of `contracts.schemas.FLOWS`, in any order within
-`lateness_s`. Out: each `Finding` once, when it has been quiet for `quiet_s` of the flows' own time, or at `finish`.
-Memory is bounded whatever comes in; what had to be shed is counted in `shed`. No Python object is made per flow: only
-what is over a limit becomes one. What to do about a finding is left to `ionic`.
+Called by `services.analyzing` and by the live agent. In: Arrow batches of `contracts.schemas.FLOWS`, in any order
+within `lateness_s`. Out: each `Finding` once, when it has been quiet for `quiet_s` of the flows' own time, or at
+`finish`. Memory is bounded whatever comes in; what had to be shed is counted in `shed`. No Python object is made per
+flow: only what is over a limit becomes one. What to do about a finding is left to `ionic`.
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ import pytest
 
 from loomidi.contracts.errors import UsageError
 from loomidi.contracts.records import Severity
-from loomidi.services.pipeline import AnalyzeSettings, Found
+from loomidi.services.analyzing import AnalyzeSettings, Found
 from tests.unit.insight.specimens import FINDING, T0
 
 
