@@ -1,0 +1,140 @@
+"""Arrow batches in envelopes and out again, and envelopes as headers of a message.
+
+Called by publishers, committers, runners and the adapters of the bus. In: a record batch, or an envelope from the bus
+and the schema that is expected. Out: an `Envelope`, or the batch in exactly that schema; `BadBatch` with the cause for
+what nobody can use. Pure: no I/O. Leaves the checksum of what lies on disk to the broker.
+"""
+
+import re
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from loomidi.contracts.errors import InputError, UsageError
+from loomidi.contracts.streams import Envelope, Stream
+
+SCHEMA_VERSIONS: dict[str, int] = {stream.value: 1 for stream in Stream}
+"""What we write of each stream. Grows by one with each column that is added to its schema."""
+
+_PRODUCER = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_LEVEL = 1  # of zstd: level 3 takes 2 % fewer octets of flow records and a quarter more time
+_MARK = "Loomidi-"
+_NUMBERS = {
+    "Epoch": "epoch",
+    "Seq": "seq",
+    "Rows": "rows",
+    "Version": "schema_version",
+    "Sampling": "sampling_interval",
+    "Created": "created_ns",
+}
+FOREIGN = 0  # schema version of a message that did not come in an envelope of ours
+
+
+class BadBatch(InputError):
+    """An envelope that nobody can use as it is; the message is the cause, in one line, for the dead letter."""
+
+
+def encode(
+    batch: pa.RecordBatch,
+    *,
+    stream: str,
+    producer: str,
+    epoch: int,
+    seq: int,
+    sampling_interval: int = 1,
+    created_ns: int = 0,
+) -> Envelope:
+    """Put a batch into an envelope. Raises UsageError for a producer's name that cannot be part of an id."""
+    if not _PRODUCER.fullmatch(producer):
+        raise UsageError(f"producer {producer!r}: use 1 to 128 letters, digits, dots, underscores and hyphens")
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", _LEVEL), use_threads=False)
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return Envelope(
+        stream=str(stream),
+        producer=producer,
+        epoch=epoch,
+        seq=seq,
+        rows=batch.num_rows,
+        payload=sink.getvalue().to_pybytes(),
+        schema_version=SCHEMA_VERSIONS.get(str(stream), 1),
+        sampling_interval=sampling_interval,
+        created_ns=created_ns,
+    )
+
+
+def decode(envelope: Envelope, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch in exactly this schema; columns that an older writer did not know are null.
+
+    Raises BadBatch: no envelope of ours, a newer schema version, octets that are no Arrow stream, columns that are
+    unknown or of another type, another number of rows than was said, null where there must not be null.
+    """
+    version, known = envelope.schema_version, SCHEMA_VERSIONS.get(envelope.stream, 1)
+    if version == FOREIGN:
+        raise BadBatch("came without the headers of an envelope")
+    if not 0 < version <= known:
+        raise BadBatch(f"schema version {version}, this reader knows 1 to {known}; upgrade it, then replay")
+    batch = _fitted(_read(envelope.payload), schema)
+    if batch.num_rows != envelope.rows:
+        raise BadBatch(f"holds {batch.num_rows} rows, its envelope says {envelope.rows}")
+    return batch
+
+
+def _read(payload: bytes) -> pa.RecordBatch:
+    """The only batch of an Arrow stream, its offsets and text checked, so that no later reader runs out of it."""
+    try:
+        with pa.ipc.open_stream(payload) as reader:
+            batch = reader.read_next_batch()
+            batch.validate(full=True)
+            if next(reader, None) is not None:
+                raise BadBatch("holds more than one batch")
+    except BadBatch:
+        raise
+    except StopIteration as error:
+        raise BadBatch("holds no batch") from error
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise BadBatch(f"is no Arrow stream that can be read: {' '.join(str(error).split())[:200]}") from error
+    return batch
+
+
+def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.schema.names != schema.names:
+        batch = _widened(batch, schema)
+    for field, column in zip(schema, batch.columns, strict=True):
+        if column.type != field.type:
+            raise BadBatch(f"column {field.name} is {column.type}, not {field.type}")
+        if not field.nullable and column.null_count:
+            raise BadBatch(f"column {field.name} has {column.null_count} nulls and may have none")
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The columns in the schema's order; what is missing is null."""
+    have = {name: batch.column(at) for at, name in enumerate(batch.schema.names)}
+    if len(have) != batch.num_columns:
+        raise BadBatch("has two columns of one name")
+    unknown = [name for name in have if schema.get_field_index(name) < 0]
+    missing = [field.name for field in schema if field.name not in have and not field.nullable]
+    if unknown or missing:
+        told = [f"unknown column {unknown[0]}"] * bool(unknown) + [f"no column {missing[0]}"] * bool(missing)
+        raise BadBatch(", ".join(told))
+    columns = [have[field.name] if field.name in have else pa.nulls(batch.num_rows, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def to_headers(envelope: Envelope) -> dict[str, str]:
+    """All of an envelope but its payload, as headers of a message."""
+    numbers = {_MARK + name: str(getattr(envelope, field)) for name, field in _NUMBERS.items()}
+    return {_MARK + "Stream": envelope.stream, _MARK + "Producer": envelope.producer, **numbers}
+
+
+def from_headers(headers: Mapping[str, str], payload: bytes, *, stream: str, offset: int) -> Envelope:
+    """The envelope of a message. Never fails: what is not ours becomes one that `decode` refuses with its cause."""
+    try:
+        numbers = {field: int(headers[_MARK + name]) for name, field in _NUMBERS.items()}
+        producer = headers[_MARK + "Producer"]
+    except (KeyError, ValueError):
+        return Envelope(stream, "foreign", 0, offset, 0, payload, schema_version=FOREIGN)
+    epoch, seq, rows = (numbers.pop(name) for name in ("epoch", "seq", "rows"))
+    return Envelope(headers.get(_MARK + "Stream", stream), producer, epoch, seq, rows, payload, **numbers)

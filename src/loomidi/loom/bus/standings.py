@@ -1,0 +1,42 @@
+"""How streams and their readers stand, and the Protocol of a bus that can be asked and tended.
+
+Called by the verb `bus`, by metrics and by `services` (which trims). Every adapter of ours is a `TendedBus`.
+"""
+
+import dataclasses
+from typing import Protocol
+
+from loomidi.contracts.streams import Bus
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReaderStanding:
+    """One durable consumer."""
+
+    name: str
+    messages: int  # not committed yet
+    octets: int | None  # of those; None where the bus cannot tell
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StreamStanding:
+    """One stream as it is held now."""
+
+    stream: str
+    messages: int
+    octets: int | None  # None where the bus cannot tell
+    limit_octets: int | None  # at which it refuses; None: the bus has no such limit
+    readers: tuple[ReaderStanding, ...]
+
+
+class TendedBus(Bus, Protocol):
+    """A bus with what its keeper needs."""
+
+    async def standings(self) -> list[StreamStanding]:
+        """All streams that exist, the dead letters last as `dead`. Raises Retryable when the bus is away."""
+
+    async def trim(self, older_than_s: float | None = None) -> int:
+        """Remove what every durable reader of its stream has committed and what is older (default: the retention).
+
+        Returns how many messages went. A stream without readers keeps all; dead letters are never trimmed.
+        """
