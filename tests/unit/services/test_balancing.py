@@ -52,7 +52,14 @@ def broken(result: Chain) -> list[str]:
 def test_a_chain_without_loss_adds_up_at_every_step() -> None:
     result = judged(counters(GOOD))
     assert result.adds_up
-    assert [equation.stage for equation in result.equations] == "capture meter export publish commit bus".split()
+    assert [equation.stage for equation in result.equations] == [
+        "capture",
+        "meter",
+        "export",
+        "publish",
+        "commit",
+        "bus",
+    ]
 
 
 def test_nothing_counted_does_not_add_up() -> None:
