@@ -212,10 +212,10 @@ class Lab:
     @staticmethod
     def _run(words: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Done:
         environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+        how: dict[str, Any] = {"capture_output": True, "text": True, "env": environment}
+        how["start_new_session"] = True  # Ctrl-C is for us, not for a command that may be taking something back
         try:
-            done = subprocess.run(
-                words, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False, env=environment
-            )
+            done: Done = subprocess.run(words, input=stdin, timeout=timeout_s, check=False, **how)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"{_short(words)}: no end after {timeout_s:g} s") from error
         if check and done.returncode:

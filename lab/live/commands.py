@@ -6,6 +6,7 @@ exit code 1 for a run that is void. The work is in `running`, `showing` and `res
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ import click
 from loomidi.contracts.errors import UsageError
 from loomidi_lab.staging import drawing, loading
 from loomidi_lab.staging.records import Drawn, Occurrence
+from loomidi_lab.staging.stages import RunEnded
 
 _NAME = click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
 WATCH_LAG_S, PLAIN_LAG_S = 11.0, 3.0  # how long the meters of either way may hold a quiet flow back
@@ -108,12 +110,12 @@ def run(names: tuple[str, ...], seed: int, checked: Path | None, everything: boo
         raise UsageError("name a scenario; `loomidi-lab scenarios` lists them")
     if everything or len(names) > 1:
         chosen = [drawing.draw(loading.load(name), seed) for name in names or loading.names()]
-        with _interruptible():
-            return _play_all(chosen, options["lab_name"], options["results"])
+        with _interruptible() as ending:
+            return _play_all(chosen, options["lab_name"], options["results"], ending)
     drawn = drawing.draw(loading.load(names[0]), seed)
     watched = options["watched"] and not options["as_json"]
-    with _interruptible():
-        occurrence, seen = _play(drawn, options["lab_name"], options["results"], watched)
+    with _interruptible() as ending:
+        occurrence, seen = _play(drawn, options["lab_name"], options["results"], ending, watched=watched)
     if options["as_json"]:
         click.echo(json.dumps(occurrence.as_dict(), indent=1))
     else:
@@ -121,7 +123,7 @@ def run(names: tuple[str, ...], seed: int, checked: Path | None, everything: boo
     return 0 if occurrence.valid else 1
 
 
-def _play_all(chosen: list[Drawn], lab_name: str, results: Path | None) -> int:
+def _play_all(chosen: list[Drawn], lab_name: str, results: Path | None, ending: "Ending") -> int:
     """One after the other on one shop, a line each; a void one does not stop the others."""
     from loomidi_lab import shop
     from loomidi_lab.cluster import Lab
@@ -131,7 +133,7 @@ def _play_all(chosen: list[Drawn], lab_name: str, results: Path | None) -> int:
     shop.deploy(lab, progress=lambda _: None).wait_ready(SHOP_READY_S)
     void = 0
     for number, drawn in enumerate(chosen, 1):
-        occurrence, _ = _play(drawn, lab_name, results, watched=False, say=lambda _: None)
+        occurrence, _ = _play(drawn, lab_name, results, ending, say=lambda _: None)
         void += not occurrence.valid
         said = "confirmed" if occurrence.valid else f"void: {occurrence.void_because}"
         click.echo(f"[{number}/{len(chosen)}] {drawn.scenario.name}: {said}")
@@ -157,9 +159,15 @@ def _check(path: Path) -> int:
 
 
 def _play(
-    drawn: Drawn, lab_name: str, results: Path | None, watched: bool, say: Callable[[str], object] | None = None
+    drawn: Drawn,
+    lab_name: str,
+    results: Path | None,
+    ending: "Ending",
+    *,
+    watched: bool = False,
+    say: Callable[[str], object] | None = None,
 ) -> tuple[Occurrence, Any]:
-    """Open the lab, meter its links, run, keep the line."""
+    """Open the lab, meter its links, run, keep the line. Raises KeyboardInterrupt when it was ended."""
     from loomidi_lab.cluster import Lab
     from loomidi_lab.staging import running
     from loomidi_lab.staging.observing import Observer
@@ -171,7 +179,8 @@ def _play(
     observer = Observer(lab, lag_s=WATCH_LAG_S if watched else PLAIN_LAG_S)
     with ExitStack() as stack:
         seen = stack.enter_context(_metered(lab, observer, say, watched))
-        occurrence = running.run(lab, drawn, observer=observer, say=say)
+        with ending.heard():
+            occurrence = running.run(lab, drawn, observer=observer, say=say, ending=ending.event)
     append(results or results_file(lab), occurrence)
     return occurrence, seen
 
@@ -196,16 +205,41 @@ def _teller() -> Callable[[str], object]:
     return lambda text: click.echo(f"[{time.monotonic() - started:6.1f} s] {text}", err=True)
 
 
+class Ending:
+    """What Ctrl-C means: while a scenario runs, to take it back and end; at other times, and twice, to stop at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._runs = False
+
+    def interrupt(self, *_: Any) -> None:
+        """The handler of signals."""
+        if not self._runs or self.event.is_set():
+            raise KeyboardInterrupt
+        self.event.set()
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Around what looks at the event. Raises KeyboardInterrupt when it ended because of it."""
+        self._runs = True
+        try:
+            yield
+        except RunEnded as error:
+            raise KeyboardInterrupt from error
+        finally:
+            self._runs = False
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Being terminated takes back like Ctrl-C does."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+def _interruptible() -> Iterator[Ending]:
+    """Being terminated takes back like Ctrl-C does. Where Ctrl-C is ignored (a job in the background), it stays so."""
+    ending = Ending()
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, ending.interrupt) for number in numbers}
     try:
-        yield
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

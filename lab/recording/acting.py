@@ -1,10 +1,9 @@
 """Runs a schedule's scenarios at their times, several at once, and ends them all when asked.
 
 Called by the recorder. In: a schedule, a function that runs one scenario. Out: occurrences by place in the schedule.
-A run that is cut off takes back what it did before its thread ends. Leaves steps and symptoms to `staging`.
+A run is asked to end by an event; it takes back what it did before its thread ends. Leaves the rest to `staging`.
 """
 
-import ctypes
 import dataclasses
 import threading
 import time
@@ -13,25 +12,20 @@ from typing import Any, Protocol
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi_lab.recording.planning import Item, Schedule
+from loomidi_lab.staging.stages import RunEnded
 
 UNDO_S = 120.0
 OVERTIME_S = 300.0  # after the schedule's end, for acts that are still being undone
 _POLL_S = 0.2
-_AGAIN_S = 3.0
-_SETTLE_S = 1.5
 
 Say = Callable[[str], object]
-
-
-class CutOffRun(BaseException):
-    """Raised inside the thread of a run that has to end now; no `except Exception` on its way keeps it."""
 
 
 class RunOne(Protocol):
     """Runs one item; `loomidi_lab.staging.run` behind it."""
 
-    def __call__(self, item: Item, at: float, say: Say, /) -> Mapping[str, Any]:
-        """The occurrence as a dict. `at`: planned start of the act on `time.monotonic`."""
+    def __call__(self, item: Item, at: float, say: Say, ending: threading.Event, /) -> Mapping[str, Any]:
+        """The occurrence as a dict. `at`: planned start of the act on `time.monotonic`. Raises RunEnded on `ending`."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,6 +46,7 @@ class Acts:
         self.schedule, self.occurrences = schedule, dict[int, dict[str, Any]]()
         self.failures: list[tuple[str, BaseException]] = []
         self._run_one, self._progress = run_one, progress
+        self._ending = threading.Event()
         self._running: dict[int, _Running] = {}
         self._begun: set[int] = set()
 
@@ -71,26 +66,15 @@ class Acts:
 
     def cut_off(self) -> list[str]:
         """End all runs now; each takes back what it did. Gives the names of those that did not in time."""
-        acting = {number: running for number, running in self._running.items() if running.acts}
-        for number in acting:
-            self._progress(f"taking back {self.schedule.items[number].scenario}")
-        if acting:
-            time.sleep(
-                _SETTLE_S
-            )  # a thread that is just being started would take the exception, and its parent wait on
+        self._ending.set()
+        for number, running in self._running.items():
+            if running.acts:
+                self._progress(f"taking back {self.schedule.items[number].scenario}")
         until = time.monotonic() + UNDO_S
-        while any(running.thread.is_alive() for running in self._running.values()) and time.monotonic() < until:
-            # Again while it still acts: a thread that was starting another one lets that one take the exception
-            # (CPython gives the new thread's state its parent's number until it runs).
-            for running in (running for running in acting.values() if running.acts):
-                _raise_in(running.thread, CutOffRun)
-            self._join_all(min(time.monotonic() + _AGAIN_S, until))
-        return [self.schedule.items[n].scenario for n, running in self._running.items() if running.thread.is_alive()]
-
-    def _join_all(self, until: float) -> None:
         for running in self._running.values():
             while running.thread.is_alive() and time.monotonic() < until:
                 running.thread.join(_POLL_S)
+        return [self.schedule.items[n].scenario for n, running in self._running.items() if running.thread.is_alive()]
 
     def measured(self) -> list[dict[str, Any]]:
         """The measured half of the truth, in the schedule's order."""
@@ -101,9 +85,9 @@ class Acts:
     def _begin(self, number: int, item: Item, origin: float) -> None:
         def work() -> None:
             try:
-                self.occurrences[number] = dict(self._run_one(item, origin + item.offset_s, said))
+                self.occurrences[number] = dict(self._run_one(item, origin + item.offset_s, said, self._ending))
                 self._tell(number)
-            except CutOffRun:
+            except RunEnded:
                 self.occurrences[number] = {"measured": _void("the recording was ended")}
             except LoomidiError as error:
                 self.occurrences[number] = {"measured": _void(str(error))}
@@ -127,8 +111,3 @@ class Acts:
 
 def _void(because: str) -> dict[str, Any]:
     return {"valid": False, "void_because": because, "symptoms": []}
-
-
-def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
-    """Ask the interpreter to raise it in that thread, at its next step; a run looks around once a second."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))

@@ -75,6 +75,10 @@ def begin_load(lab: "Lab", schedule: Schedule, stream: Stream, workers: Workers)
         requests.start()
         try:
             yield Load(requests)
-        finally:
+        except BaseException:
+            generator.drop()
+            raise
+        else:
             generator.stop()
+        finally:
             requests.stop()

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from pyarrow import parquet
 from loomidi.contracts.errors import Conflict, EnvironmentLacks, LoomidiError
 from loomidi.loom.flows.accounts import LinkId
 from loomidi_lab import staging
-from loomidi_lab.recording.acting import Acts, Say
+from loomidi_lab.recording.acting import Acts, RunOne, Say
 from loomidi_lab.recording.costs import Costs, few_arenas, served_first
 from loomidi_lab.recording.entities import Entities
 from loomidi_lab.recording.hashing import write_manifest
@@ -200,10 +201,11 @@ class Session:
     def _load(self) -> contextlib.AbstractContextManager[Load]:
         return begin_load(self.lab, self.schedule, self.streams["requests"], self.workers)
 
-    def _runner(self, load: Load) -> Callable[[Item, float, Say], Mapping[str, Any]]:
-        def run_one(item: Item, at: float, say: Say) -> Mapping[str, Any]:
+    def _runner(self, load: Load) -> RunOne:
+        def run_one(item: Item, at: float, say: Say, ending: threading.Event) -> Mapping[str, Any]:
             drawn = staging.draw(staging.load(item.scenario), item.seed)
-            return staging.run(self.lab, drawn, at=at, observer=self.observer, shop=load.shop, say=say).as_dict()
+            found = staging.run(self.lab, drawn, at=at, observer=self.observer, shop=load.shop, say=say, ending=ending)
+            return found.as_dict()
 
         return run_one
 

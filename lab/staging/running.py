@@ -1,7 +1,8 @@
 """Run a drawn scenario on a lab: set up, start on time, act, look for its symptoms, take everything back.
 
 Called by the commands, the recorder and the fixtures. In: lab, `Drawn`, observer, the planned start. Out: `Occurrence`.
-What a scenario does wrong makes the run void, with the reason; Ctrl-C and faults of our own take back first, then rise.
+What a scenario does wrong makes the run void, with the reason. Being ended (an event that the caller sets, or Ctrl-C)
+and faults of our own take back first, then rise. Steps run in a thread of their own: the caller's looks around.
 """
 
 import threading
@@ -14,7 +15,7 @@ from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, Retryable
 from loomidi_lab.staging import steps, symptoms
 from loomidi_lab.staging.observing import Observer, metering
 from loomidi_lab.staging.records import Drawn, Occurrence, SymptomResult
-from loomidi_lab.staging.stages import Shop, Stage
+from loomidi_lab.staging.stages import RunEnded, Shop, Stage
 from loomidi_lab.staging.sweeping import sweep
 from loomidi_lab.staging.users import user_load
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
 
 _LOOK_S = 1.0
+_POLL_S = 0.1  # how soon an end that is wanted is noticed
 _OVERTIME_S = 60.0  # beyond twice the planned duration an act is given up
 
 
@@ -33,20 +35,23 @@ def run(
     observer: Observer | None = None,
     shop: Shop | None = None,
     say: Callable[[str], object] = lambda _text: None,
+    ending: threading.Event | None = None,
 ) -> Occurrence:
     """One run. `at`: planned start of the act on `time.monotonic`; None: as soon as it is set up.
 
     Without an observer the lab's links are metered for this run; without a shop users come where the scenario needs
-    them. Raises EnvironmentLacks when the lab has not what the scenario needs; then nothing was begun.
+    them. Raises EnvironmentLacks when the lab has not what the scenario needs; then nothing was begun. Raises RunEnded
+    when `ending` is set before all is over; then everything is taken back.
     """
     check_needs(lab, drawn)
+    ending = ending or threading.Event()
     with ExitStack() as stack:
         if observer is None:
             observer = Observer(lab)
             stack.enter_context(metering(observer))
         if shop is None and drawn.scenario.needs.get("load"):
-            shop = stack.enter_context(user_load(lab, say))
-        return _run(Stage(lab, drawn, observer, shop), at, say)
+            shop = stack.enter_context(user_load(lab, drawn.seed, ending, say))
+        return _run(Stage(lab, drawn, observer, shop, ending), at, say)
 
 
 def _run(stage: Stage, at: float | None, say: Callable[[str], object]) -> Occurrence:
@@ -57,6 +62,8 @@ def _run(stage: Stage, at: float | None, say: Callable[[str], object]) -> Occurr
     try:
         play.set_up()
         play.act(at)
+    except RunEnded:
+        raise
     except LoomidiError as error:
         play.void = str(error)
     finally:
@@ -84,14 +91,38 @@ class _Play:
         self.watches = [_Watch(written) for written in stage.drawn.symptoms]
         self.sources: list[dict[str, Any]] = []
         self.victims: list[dict[str, Any]] = []
-        self._acted: list[LoomidiError | BaseException] = []
+        self._failed: list[Exception] = []
 
     def set_up(self) -> None:
         """Before the clock starts."""
         self.stage.say("setting up")
+        worker = self._begin(self._prepare)
+        while worker.is_alive():
+            self.stage.check()
+            worker.join(_POLL_S)
+        self._raise_failure()
+
+    def _prepare(self) -> None:
         steps.perform_all(self.stage, self.stage.drawn.phases["setup"])
         for watch in self.watches:
+            self.stage.check()
             watch.prepare(self.stage)
+
+    def _begin(self, work: Callable[[], None]) -> threading.Thread:
+        """In a thread of its own, so that this one can look for symptoms and for the wish to end."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
+                self._failed.append(error)
+
+        return self.stage.beside(guarded)
+
+    def _raise_failure(self) -> None:
+        self.stage.check()  # first: a step fails when what it waits for is being ended
+        if self._failed:
+            raise self._failed[0]
 
     def act(self, at: float | None) -> None:
         """Start on time, look for symptoms while it lasts and for a while after."""
@@ -104,38 +135,36 @@ class _Play:
         stage.say(f"acting in {max(0.0, begin - time.monotonic()):.1f} s, for about {drawn.duration_s:.0f} s")
         stage.start_ns = planned_ns
         early_s = steps.EARLIEST_S if lead_s else 0.0  # where there is time, a busy machine may take longer to start it
-        time.sleep(max(0.0, begin - early_s - time.monotonic()))
-        stage.begin_ns = planned_ns
-        if not lead_s:
+        stage.pause(max(0.0, begin - early_s - time.monotonic()))
+        if lead_s:
+            stage.begin_ns = planned_ns
+        else:
             stage.start_ns = stage.began_ns = time.time_ns()
-        self._look(stage.act(self._steps), begin)
+        self._look(self._begin(self._steps), begin)
         stage.start_ns = stage.began_ns or planned_ns
         self.jitter_ns += stage.start_ns - planned_ns
         self._judge()
 
     def _steps(self) -> None:
-        """In a thread of its own, so that symptoms can be looked for meanwhile."""
-        try:
-            for step in self.stage.drawn.phases["act"]:
-                if self.stage.stopping.is_set() or self.stage.undoing:
-                    return
-                steps.perform(self.stage, step)
-            self.stage.join()
-        except Exception as error:  # noqa: BLE001 - handed to the main thread, which raises it
-            self._acted.append(error)
+        for step in self.stage.drawn.phases["act"]:
+            self.stage.check()
+            if self.stage.stopping.is_set() or self.stage.undoing:
+                return
+            steps.perform(self.stage, step)
+        self.stage.join()
 
     def _look(self, worker: threading.Thread, begin: float) -> None:
         stage = self.stage
         give_up = begin + 2 * stage.drawn.duration_s + _OVERTIME_S
         while worker.is_alive():
-            worker.join(_LOOK_S)
+            self._wait_for(worker, _LOOK_S)
             for watch in (watch for watch in self.watches if not watch.final):
+                stage.check()
                 watch.look(stage)
             if time.monotonic() > give_up:
                 raise Retryable(f"the act did not end within {give_up - begin:.0f} s")
         stage.end_ns = time.time_ns()
-        if self._acted:
-            raise self._acted[0]
+        self._raise_failure()
         for measured in ("sources", "victims"):
             getattr(self, measured).extend(map(stage.lookup.measured, getattr(stage.drawn, measured)))
         end = time.monotonic()
@@ -143,9 +172,16 @@ class _Play:
             waiting = [watch for watch in self.watches if watch.open(time.monotonic() - end - stage.observer.lag_s)]
             if not waiting:
                 return
-            time.sleep(_LOOK_S)
+            stage.pause(_LOOK_S)
             for watch in waiting:
+                stage.check()
                 watch.look(stage)
+
+    def _wait_for(self, worker: threading.Thread, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while worker.is_alive() and time.monotonic() < until:
+            self.stage.check()
+            worker.join(_POLL_S)
 
     def _judge(self) -> None:
         missed = [watch for watch in self.watches if not watch.result.confirmed]
@@ -167,8 +203,10 @@ class _Play:
             except LoomidiError as error:
                 failures.append(str(error))
         failures += stage.take_back()
-        if failures and not self.void:
-            self.void = f"not all could be undone: {'; '.join(failures)}"
+        if failures:
+            left = f"not all could be undone: {'; '.join(failures)}"
+            self.void = self.void or left
+            stage.say(left)
 
     def occurrence(self) -> Occurrence:
         """What became of it."""

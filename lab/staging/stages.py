@@ -29,7 +29,12 @@ GUESTS = "tenants"
 """Namespace of pods that a scenario brings along. Its name says nothing about what they do: recordings show it."""
 _NUMBERS = itertools.count(1)
 _POLL_S = 0.25
+_SOON_S = 0.3  # what looks at `stopping` has ended by then
 _END_S = 3.0  # what hangs in the API ends when its pod is deleted
+
+
+class RunEnded(Retryable):
+    """Somebody wanted the run to end before it was over; it was taken back."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,8 +57,17 @@ class Shop(Protocol):
 class Stage:
     """The state of a run. Steps call `remember` before each effect."""
 
-    def __init__(self, lab: "Lab", drawn: Drawn, observer: "Observer", shop: Shop | None = None) -> None:
+    def __init__(
+        self,
+        lab: "Lab",
+        drawn: Drawn,
+        observer: "Observer",
+        shop: Shop | None = None,
+        ending: threading.Event | None = None,
+    ) -> None:
+        """`ending`: set from outside when the run shall end early; waiting then raises RunEnded, undoing hurries."""
         self.lab, self.drawn, self.observer, self.shop = lab, drawn, observer, shop
+        self.ending = ending or threading.Event()
         self.lookup = Lookup(lab)
         self.runner = runner_id()
         self.number = next(_NUMBERS)
@@ -133,16 +147,37 @@ class Stage:
     def until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         """Ask until it holds. Raises Retryable when it does not in time, or when the run is being stopped."""
         deadline = time.monotonic() + timeout_s
-        while not condition():
+        while not self.hurried and not condition():
+            self.check()
             if self.stopping.is_set():
                 raise Retryable(f"stopped while waiting for {what}")
             if time.monotonic() > deadline:
                 raise Retryable(f"{what} did not come within {timeout_s:.0f} s")
-            time.sleep(_POLL_S)
+            self.stopping.wait(_POLL_S)
 
-    def act(self, work: Callable[[], None]) -> threading.Thread:
-        """Start the thread of the act; what it raises is its own affair."""
-        thread = threading.Thread(target=work, name="act", daemon=True)
+    def pause(self, seconds: float) -> None:
+        """Sleep; shorter when background work is being stopped. Raises RunEnded when the run shall end."""
+        deadline = time.monotonic() + seconds
+        self.check()
+        while not self.hurried and (left_s := deadline - time.monotonic()) > 0:
+            stopped = self.stopping.wait(min(left_s, _POLL_S))
+            self.check()
+            if stopped:
+                return
+
+    def check(self) -> None:
+        """Raises RunEnded when the run shall end, except to who takes it back."""
+        if self.ending.is_set() and not self.hurried:
+            raise RunEnded("the run was ended")
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the one who asks is an undo that shall not wait for what only has to settle."""
+        return self.ending.is_set() and self.undoing and threading.get_ident() == self._undoer
+
+    def beside(self, work: Callable[[], None]) -> threading.Thread:
+        """Start a thread for steps, so that who called can look around; what it raises is its own affair."""
+        thread = threading.Thread(target=work, name="steps", daemon=True)
         self._servers.append(thread)
         thread.start()
         return thread
@@ -151,11 +186,25 @@ class Stage:
         """End what still goes on in the background; from now on steps undo."""
         self._undoer = threading.get_ident()
         self.stopping.set()
-        until = time.monotonic() + _END_S
-        for thread in (*self._threads, *self._servers):
-            thread.join(max(0.0, until - time.monotonic()))
+        if not self._joined(_SOON_S):
+            self._end_commands()
+            self._joined(_END_S)
         self.undoing = True
         self.stopping.clear()
+
+    def _joined(self, within_s: float) -> bool:
+        until = time.monotonic() + within_s
+        threads = (*self._threads, *self._servers)
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
+
+    def _end_commands(self) -> None:
+        """Kill what still runs in pods: who waits for it sees nothing else. It is done again with all the rest."""
+        for inverse in _reversed(self._journal):
+            if inverse["do"] == "kill_exec":
+                with contextlib.suppress(LoomidiError):
+                    take_back(self.lab, inverse)
 
     def take_back(self) -> list[str]:
         """Undo everything remembered, last first. Returns what could not be undone; then the journal stays."""

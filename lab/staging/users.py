@@ -7,12 +7,12 @@ with an answer to `load_between`. A scenario that compares with the time before 
 import contextlib
 import json
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loomidi_lab.staging.stages import LoadFigures
+from loomidi_lab.staging.stages import LoadFigures, RunEnded
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
@@ -46,17 +46,20 @@ class RequestLines:
 
 
 @contextlib.contextmanager
-def user_load(lab: "Lab", say: Callable[[str], object]) -> Iterator[RequestLines]:
-    """Users come from a little before the block until its end."""
+def user_load(lab: "Lab", seed: int, ending: threading.Event, say: Callable[[str], object]) -> Iterator[RequestLines]:
+    """Users come from a little before the block until its end, drawn by the run's seed. Raises RunEnded."""
     from loomidi_lab.shop import find
     from loomidi_lab.shop.load import Load, LoadProfile
 
     with tempfile.TemporaryDirectory(prefix="loomidi-users-") as folder:
-        load = Load(lab, find(lab), LoadProfile(rate=RATE), 1, Path(folder))
+        load = Load(lab, find(lab), LoadProfile(rate=RATE), seed, Path(folder))
         say(f"users come: {RATE:.0f} requests a second, {_BEFORE_S:.0f} s ahead")
         load.start()
         try:
-            time.sleep(_BEFORE_S)
+            if ending.wait(_BEFORE_S):
+                raise RunEnded("the run was ended")
             yield RequestLines(load.requests)
-        finally:
-            load.stop()
+        except BaseException:
+            load.drop()
+            raise
+        load.stop()

@@ -32,7 +32,7 @@ def without_budget(stage: Any, deployments: list[str], attempts: int) -> None:
 def amplification(stage: Any, callers: list[str], upstream: str, seconds: float) -> None:
     """Watch for a while, then say how many attempts were sent for a hundred calls that were wanted."""
     before = _calls(stage, callers, upstream)
-    stage.stopping.wait(float(seconds))
+    stage.pause(float(seconds))
     attempts = repeats = 0.0
     for pod, now in _calls(stage, callers, upstream).items():
         then = before.get(pod, (0.0, 0.0))

@@ -32,7 +32,7 @@ def short_lived(stage: Any) -> None:
     patch.perform(stage, {"entity": _PAYMENT.as_dict(), "body": body})
     stage.remember(**before)  # once more: taken back before the rollout is, so that the new pod reads the old one
     stage.until(lambda: _rolled_out(stage), 60.0, "the rollout of payment")
-    time.sleep(max(0.0, end.timestamp() - time.time()))
+    stage.pause(max(0.0, end.timestamp() - time.time()))
 
 
 def _rolled_out(stage: Any) -> bool:

@@ -6,7 +6,6 @@ node back also when the run is killed.
 
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ def take_down(stage: Any, node: str, seconds: float) -> None:
     """Keep the node down for a while."""
     begin, end = (guarding.quoted(sys.executable, __file__, way, stage.lab.name, node) for way in ("down", "up"))
     guarding.guard(stage, f"down-{node}", begin, end, seconds=seconds)
-    stage.stopping.wait(float(seconds))
+    stage.pause(float(seconds))
 
 
 def bring_back(stage: Any, node: str) -> None:
     """Start it again and wait until it is ready."""
     guarding.release(stage, f"down-{node}")
-    until = time.monotonic() + 60
-    while not _ready(stage.lab, node) and time.monotonic() < until:
-        time.sleep(0.5)
+    stage.until(lambda: _ready(stage.lab, node), 60.0, f"{node} being ready")
 
 
 def _ready(lab: Lab, node: str) -> bool:

@@ -19,12 +19,12 @@ def drain(stage: Any, node: str, seconds: float) -> None:
     until = time.monotonic() + float(seconds)
     patch.perform(stage, {"entity": {"kind": "Node", "name": node}, "body": {"spec": {"unschedulable": True}}})
     first = _left(stage, node)
-    while (left := _left(stage, node)) and time.monotonic() < until and not stage.stopping.is_set():
+    while (left := _left(stage, node)) and time.monotonic() < until:
         for name in left:
             _evict(stage, name)
-        stage.stopping.wait(_PAUSE_S)
+        stage.pause(_PAUSE_S)
     stage.heard(f"drained: {len(first) - len(left)} evicted, {len(left)} left")
-    stage.stopping.wait(max(0.0, until - time.monotonic()))
+    stage.pause(max(0.0, until - time.monotonic()))
 
 
 def _left(stage: Any, node: str) -> list[str]:

@@ -38,7 +38,7 @@ def lose(stage: Any, deployment: str, percent: int, seconds: float) -> None:
         )
         begin = f"nft -f - <<'RULES'\n{rules}RULES"
         guarding.guard(stage, netns, begin, f"nft delete table netdev {TABLE}", seconds=seconds, netns=netns)
-    stage.stopping.wait(float(seconds))
+    stage.pause(float(seconds))
     seen = [_counts(stage, netns) for netns in sorted({link.netns for link in links})]
     stage.heard(f"dropped {sum(drop for drop, _ in seen)} of {sum(all_ for _, all_ in seen)} packets")
 

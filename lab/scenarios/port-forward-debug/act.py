@@ -41,7 +41,7 @@ def debug(stage: Any, deployment: str, requests: int, seconds: float) -> None:
     pause_s = max(0.0, until - time.monotonic()) / len(_QUESTIONS)
     for question in _QUESTIONS:
         stage.heard(stage.lab.exec("shop", pod, "sh", "-c", question, check=False).stdout)
-        stage.stopping.wait(pause_s)
+        stage.pause(pause_s)
     process.terminate()
     process.wait(timeout=10)
 

@@ -71,6 +71,12 @@ class Load:
             time.sleep(0.1)
         return self.stop()
 
+    def drop(self) -> None:
+        """End it at once, with what is under way: nobody wants a sum. Nothing to do when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def stop(self) -> LoadSummary:
         """End it, let what is under way come back, and sum up. Raises EnvironmentLacks when the sender failed."""
         process = self._process

@@ -21,7 +21,10 @@ _STARTED = re.compile(r"^@started (\d+)$", re.MULTILINE)
 WRAPPER = """
 echo $$ > "$3" 2>/dev/null
 wait=$(( $1 - $(date +%s%N) ))
-if [ "$1" -gt 0 ] && [ "$wait" -gt 0 ]; then sleep "$((wait / 1000000000)).$(printf %09d $((wait % 1000000000)))"; fi
+if [ "$1" -gt 0 ] && [ "$wait" -gt 0 ]; then
+  sleep "$((wait / 1000000000)).$(printf %09d $((wait % 1000000000)))" & sleeper=$!
+  trap 'kill "$sleeper"; exit 143' TERM; wait "$sleeper"; trap - TERM
+fi
 echo "@started $(date +%s%N)" >&2
 live=$2; shift 3
 exec timeout -k 2 "$live" "$@"

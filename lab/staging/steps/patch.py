@@ -21,4 +21,4 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     stage.remember(**restoring(path_of(entity), before))
     stage.lab.api.patch(path_of(entity), arguments["body"], kind=arguments.get("kind", "strategic"))
     if "settle_s" in arguments:
-        stage.stopping.wait(float(arguments["settle_s"]))
+        stage.pause(float(arguments["settle_s"]))

@@ -17,7 +17,7 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     """Wait for all that is named, one after the other. Raises Retryable when it does not come in time."""
     timeout_s = float(arguments.get("timeout_s", _TIMEOUT_S))
     if "seconds" in arguments:
-        stage.stopping.wait(float(arguments["seconds"]))
+        stage.pause(float(arguments["seconds"]))
     if "ready" in arguments:
         entity = EntityRef.of(arguments["ready"])
         stage.until(lambda: all_ready(stage, entity), timeout_s, f"{entity} being ready")

@@ -8,6 +8,7 @@ from typing import Any
 from loomidi.contracts.errors import Retryable
 from loomidi_lab.recording.acting import Acts
 from loomidi_lab.recording.planning import Item, Schedule, schedule
+from loomidi_lab.staging.stages import RunEnded
 from tests.unit.lab.recording.making import FakeCatalog, tiny
 
 
@@ -26,7 +27,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_what_was_measured_stands_in_the_schedules_order() -> None:
-    def run_one(item: Item, at: float, say: Any) -> dict[str, Any]:
+    def run_one(item: Item, at: float, say: Any, ending: threading.Event) -> dict[str, Any]:
         return {"measured": {"valid": True, "seed": item.seed}}
 
     acts = Acts(planned(at_once=2), run_one, lambda text: None)
@@ -36,7 +37,7 @@ def test_what_was_measured_stands_in_the_schedules_order() -> None:
 
 
 def test_a_run_that_cannot_be_done_is_void_and_a_fault_of_ours_is_kept() -> None:
-    def run_one(item: Item, at: float, say: Any) -> dict[str, Any]:
+    def run_one(item: Item, at: float, say: Any, ending: threading.Event) -> dict[str, Any]:
         raise Retryable("the shop is gone") if item.seed == first else ZeroDivisionError("ours")
 
     found = planned(at_once=2)
@@ -52,15 +53,12 @@ def test_a_run_that_cannot_be_done_is_void_and_a_fault_of_ours_is_kept() -> None
 def test_cut_off_a_run_takes_back_what_it_did() -> None:
     began, undone = threading.Event(), threading.Event()
 
-    def run_one(item: Item, at: float, say: Any) -> dict[str, Any]:
-        try:
-            began.set()
-            while True:
-                time.sleep(0.01)
-        finally:
-            say("undoing")
-            time.sleep(0.05)
-            undone.set()
+    def run_one(item: Item, at: float, say: Any, ending: threading.Event) -> dict[str, Any]:
+        began.set()
+        assert ending.wait(20)
+        say("undoing")
+        undone.set()
+        raise RunEnded("the run was ended")
 
     acts = Acts(planned(), run_one, lambda text: None)
     acts.step(time.monotonic())
@@ -73,16 +71,18 @@ def test_cut_off_a_run_takes_back_what_it_did() -> None:
 def test_a_run_that_is_undoing_already_is_left_to_it() -> None:
     undoing, ended = threading.Event(), threading.Event()
 
-    def run_one(item: Item, at: float, say: Any) -> dict[str, Any]:
+    def run_one(item: Item, at: float, say: Any, ending: threading.Event) -> dict[str, Any]:
         say("undoing")
         undoing.set()
-        time.sleep(0.3)
+        assert ending.wait(20)
         ended.set()
         return {"measured": {"valid": True, "void_because": ""}}
 
-    acts = Acts(planned(), run_one, lambda text: None)
+    said: list[str] = []
+    acts = Acts(planned(), run_one, said.append)
     acts.step(time.monotonic())
     until(undoing.is_set)
     assert acts.cut_off() == []
     assert ended.is_set()
     assert acts.measured()[0]["valid"]
+    assert not [line for line in said if line.startswith("taking back")]

@@ -1,7 +1,9 @@
 """A run is valid only when every symptom was seen; whatever happens, everything is taken back."""
 
 import json
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from loomidi.contracts.errors import EnvironmentLacks
 from loomidi_lab.staging import draw, run
 from loomidi_lab.staging.observing import Observer
-from loomidi_lab.staging.stages import journals_of
+from loomidi_lab.staging.stages import RunEnded, Stage, journals_of
 from tests.unit.lab.staging.conftest import FakeLab
 
 SETUP = [{"pod": {"name": "a"}}, {"pod": {"name": "b"}}]
@@ -115,3 +117,69 @@ def test_judged_at_the_end_means_that_a_passing_low_value_does_not_count(lab: Fa
     values = iter(range(3, 100))
     lab.run = lambda *_, **__: type("Done", (), {"stdout": str(next(values) * 3), "stderr": "", "returncode": 0})()  # type: ignore[method-assign, assignment]
     assert not play(lab, scenario_of, symptoms=[symptom]).valid
+
+
+HANGS = {"exec": {"in": {"kind": "Pod", "namespace": "tenants", "name": "a"}, "script": "x", "deadline_s": 60}}
+ENDED = {
+    "in the set-up": {"setup": [*SETUP, {"wait": {"seconds": 60}}]},
+    "while it waits for something": {
+        "act": [{"wait": {"ready": {"kind": "Pod", "namespace": "shop", "name": "never"}, "timeout_s": 60}}]
+    },
+    "in a pause of the act": {"act": [{"wait": {"seconds": 60}}]},
+    "before the planned start": {"at": 60},
+    "while a command runs in a pod": {"act": [HANGS]},
+    "while a symptom is waited for": {"symptoms": [{**UNSEEN[0], "within_s": 60}]},
+}
+
+
+class HangingLab(FakeLab):
+    """A lab where a command in a pod runs until its pid file is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.killed = threading.Event()
+
+    def exec(self, namespace: str, pod: str, *argv: str, **more: Any) -> Any:
+        if "kill $(cat" in argv[-1]:
+            self.killed.set()
+        else:
+            assert self.killed.wait(20)
+        return super().exec(namespace, pod, *argv, **more)
+
+
+@pytest.mark.parametrize("when", ENDED)
+def test_a_run_that_is_ended_takes_back_and_says_so(tmp_path: Path, scenario_of: Any, when: str) -> None:
+    lab, ending, changed = HangingLab(tmp_path), threading.Event(), dict(ENDED[when])
+    at = time.monotonic() + changed.pop("at") if "at" in changed else None
+    symptoms = changed.pop("symptoms", SEEN)
+    phases = {"setup": SETUP, "act": [{"wait": {"seconds": 0.01}}], "undo": []} | changed
+    drawn = draw(scenario_of(phases=phases, symptoms=symptoms), 1)
+    threading.Timer(0.5, ending.set).start()
+    begun = time.monotonic()
+    with pytest.raises(RunEnded):
+        run(lab, drawn, at=at, observer=Observer(lab, lag_s=0.0), ending=ending)  # type: ignore[arg-type]
+    assert time.monotonic() - begun < 20  # of the 60 that it would have gone on
+    assert nothing_left(lab)
+
+
+def test_the_undo_of_a_run_that_is_ended_does_all_and_waits_for_nothing(lab: FakeLab, scenario_of: Any) -> None:
+    never, secret = ({"kind": kind, "namespace": "tenants", "name": "left"} for kind in ("Pod", "Secret"))
+    lab.api.put_in("Secret", "left")
+    undo = [{"wait": {"ready": never, "timeout_s": 60}}, {"wait": {"seconds": 60}}, {"delete": {"entity": secret}}]
+    drawn, ending = (
+        draw(scenario_of(phases={"act": [{"wait": {"seconds": 60}}], "undo": undo}, symptoms=SEEN), 1),
+        threading.Event(),
+    )
+    ending.set()
+    with pytest.raises(RunEnded):
+        run(lab, drawn, observer=Observer(lab, lag_s=0.0), ending=ending)  # type: ignore[arg-type]
+    assert not lab.api.exists("/api/v1/namespaces/tenants/secrets/left")
+
+
+def test_a_moment_to_wait_for_is_set_for_first_steps_that_can_wait_alone(
+    lab: FakeLab, scenario_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(Stage, "join", lambda self: seen.append(self.begin_ns))
+    assert play(lab, scenario_of).valid
+    assert seen == [0]

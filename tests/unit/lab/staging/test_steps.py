@@ -1,5 +1,8 @@
 """A step does what it says on the lab, and its inverse is on disk before its effect and takes it back."""
 
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from loomidi_lab.staging import draw, steps
 from loomidi_lab.staging.observing import Observer
 from loomidi_lab.staging.records import EntityRef
 from loomidi_lab.staging.stages import RUNNER, SCENARIO, Stage
+from loomidi_lab.staging.steps.execute import WRAPPER
 from loomidi_lab.staging.targets import path_of
 from tests.unit.lab.staging.conftest import FakeLab
 
@@ -104,6 +108,34 @@ def test_a_command_in_a_pod_has_a_deadline_and_can_be_killed(stage: Stage, lab: 
     assert stage.began_ns == 0  # it had no moment to wait for
     stage.take_back()
     assert any("kill $(cat" in word for call in lab.executed[1:] for word in call)
+
+
+def wrapped(begin_ns: int, pid_file: Path, *command: str) -> "subprocess.Popen[str]":
+    words = ["sh", "-c", WRAPPER, "sh", str(begin_ns), "60", str(pid_file), *command]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_command_waits_for_its_moment(tmp_path: Path) -> None:
+    planned_ns = time.time_ns() + 300_000_000
+    with wrapped(planned_ns, tmp_path / "pid", "true") as process:
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert int(errors.split()[1]) >= planned_ns
+
+
+def test_a_command_that_waits_for_its_moment_can_be_ended_with_its_sleep(tmp_path: Path) -> None:
+    with wrapped(time.time_ns() + 60 * 10**9, tmp_path / "pid", "true") as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until = time.monotonic() + 20
+        while not any(_is_sleep(pid) for pid in children.read_text().split()) and time.monotonic() < until:
+            time.sleep(0.01)
+        process.terminate()
+        process.communicate(timeout=20)  # ends when nobody holds its standard error: the sleep does not
+    assert process.returncode == 143
+
+
+def _is_sleep(pid: str) -> bool:
+    return "sleep" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def test_a_command_that_fails_makes_the_run_void_with_its_words(stage: Stage, lab: FakeLab) -> None:
