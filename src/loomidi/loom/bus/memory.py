@@ -49,7 +49,7 @@ class MemoryBus:
         self._logs: dict[str, _Log] = {}
         self._dead: dict[int, tuple[Dead, Envelope]] = {}
         self._last_dead = 0
-        self._came = asyncio.Condition()
+        self._waiting: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,15 +60,15 @@ class MemoryBus:
     async def publish(self, envelopes: Sequence[Envelope]) -> list[Ack]:
         """Held when it returns; an id that was held within the window is not held twice."""
         self.check()
-        acks = [self._append(envelope) for envelope in envelopes]
-        async with self._came:
-            self._came.notify_all()
-        return acks
+        try:
+            return [self._append(envelope) for envelope in envelopes]
+        finally:
+            self._wake()
 
     def _append(self, envelope: Envelope, *, again: bool = False) -> Ack:
         log, now = self.log(envelope.stream), time.time_ns()
         seen = log.seen.get(envelope.id)
-        if seen is not None and now - seen < self.settings.duplicate_window_s * 1e9 and not again:
+        if seen is not None and now - seen < self._window_ns() and not again:
             return Ack(envelope.id, duplicate=True)
         if log.octets + len(envelope.payload) > self.settings.stream_octets:
             raise Retryable(f"the bus is full: {envelope.stream} holds {log.octets} octets; let its readers catch up")
@@ -107,8 +107,7 @@ class MemoryBus:
         for one in known:
             self._append(self._dead[one][1], again=True)
             del self._dead[one]
-        async with self._came:
-            self._came.notify_all()
+        self._wake()
         return len(known)
 
     async def standings(self) -> list[StreamStanding]:
@@ -129,6 +128,7 @@ class MemoryBus:
         age = self.settings.retention_s if older_than_s is None else older_than_s
         before, gone = time.time_ns() - age * 1e9, 0
         for log in self._logs.values():
+            log.seen = {one: at for one, at in log.seen.items() if at > time.time_ns() - self._window_ns()}
             floor = min(log.committed.values(), default=0)
             old = [offset for offset, came, _ in log.messages if offset <= floor and came <= before]
             gone += log.drop_until(old[-1]) if old else 0
@@ -141,6 +141,9 @@ class MemoryBus:
     async def close(self) -> None:
         """Nothing to let go of: what it holds lives as long as the object."""
 
+    def _window_ns(self) -> float:
+        return self.settings.duplicate_window_s * 1e9
+
     def check(self) -> None:
         """Raises Retryable while it is away."""
         if self.away:
@@ -152,11 +155,17 @@ class MemoryBus:
 
     async def wait(self, seconds: float) -> None:
         """Until something is published, or that long."""
-        async with self._came:
-            try:
-                await asyncio.wait_for(self._came.wait(), seconds)
-            except TimeoutError:
-                return
+        came = asyncio.get_running_loop().create_future()
+        self._waiting.add(came)
+        try:
+            await asyncio.wait([came], timeout=seconds)
+        finally:
+            self._waiting.discard(came)
+
+    def _wake(self) -> None:
+        """Readers of any loop: parts of a process that share a bus may run in loops of their own."""
+        for came in list(self._waiting):
+            came.get_loop().call_soon_threadsafe(_set, came)
 
 
 class MemoryReader:
@@ -204,6 +213,11 @@ def lag_of(log: _Log, committed: int) -> Lag:
     """Messages and octets behind an offset."""
     left = log.after(committed)
     return Lag(len(left), sum(len(envelope.payload) for _, _, envelope in left))
+
+
+def _set(came: asyncio.Future[None]) -> None:
+    if not came.done():
+        came.set_result(None)
 
 
 _SHARED: dict[str, MemoryBus] = {}  # by name; lives as long as the process, as a broker would
