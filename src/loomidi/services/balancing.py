@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loomidi.contracts.streams import Stream
+
 _KEY = ("node", "component", "epoch", "stage", "stream", "scope", "name", "unit")
 
 
@@ -36,15 +38,10 @@ class Origin(NamedTuple):
         return f"{self.component}@{self.node}"
 
 
-class Held(NamedTuple):
-    """What a table holds of one producer's epoch."""
+Holdings = Mapping[tuple[str, str, int], int]
+"""(stream, producer, epoch) -> rows that the table holds of that run of a producer."""
 
-    rows: int
-    batches: int
-
-
-Holdings = Mapping[tuple[str, str, int], Held]
-"""(stream, producer, epoch) -> what the table holds."""
+_SELF = Stream.COUNTERS  # its own rows are told by the next ones, so that it never adds up at a moment
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,7 +174,8 @@ def _export(counts: Counts) -> Iterable[Equation]:
 def _publish(counts: Counts) -> Iterable[Equation]:
     for (origin, stream, _scope), names in counts.names("publish", "rows").items():
         total = ("offered", names.pop("offered", 0))
-        yield Equation("publish", f"{origin} {stream}", "rows", total, _nonzero(names))
+        if stream != _SELF:
+            yield Equation("publish", f"{origin} {stream}", "rows", total, _nonzero(names))
 
 
 def _commit(counts: Counts, held: Holdings) -> Iterable[Equation]:
@@ -213,8 +211,8 @@ def _rows_of(counts: Counts, held: Holdings, stream: str) -> int:
         if at == stream
     }
     return sum(
-        here.rows
-        for (at, producer, epoch), here in held.items()
+        rows
+        for (at, producer, epoch), rows in held.items()
         if at == stream and any(producer == producer_of(node, component) and epoch == e for node, component, e in who)
     )
 
@@ -227,7 +225,8 @@ def producer_of(node: str, component: str) -> str:
 def _by_stream(values: Mapping[tuple[Origin, str, str], int]) -> dict[str, int]:
     summed: dict[str, int] = defaultdict(int)
     for (_, stream, _scope), value in values.items():
-        summed[stream] += value
+        if stream != _SELF:
+            summed[stream] += value
     return summed
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from loomidi.contracts.schemas import COUNTERS
-from loomidi.services.balancing import Chain, Held, chain
+from loomidi.services.balancing import Chain, chain
 
 SECOND = 1_000_000_000
 GOOD = {
@@ -41,7 +41,7 @@ def counters(values: dict[tuple[str, str, str, str, str], int], at_s: int = 5, e
 
 
 def judged(table: pa.Table, rows: int = 9, waiting: int | None = 0, since_s: int = 0) -> Chain:
-    held = {("flows", "n1.agent", 1): Held(rows, 1)}
+    held = {("flows", "n1.agent", 1): rows}
     return chain(table, held, since_ns=since_s * SECOND, until_ns=100 * SECOND, waiting={"flows": waiting})
 
 
@@ -102,7 +102,7 @@ def test_a_range_takes_the_change_within_it() -> None:
 
 def test_two_runs_of_a_component_are_added_not_mixed() -> None:
     table = pa.concat_tables([counters(GOOD, 5, epoch=1), counters(GOOD, 50, epoch=2)])
-    held = {("flows", "n1.agent", epoch): Held(9, 1) for epoch in (1, 2)}
+    held = {("flows", "n1.agent", epoch): 9 for epoch in (1, 2)}
     result = chain(table, held, until_ns=100 * SECOND, waiting={"flows": 0})
     assert result.adds_up
     assert [e.total for e in result.equations if e.stage == "commit"] == [("published", 18)]
