@@ -19,7 +19,9 @@ _BEGIN_S = 30.0
 _END_S = 60.0
 READY = "guard: the fault is on"
 _SCRIPT = """
-finish() {{ trap '' TERM INT; kill "$sleeper" 2>/dev/null; {end}
+finish() {{ trap '' TERM INT
+kill -9 "$sleeper" 2>/dev/null # a shell that was just forked for it would lose a milder signal with its traps
+{end}
 echo 'guard: the fault is off'; exit 0; }}
 trap finish TERM INT
 set -e

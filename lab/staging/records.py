@@ -92,6 +92,7 @@ class SymptomResult:
     value: float | str  # the last measured
     wanted: str  # such as `>= 50 destination_ports`
     at_ns: int  # when it was confirmed, or last looked at
+    unanswered: int = 0  # how often one of several that were asked gave no answer, over all looks
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in truth documents."""

@@ -5,9 +5,10 @@ What a scenario does wrong makes the run void, with the reason. Being ended (an 
 and faults of our own take back first, then rise. Steps run in a thread of their own: the caller's looks around.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -96,10 +97,7 @@ class _Play:
     def set_up(self) -> None:
         """Before the clock starts."""
         self.stage.say("setting up")
-        worker = self._begin(self._prepare)
-        while worker.is_alive():
-            self.stage.check()
-            worker.join(_POLL_S)
+        self._wait_for(self._begin(self._prepare))
         self._raise_failure()
 
     def _prepare(self) -> None:
@@ -158,9 +156,7 @@ class _Play:
         give_up = begin + 2 * stage.drawn.duration_s + _OVERTIME_S
         while worker.is_alive():
             self._wait_for(worker, _LOOK_S)
-            for watch in (watch for watch in self.watches if not watch.final):
-                stage.check()
-                watch.look(stage)
+            self._measure([watch for watch in self.watches if not watch.final])
             if time.monotonic() > give_up:
                 raise Retryable(f"the act did not end within {give_up - begin:.0f} s")
         stage.end_ns = time.time_ns()
@@ -173,11 +169,20 @@ class _Play:
             if not waiting:
                 return
             stage.pause(_LOOK_S)
-            for watch in waiting:
-                stage.check()
-                watch.look(stage)
+            self._measure(waiting)
+            self._raise_failure()
 
-    def _wait_for(self, worker: threading.Thread, seconds: float) -> None:
+    def _measure(self, watches: Sequence["_Watch"]) -> None:
+        """Beside, too: what is asked may take its time to answer."""
+
+        def look() -> None:
+            for watch in watches:
+                self.stage.check()
+                watch.look(self.stage)
+
+        self._wait_for(self._begin(look))
+
+    def _wait_for(self, worker: threading.Thread, seconds: float = math.inf) -> None:
         until = time.monotonic() + seconds
         while worker.is_alive() and time.monotonic() < until:
             self.stage.check()
@@ -255,13 +260,15 @@ class _Watch:
             return
         self._trouble = ""
         old = self.result
-        self.result = SymptomResult(old.name, seen.confirmed, seen.value, old.wanted, time.time_ns())
+        unanswered = old.unanswered + seen.unanswered
+        self.result = SymptomResult(old.name, seen.confirmed, seen.value, old.wanted, time.time_ns(), unanswered)
         if seen.confirmed and not old.confirmed:
             stage.say(f"confirmed: {old.name} ({_figure(seen.value)}, wanted {old.wanted})")
 
     def told(self) -> str:
         """What was seen instead."""
-        return self._trouble or f"{_figure(self.result.value)}, wanted {self.result.wanted}"
+        missing = f" ({self.result.unanswered} times a pod did not answer)" if self.result.unanswered else ""
+        return self._trouble or f"{_figure(self.result.value)}, wanted {self.result.wanted}{missing}"
 
 
 def _figure(value: float | str) -> str:

@@ -22,8 +22,9 @@ WRAPPER = """
 echo $$ > "$3" 2>/dev/null
 wait=$(( $1 - $(date +%s%N) ))
 if [ "$1" -gt 0 ] && [ "$wait" -gt 0 ]; then
+  trap 'kill -9 "$sleeper"; exit 143' TERM
   sleep "$((wait / 1000000000)).$(printf %09d $((wait % 1000000000)))" & sleeper=$!
-  trap 'kill "$sleeper"; exit 143' TERM; wait "$sleeper"; trap - TERM
+  wait "$sleeper"; trap - TERM
 fi
 echo "@started $(date +%s%N)" >&2
 live=$2; shift 3

@@ -37,6 +37,7 @@ class Measured:
 
     value: float | str
     confirmed: bool
+    unanswered: int = 0  # how many of those that were asked did not answer
 
 
 class Symptom(Protocol):

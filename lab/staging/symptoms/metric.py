@@ -1,15 +1,16 @@
 """Symptom `metric`: a Prometheus sample of a pod, of a node's kubelet or its cAdvisor; its value, increase or rate.
 
-The pod is scraped through the API server's proxy, so that no address needs to be reachable from here.
+The pod is scraped through the API server's proxy, so that no address needs to be reachable from here. A pod that does
+not answer (it goes away, or is not there yet) is counted; its growth until then stays. When nobody answers, that rises.
 """
 
 import dataclasses
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from loomidi.contracts.errors import InputError
+from loomidi.contracts.errors import InputError, LoomidiError
 from loomidi_lab.staging.comparing import Comparison
 from loomidi_lab.staging.records import EntityRef
 from loomidi_lab.staging.symptoms import Measured
@@ -29,30 +30,49 @@ class Metric:
     comparison: Comparison
     wanted: str
     final: bool
-    before: float = 0.0
+    before: dict[str, float] = dataclasses.field(default_factory=dict)  # by what was asked, as `now`
+    now: dict[str, float] = dataclasses.field(default_factory=dict)  # for growth: the last answer of each
+    unknown: set[str] = dataclasses.field(default_factory=set)  # did not answer beforehand
     before_s: float = 0.0
     where: tuple[tuple[str, str], ...] = ()  # node names or (namespace, pod): kept, the pod may be gone later
 
     def prepare(self, stage: "Stage") -> None:
         """The sample beforehand, where growth is asked for."""
         if self.arguments.get("as", "value") != "value":
-            self.before, self.before_s = self._sample(stage), time.monotonic()
+            (self.before, self.unknown), self.before_s = self._sample(stage), time.monotonic()
 
     def measure(self, stage: "Stage") -> Measured:
         """The sample now, or how it grew."""
-        value, kind = self._sample(stage), self.arguments.get("as", "value")
+        found, silent = self._sample(stage)
+        kind = self.arguments.get("as", "value")
         if kind != "value":
-            value -= self.before
+            self.before |= {path: value for path, value in found.items() if path in self.unknown}
+            self.unknown -= found.keys()
+            self.now |= found
+            found = {path: value - self.before.get(path, 0.0) for path, value in self.now.items()}
+        value = self._combined(found.values())
         if kind == "rate":
             value /= max(0.1, time.monotonic() - self.before_s)
-        return Measured(round(value, 4), self.comparison.holds(value))
+        return Measured(round(value, 4), self.comparison.holds(value), len(silent))
 
-    def _sample(self, stage: "Stage") -> float:
+    def _sample(self, stage: "Stage") -> tuple[dict[str, float], set[str]]:
+        """By what was asked; and who did not answer. Raises the first one's error when nobody did."""
         labels = dict(self.arguments.get("labels", {}))
-        values: list[float] = []
+        found, silent, answers = dict[str, float](), dict[str, LoomidiError](), 0
         for path in self._paths(stage, labels):
-            text = stage.lab.api.text(path)
-            values += samples(text, self.arguments["name"], labels)
+            try:
+                text = stage.lab.api.text(path)
+            except LoomidiError as error:
+                silent[path] = error
+                continue
+            answers += 1
+            if values := list(samples(text, self.arguments["name"], labels)):
+                found[path] = self._combined(values)
+        if silent and not answers:
+            raise next(iter(silent.values()))
+        return found, set(silent)
+
+    def _combined(self, values: Collection[float]) -> float:
         if not values:
             return 0.0
         return max(values) if self.arguments.get("combine") == "max" else sum(values)

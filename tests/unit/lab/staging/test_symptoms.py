@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from loomidi.contracts.errors import Retryable
 from loomidi.contracts.schemas import FLOWS
 from loomidi_lab.staging import draw, symptoms
 from loomidi_lab.staging.comparing import Comparison
@@ -177,6 +178,64 @@ def test_prometheus_samples_by_name_and_labels() -> None:
     assert list(samples(text, "x_total", {})) == [5.0, 7.0, 1000.0]
     assert list(samples(text, "x_total", {"a": "[12]"})) == [5.0, 7.0]
     assert list(samples(text, "x_total", {"a": "1|3"})) == [5.0]
+
+
+class Pods:
+    """Two pods with a counter each, as the API's proxy gives them; None: no answer."""
+
+    def __init__(self, stage: Stage, lab: FakeLab) -> None:
+        self.counters: dict[str, float | None] = {"web-1": 10.0, "web-2": 20.0}
+        lab.api.put_in("Deployment", "web", spec={"selector": {"matchLabels": {"app": "web"}}})
+        for name in self.counters:
+            lab.api.put_in("Pod", name, status={"phase": "Running"})
+            lab.api.objects[f"/api/v1/namespaces/tenants/pods/{name}"]["metadata"]["labels"] = {"app": "web"}
+        lab.api.text = self.text  # type: ignore[attr-defined]
+        entity = {"kind": "Deployment", "namespace": "tenants", "name": "web"}
+        self.written = {"of": entity, "name": "errors_total", "at_least": 5}
+        self.stage = stage
+
+    def text(self, path: str) -> str:
+        value = self.counters[path.split("/")[6].partition(":")[0]]
+        if value is None:
+            raise Retryable("503: no answer")
+        return f"errors_total {value}\n"
+
+    def growth(self) -> symptoms.Symptom:
+        made = symptoms.make({"name": "n", "metric": {**self.written, "as": "increase"}})
+        made.prepare(self.stage)
+        return made
+
+
+def test_a_pod_that_goes_away_is_counted_and_the_others_are_measured(stage: Stage, lab: FakeLab) -> None:
+    pods = Pods(stage, lab)
+    pods.counters["web-1"] = None
+    assert look(stage, metric=pods.written) == symptoms.Measured(20.0, True, 1)
+
+
+def test_what_a_pod_grew_by_before_it_went_away_stays(stage: Stage, lab: FakeLab) -> None:
+    pods = Pods(stage, lab)
+    growing = pods.growth()
+    pods.counters |= {"web-1": 14.0}
+    assert growing.measure(stage) == symptoms.Measured(4.0, False)
+    pods.counters |= {"web-1": None, "web-2": 21.0}
+    assert growing.measure(stage) == symptoms.Measured(5.0, True, 1)
+
+
+def test_a_pod_that_did_not_answer_beforehand_counts_from_its_first_answer(stage: Stage, lab: FakeLab) -> None:
+    pods = Pods(stage, lab)
+    pods.counters["web-1"] = None
+    growing = pods.growth()
+    pods.counters["web-1"] = 500.0
+    assert growing.measure(stage) == symptoms.Measured(0.0, False)
+    pods.counters["web-1"] = 506.0
+    assert growing.measure(stage) == symptoms.Measured(6.0, True)
+
+
+def test_when_no_pod_answers_that_is_told(stage: Stage, lab: FakeLab) -> None:
+    pods = Pods(stage, lab)
+    pods.counters |= {"web-1": None, "web-2": None}
+    with pytest.raises(Retryable, match="no answer"):
+        look(stage, metric=pods.written)
 
 
 def test_commands_by_words_number_and_code(stage: Stage, lab: FakeLab) -> None:
