@@ -28,6 +28,10 @@ FACES = {
     ),
     "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard RegoGuard",
     "loomidi.loom.capture": "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen",
+    "loomidi.loom.lake": (
+        "Committed Committer Compacted Expired Held Lake LakeAway LakeFull LakeSettings Query SnapshotSeen Swept "
+        "TableSpec Taken compact expire streams sweep table_of"
+    ),
     "loomidi.loom.flows": "FlowStream FlowTable MeterSettings Problem meter",
     "loomidi.origami.online": "FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors SuspectSettings load_rules",
 }
