@@ -1,9 +1,9 @@
-"""Which entity an address belonged to at a moment: pods, services, nodes, externals, from a JSON-lines file that grows.
+"""Which entity an address belonged to at a moment: pods, services, nodes, externals, from a file or the bus.
 
-Called by `services.watching` and by readers of recordings. In: rows {"address", "kind", "namespace", "name", "uid",
-"owner_kind", "owner", "labels", "node", "ports", "from_ns", "to_ns"}; to_ns 0 is open, and a later row of the same uid
-and address replaces the earlier one. Out: `Row`, by address and time in O(log n). Rows that cannot be used are counted
-and the first of them told. Leaves writing of such files, and what to do about an entity, to others.
+Called by `services.watching`, `labelling` and readers of recordings. In: batches of `ENTITIES`, or JSON lines
+{"address", "kind", "namespace", "name", "uid", "owner_kind", "owner", "labels", "node", "ports", "services", "from_ns",
+"to_ns"}; to_ns 0 is open, and a later row of the same uid and address replaces the earlier one. Out: `Row`, by address
+and time in O(log n). Rows that cannot be used are counted and the first of them told. Leaves writing to others.
 """
 
 import bisect
@@ -12,12 +12,15 @@ import functools
 import ipaddress
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loomidi.contracts.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MOST_TOLD = 20  # unusable rows that are told; all are counted
 _CHUNK = 1 << 20  # octets read at once
@@ -43,6 +46,7 @@ class Row:
     ports: tuple[Any, ...] = ()  # as the API tells them
     from_ns: int = 0  # epoch
     to_ns: int = 0  # exclusive; 0: open
+    services: tuple[str, ...] = ()  # "service/shop/cart" that select it
 
     @property
     def entity(self) -> str:
@@ -53,6 +57,16 @@ class Row:
         )
 
     @property
+    def service(self) -> str:
+        """The service that it is, or the first by name of those that select it; "" for none."""
+        return self.entity if self.kind == "Service" else min(self.services, default="")
+
+    @property
+    def workload(self) -> str:
+        """`deployment/shop/cart`; "" for what no controller owns."""
+        return f"{self.owner_kind.lower()}/{self.namespace or 'default'}/{self.owner}" if self.owner else ""
+
+    @property
     def until_ns(self) -> int:
         """As `to_ns`, the end of time for an open one."""
         return self.to_ns or _LAST_NS
@@ -60,6 +74,8 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """As a row of the file."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if not self.services:  # as files were before there were any
+            del fields["services"]
         return fields | {"labels": dict(self.labels), "ports": list(self.ports)}
 
 
@@ -75,6 +91,8 @@ class AddressBook:
         self._held: dict[str, dict[int, _Times]] = {}  # address -> rank -> rows in order of time
         self._networks: dict[tuple[int, int], set[str]] = {}  # version, prefix length -> CIDRs
         self._rows = 0
+        self._changed: set[str] = set()
+        self.seen_ns = 0  # when the newest row was told to its watch; 0: none says
         self.bad = 0  # rows that could not be used
         self.problems: list[str] = []  # the first 20 of them, one line each
 
@@ -94,10 +112,21 @@ class AddressBook:
             return 0
         return sum(self.add_line(line, f"{self._file.path}:{number}") for number, line in self._file.lines())
 
+    def learn(self, batch: "pa.RecordBatch") -> int:
+        """Take in a batch of the schema `ENTITIES`; how many of its rows could be used."""
+        used = 0
+        for number, data in enumerate(_plain(batch)):
+            used += self._use(lambda data=data: data, f"entity {number}")  # type: ignore[misc]
+            self.seen_ns = max(self.seen_ns, data["seen"])
+        return used
+
     def add_line(self, line: str, where: str = "row") -> bool:
         """One line of such a file; False when it cannot be used, which is counted."""
+        return self._use(lambda: json.loads(line), where)
+
+    def _use(self, read: Callable[[], Any], where: str) -> bool:
         try:
-            self.add(row_of(json.loads(line)))
+            self.add(row_of(read()))
         except (ValueError, TypeError, KeyError) as error:
             self.bad += 1
             if len(self.problems) < _MOST_TOLD:
@@ -109,9 +138,50 @@ class AddressBook:
         """Take in a row; it replaces that of the same uid and address (or kind and name, without a uid)."""
         times = self._held.setdefault(row.address, {}).setdefault(_RANKS.get(row.kind, len(_RANKS)), _Times())
         self._rows += times.put(row)
+        self._changed.add(row.address)
         if "/" in row.address:
             network = ipaddress.ip_network(row.address)
             self._networks.setdefault((network.version, network.prefixlen), set()).add(row.address)
+
+    def changes(self) -> set[str]:
+        """Addresses and CIDRs whose rows are others than when this was last asked. For one asker."""
+        found, self._changed = self._changed, set()
+        return found
+
+    def moments(self, address: str) -> list[int]:
+        """Sorted times between which `at` gives the same answer; empty when nobody is known there at all."""
+        found = {
+            moment + slack
+            for held in self._holding(_written(address))
+            for times in self._held[held].values()
+            for row in times.rows
+            for moment in (row.from_ns, row.until_ns)
+            for slack in (-self._slack_ns, 0, self._slack_ns)
+        }
+        return sorted({max(moment, 0) for moment in found if moment < _LAST_NS})
+
+    def forget(self, before_ns: int) -> int:
+        """Let go of rows that ended before; how many that were. Open ones stay."""
+        gone = 0
+        for address in list(self._held):
+            ranks = self._held[address]
+            before = gone
+            for rank in list(ranks):
+                gone += ranks[rank].forget(before_ns)
+                if not ranks[rank].rows:
+                    del ranks[rank]
+            if gone != before:
+                self._changed.add(address)
+            if not ranks:
+                self._drop(address)
+        self._rows -= gone
+        return gone
+
+    def _drop(self, address: str) -> None:
+        del self._held[address]
+        if "/" in address:
+            network = ipaddress.ip_network(address)
+            self._networks[network.version, network.prefixlen].discard(address)
 
     def at(self, address: str, ns: int | None = None) -> Row | None:
         """Who had the address at that time (epoch), or has it last when no time is given; None when nobody is known."""
@@ -169,6 +239,17 @@ class _Times:
         self._note_ends(at if known is None else 0)
         return int(known is None)
 
+    def forget(self, before_ns: int) -> int:
+        """Leave out what ended before; how many that were."""
+        kept = [row for row in self.rows if row.until_ns > before_ns]
+        gone = len(self.rows) - len(kept)
+        if gone:
+            ids = {id(row) for row in kept}
+            self._by_id = {key: row for key, row in self._by_id.items() if id(row) in ids}
+            self.rows, self._starts = kept, [row.from_ns for row in kept]
+            self._note_ends(0)
+        return gone
+
     def _note_ends(self, begin: int) -> None:
         del self._latest[begin:]
         for row in self.rows[begin:]:
@@ -224,6 +305,9 @@ def row_of(data: Any) -> Row:
     texts = [data.get(name) or "" for name in names]
     if not all(isinstance(text, str) for text in texts) or not texts[0] or not texts[2]:
         raise ValueError("kind and name must be texts that are not empty")
+    services = tuple(data.get("services") or ())
+    if not all(isinstance(service, str) for service in services):
+        raise TypeError("services must be texts")
     times = {name: int(data.get(name) or 0) for name in ("from_ns", "to_ns")}
     if times["from_ns"] < 0 or (times["to_ns"] and times["to_ns"] < times["from_ns"]):
         raise ValueError(f"from_ns {times['from_ns']}, to_ns {times['to_ns']}: it ends before it begins")
@@ -239,8 +323,20 @@ def row_of(data: Any) -> Row:
         labels=MappingProxyType({str(key): str(text) for key, text in dict(data.get("labels") or {}).items()}),
         node=node,
         ports=tuple(data.get("ports") or ()),
+        services=services,
         **times,
     )
+
+
+def _plain(batch: "pa.RecordBatch") -> Iterator[dict[str, Any]]:
+    """Rows of `ENTITIES` as those of a file."""
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    for name in ("from", "to", "seen"):
+        columns[name] = columns[name].cast("int64")
+    for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        ports = json.loads(row["ports"]) if row["ports"] else []
+        yield row | {"labels": dict(row["labels"] or ()), "ports": ports, "from_ns": row["from"], "to_ns": row["to"]}
 
 
 def _shortest(address: str) -> str:
