@@ -1,17 +1,20 @@
 """The loss balance from NIC to table, over a range of time, from the counters that lie in the lake themselves.
 
-Called by `loomidi balance` and the fault tests. In: rows of the schema `COUNTERS`, what the lake holds of each
-producer, what the bus still has. Out: equations, each with both sides and whether it holds. Pure. The chain, by number:
+Called by `accounting`. In: rows of the schema `COUNTERS`, what the lake holds of each run of a producer, what the bus
+still has. Out: equations, each with both sides and whether it holds. Pure. The chain, by number:
 
-    1 capture   received = every other name that the link counts                     packets, each link
-    2 meter     accounted = exported in flows + in flows still open                   packets, each link
-    3 export    flows exported = offered to the publisher                             rows, each component
-    4 publish   offered = published + spooled + queued + sampled_out + dropped        rows, each stream
-    5 commit    published = in the table + buried + in flight                         rows, each stream
-    6 bus       in flight is what the bus still holds for the committer               nothing waits: 0
+    1 capture   received = every other name that the link counts                          packets, each link
+    2 meter     accounted = exported in flows + in flows still open                       packets, each link
+    3 export    flows exported = offered to the publisher                                 rows, each component
+    4 publish   offered = published + spilled + sampled_out + waiting + dropped ...       rows, each stream
+    5 spool     spilled = recovered + in the spool + what the bus would never take        rows, each stream
+    6 commit    published and recovered = in the table + buried + in flight               rows, each stream
+    7 bus       in flight is what the bus still holds for the committer: nothing when nothing waits
+    8 table     rows that its runs gave = rows that it holds: nothing twice               rows, each table
 
 Counters grow within (node, component, epoch); a range takes the last value before its end less the last before its
-start, so that gauges (open, queued, spooled) enter by how much they changed.
+start, so that gauges (open, waiting, spool) enter by how much they changed. What a process published after its last
+count, before it was killed, is in the table and in no counter: it is told as `untold`, it is no loss.
 """
 
 import dataclasses
@@ -35,12 +38,23 @@ class Origin(NamedTuple):
     epoch: int
 
     def __str__(self) -> str:
-        return f"{self.component}@{self.node}"
+        return self.producer
+
+    @property
+    def producer(self) -> str:
+        """The name under which it publishes."""
+        return f"{self.node}.{self.component}"
+
+
+_Place = tuple[Origin, str, str]  # origin, stream, scope
+_Counter = tuple[Origin, str, str, str, str, str]  # origin, stage, stream, scope, name, unit
 
 
 Holdings = Mapping[tuple[str, str, int], int]
 """(stream, producer, epoch) -> rows that the table holds of that run of a producer."""
 
+_BESIDE = ("lowered", "recovered", "spool", "spool_refused")  # told beside what became of an offered row
+_SPOOLED = ("recovered", "spool", "spool_refused")
 _SELF = Stream.COUNTERS  # its own rows are told by the next ones, so that it never adds up at a moment
 
 
@@ -91,7 +105,8 @@ class Chain:
     @property
     def adds_up(self) -> bool:
         """Whether every equation holds. An empty chain does not: nothing was counted."""
-        return bool(self.equations) and all(equation.holds for equation in self.equations)
+        counted = any(equation.stage != "table" for equation in self.equations)
+        return counted and all(equation.holds for equation in self.equations)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -104,44 +119,47 @@ class Chain:
 
 
 class Counts:
-    """Change of every counter over a range."""
+    """The last value of every counter before a moment, or how much they changed."""
 
-    def __init__(self, counters: pa.Table, since_ns: int, until_ns: int) -> None:
-        ends, starts = _last(counters, until_ns), _last(counters, since_ns)
-        self._values = {key: value - starts.get(key, 0) for key, value in ends.items()}
+    def __init__(self, counters: pa.Table | None, before_ns: int = 0) -> None:
+        self._values = _last(counters, before_ns) if counters is not None else {}
 
-    def total(self, stage: str, name: str, **like: str) -> dict[tuple[Origin, str, str], int]:
-        """(origin, stream, scope) -> change of one name."""
-        return {
-            (origin, stream, scope): value
-            for (origin, at, stream, scope, found, unit), value in self._values.items()
-            if (at, found) == (stage, name) and unit == like.get("unit", unit)
-        }
+    def less(self, before: "Counts") -> "Counts":
+        """The change since."""
+        change = Counts(None)
+        change._values = {key: value - before._values.get(key, 0) for key, value in self._values.items()}
+        return change
 
-    def names(self, stage: str, unit: str) -> dict[tuple[Origin, str, str], dict[str, int]]:
-        """(origin, stream, scope) -> name -> change."""
-        found: dict[tuple[Origin, str, str], dict[str, int]] = defaultdict(dict)
+    def names(self, stage: str, unit: str) -> dict[_Place, dict[str, int]]:
+        """(origin, stream, scope) -> name -> value."""
+        found: dict[_Place, dict[str, int]] = defaultdict(dict)
         for (origin, at, stream, scope, name, of), value in self._values.items():
             if (at, of) == (stage, unit):
                 found[origin, stream, scope][name] = value
         return dict(sorted(found.items()))
 
 
-def chain(
-    counters: pa.Table, held: Holdings, *, since_ns: int = 0, until_ns: int, waiting: Mapping[str, int | None]
-) -> Chain:
-    """Steps 1 to 6. `held`: at the end less at the start.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is known without the counters."""
 
-    `waiting`: stream -> batches on the bus that the committer has not taken, None where nobody can tell.
-    """
-    counts = Counts(counters, since_ns, until_ns)
+    held: Holdings
+    waiting: Mapping[str, int | None]  # stream -> batches that the committer has not taken; None, absent: unknown
+    rows: Mapping[str, int]  # table -> rows in its files
+
+
+def chain(counters: pa.Table, elsewhere: Elsewhere, *, since_ns: int = 0, until_ns: int) -> Chain:
+    """Steps 1 to 8."""
+    ends, starts = Counts(counters, until_ns), Counts(counters, since_ns)
+    counts = ends.less(starts)
     steps: Sequence[Callable[[], Iterable[Equation]]] = (
         lambda: _capture(counts),  # 1
         lambda: _meter(counts),  # 2
         lambda: _export(counts),  # 3
         lambda: _publish(counts),  # 4
-        lambda: _commit(counts, held),  # 5
-        lambda: _bus(counts, held, waiting),  # 6
+        lambda: _spool(counts),  # 5
+        lambda: _commit(ends, starts, elsewhere),  # 6, 7
+        lambda: _table(elsewhere),  # 8
     )
     return Chain(tuple(equation for step in steps for equation in step()), since_ns, until_ns)
 
@@ -153,92 +171,113 @@ def _capture(counts: Counts) -> Iterable[Equation]:
 
 
 def _meter(counts: Counts) -> Iterable[Equation]:
-    exported = counts.names("export", "packets")
+    exported = {(who, at): names for (who, _, at), names in counts.names("export", "packets").items()}
     for (origin, _stream, link), names in counts.names("capture", "packets").items():
-        told = _scoped(exported, origin, link)
-        if told:
+        told = exported.get((origin, link))
+        if told is not None:
             total = ("accounted", names.get("accounted", 0))
             yield Equation("meter", f"{origin} {link}", "packets", total, _nonzero(told))
 
 
 def _export(counts: Counts) -> Iterable[Equation]:
     exported: dict[Origin, int] = defaultdict(int)
-    for (origin, _stream, _scope), value in counts.total("export", "exported", unit="flows").items():
-        exported[origin] += value
-    offered = counts.total("publish", "offered", unit="rows")
+    for (origin, _stream, _scope), names in counts.names("export", "flows").items():
+        exported[origin] += names.get("exported", 0)
+    offered = counts.names("publish", "rows")
     for origin, flows in sorted(exported.items()):
-        taken = sum(value for (who, stream, _), value in offered.items() if who == origin and stream == "flows")
+        taken = sum(
+            names.get("offered", 0) for (who, at, _), names in offered.items() if (who, at) == (origin, "flows")
+        )
         yield Equation("export", str(origin), "flows", ("exported", flows), (("offered", taken),))
 
 
 def _publish(counts: Counts) -> Iterable[Equation]:
     for (origin, stream, _scope), names in counts.names("publish", "rows").items():
-        total = ("offered", names.pop("offered", 0))
+        parts = {name: value for name, value in names.items() if name not in (*_BESIDE, "offered")}
         if stream != _SELF:
-            yield Equation("publish", f"{origin} {stream}", "rows", total, _nonzero(names))
+            yield Equation(
+                "publish", f"{origin} {stream}", "rows", ("offered", names.get("offered", 0)), _nonzero(parts)
+            )
 
 
-def _commit(counts: Counts, held: Holdings) -> Iterable[Equation]:
-    buried = _by_stream(counts.total("commit", "buried", unit="rows"))
-    published = _by_stream(counts.total("publish", "published", unit="rows"))
-    for stream, rows in sorted(published.items()):
-        there = _rows_of(counts, held, stream)
-        flying = rows - there - buried.get(stream, 0)
-        parts = (("committed", there), ("buried", buried.get(stream, 0)), ("in_flight", flying))
-        yield Equation("commit", stream, "rows", ("published", rows), parts)
+def _spool(counts: Counts) -> Iterable[Equation]:
+    """Over all runs of a component: what one run spilled, the next one recovers."""
+    summed: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for (origin, stream, _scope), names in counts.names("publish", "rows").items():
+        for name in ("spilled", *_SPOOLED):
+            summed[str(origin), stream][name] += names.get(name, 0)
+    for (who, stream), names in sorted(summed.items()):
+        if stream != _SELF and any(names.values()):
+            parts = tuple((name, names[name]) for name in _SPOOLED if names[name])
+            yield Equation("spool", f"{who} {stream}", "rows", ("spilled", names["spilled"]), parts)
 
 
-def _bus(counts: Counts, held: Holdings, waiting: Mapping[str, int | None]) -> Iterable[Equation]:
-    published = _by_stream(counts.total("publish", "published", unit="rows"))
-    buried = _by_stream(counts.total("commit", "buried", unit="rows"))
-    for stream, rows in sorted(published.items()):
-        flying = rows - _rows_of(counts, held, stream) - buried.get(stream, 0)
-        batches = waiting.get(stream)
-        if batches is None:
-            yield Equation("bus", stream, "rows", ("in_flight", 0), (), "the bus cannot be asked: not checked")
-        elif batches == 0:
-            yield Equation("bus", stream, "rows", ("in_flight", flying), (("waiting", 0),))
-        else:
-            note = f"{batches} batches wait for the committer"
-            yield Equation("bus", stream, "rows", ("in_flight", flying), (("waiting", flying),), note)
+def _commit(ends: Counts, starts: Counts, elsewhere: Elsewhere) -> Iterable[Equation]:
+    streams = {stream for _, stream, _ in ends.names("publish", "rows")} - {_SELF}
+    for stream in sorted(streams):
+        told, there, untold = _arrived(ends, elsewhere.held, stream)
+        before, there_before, _ = _arrived(starts, elsewhere.held, stream)
+        buried = _buried(ends, stream) - _buried(starts, stream)
+        rows, arrived = told - before, there - there_before
+        flying = rows - arrived - buried
+        parts = _nonzero({"committed": arrived, "buried": buried, "in_flight": flying})
+        note = f"and {untold} untold: published after a run's last count, in the table" if untold else ""
+        yield Equation("commit", stream, "rows", ("published", rows), parts, note)
+        yield _bus(stream, flying, elsewhere.waiting.get(stream))
 
 
-def _rows_of(counts: Counts, held: Holdings, stream: str) -> int:
-    """Rows in the table of the producers whose counters are there."""
-    who = {
-        (origin.node, origin.component, origin.epoch)
-        for origin, at, _ in counts.names("publish", "rows")
-        if at == stream
-    }
-    return sum(
-        rows
-        for (at, producer, epoch), rows in held.items()
-        if at == stream and any(producer == producer_of(node, component) and epoch == e for node, component, e in who)
-    )
+def _bus(stream: str, flying: int, batches: int | None) -> Equation:
+    if batches is None:
+        return Equation("bus", stream, "rows", ("in_flight", flying), (("unchecked", flying),), "the bus was not asked")
+    if batches == 0:
+        return Equation("bus", stream, "rows", ("in_flight", flying), (("waiting", 0),))
+    return Equation("bus", stream, "rows", ("in_flight", flying), (("waiting", flying),), f"{batches} batches wait")
 
 
-def producer_of(node: str, component: str) -> str:
-    """The name under which a component publishes: one of its kind on a node."""
-    return f"{node}.{component}"
+def _table(elsewhere: Elsewhere) -> Iterable[Equation]:
+    given: dict[str, int] = defaultdict(int)
+    for (stream, _producer, _epoch), rows in elsewhere.held.items():
+        given[stream] += rows
+    for stream, rows in sorted(elsewhere.rows.items()):
+        yield Equation("table", stream, "rows", ("given", given[stream]), (("in_files", rows),))
 
 
-def _by_stream(values: Mapping[tuple[Origin, str, str], int]) -> dict[str, int]:
-    summed: dict[str, int] = defaultdict(int)
-    for (_, stream, _scope), value in values.items():
-        if stream != _SELF:
-            summed[stream] += value
-    return summed
+def _arrived(counts: Counts, held: Holdings, stream: str) -> tuple[int, int, int]:
+    """Rows told as published or recovered, those of them in the table, and rows there that no counter tells.
+
+    Run by run, so that what one run did not count cannot hide what another lost; rows under a key outlive their run
+    and are taken together.
+    """
+    told: dict[tuple[str, int], int] = defaultdict(int)
+    recovered = 0
+    for (origin, at, _scope), names in counts.names("publish", "rows").items():
+        if at == stream:
+            told[_run(origin.producer, origin.epoch)] += names.get("published", 0)
+            recovered += names.get("recovered", 0)
+    there: dict[tuple[str, int], int] = defaultdict(int)
+    producers = {producer for producer, _ in told}
+    for (at, producer, epoch), rows in held.items():
+        if at == stream and producer in producers:
+            there[_run(producer, epoch)] += rows
+    met = sum(min(rows, there[run]) for run, rows in told.items())
+    beyond = sum(there.values()) - met
+    return sum(told.values()) + recovered, met + min(recovered, beyond), beyond - min(recovered, beyond)
 
 
-def _scoped(values: Mapping[tuple[Origin, str, str], dict[str, int]], origin: Origin, scope: str) -> dict[str, int]:
-    return next((dict(names) for (who, _, at), names in values.items() if (who, at) == (origin, scope)), {})
+def _run(producer: str, epoch: int) -> tuple[str, int]:
+    return producer, 0 if producer.endswith("-keyed") else epoch
+
+
+def _buried(counts: Counts, stream: str) -> int:
+    rows = counts.names("commit", "rows")
+    return sum(names.get("buried", 0) for (_, at, _), names in rows.items() if at == stream)
 
 
 def _nonzero(names: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple((name, value) for name, value in names.items() if value)
 
 
-def _last(counters: pa.Table, before_ns: int) -> dict[Any, int]:
+def _last(counters: pa.Table, before_ns: int) -> dict[_Counter, int]:
     """The last value of every counter before a moment."""
     if before_ns <= 0 or not counters.num_rows:
         return {}
