@@ -30,7 +30,7 @@ def parse(kind: type[T], text: str, name: str) -> T:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"{name}: not TOML: {error}") from error
-    return _built(kind, document, name, "")
+    return _built(kind(), document, name, "")
 
 
 def read(kind: type[T], path: Path | None, environment: Mapping[str, str]) -> T:
@@ -46,32 +46,44 @@ def read(kind: type[T], path: Path | None, environment: Mapping[str, str]) -> T:
     return overlaid(settings, environment)
 
 
-def overlaid(settings: T, environment: Mapping[str, str]) -> T:
+def overlaid(settings: T, environment: Mapping[str, str], prefix: str = PREFIX) -> T:
     """With each field replaced whose variable is set; a list is written with commas."""
-    groups: dict[str, Any] = {}
-    for group in dataclasses.fields(settings):  # type: ignore[arg-type]
-        values, kinds = getattr(settings, group.name), _kinds(type(getattr(settings, group.name)))
-        given = {
-            field: _of_text(environment[variable], kind, variable)
-            for field, kind in kinds.items()
-            if (variable := f"{PREFIX}_{group.name}_{field}".upper()) in environment
-        }
-        groups[group.name] = _replaced(values, given, f"{PREFIX}_{group.name}".upper()) if given else values
-    return dataclasses.replace(settings, **groups)  # type: ignore[type-var]
+    given: dict[str, Any] = {}
+    for field, kind in _kinds(type(settings)).items():
+        variable = f"{prefix}_{field}".upper()
+        if dataclasses.is_dataclass(kind):
+            given[field] = overlaid(getattr(settings, field), environment, variable)
+        elif variable in environment:
+            given[field] = _of_text(environment[variable], kind, variable)
+    return _replaced(settings, given, prefix)
 
 
 def printed(settings: Any, head: str = "") -> str:
     """The settings as a file, with the comment of each group and field."""
-    parts = [f"# {head}".rstrip()] if head else []
+    lines = [f"# {head}", ""] if head else []
     for group in dataclasses.fields(settings):
-        values = getattr(settings, group.name)
-        said = _said(type(values))
-        summary = (inspect.getdoc(type(values)) or "").split("\n\n")[0].replace("\n", " ")
-        parts += ["", f"# {summary}", f"[{group.name}]"]
-        for field in dataclasses.fields(values):
-            parts += [f"# {line}" for line in said.get(field.name, ())]
-            parts.append(f"{field.name} = {_written(getattr(values, field.name))}")
-    return "\n".join(parts).lstrip("\n") + "\n"
+        lines += _group(getattr(settings, group.name), group.name)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _group(values: Any, name: str) -> list[str]:
+    """One group: its own fields first, then the groups in it."""
+    said = _said(type(values))
+    fields = dataclasses.fields(values)
+    lines = [f"# {_summary(type(values))}", f"[{name}]"]
+    for field in fields:
+        if not dataclasses.is_dataclass(getattr(values, field.name)):
+            lines += [f"# {line}" for line in said.get(field.name, ())]
+            lines.append(f"{field.name} = {_written(getattr(values, field.name))}")
+    lines.append("")
+    for field in fields:
+        if dataclasses.is_dataclass(getattr(values, field.name)):
+            lines += _group(getattr(values, field.name), f"{name}.{field.name}")
+    return lines
+
+
+def _summary(kind: type[Any]) -> str:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def comments(kind: type[Any]) -> dict[str, list[str]]:
@@ -95,15 +107,21 @@ def _said(kind: type[Any]) -> dict[str, list[str]]:
     return said
 
 
-def _built(kind: type[T], document: Mapping[str, Any], name: str, where: str) -> T:
-    kinds = _kinds(kind)
+def _built(base: T, document: Mapping[str, Any], name: str, where: str) -> T:
+    """The settings with what the document says instead."""
+    kinds = _kinds(type(base))
     given = {}
     for key, value in document.items():
         path = f"{where}{key}"
         if key not in kinds:
             raise BadSetting(f"{name}: there is no setting {path}{_nearest(key, kinds)}")
-        given[key] = _typed(value, kinds[key], name, path)
-    return _replaced(kind(), given, f"{name}: [{where.rstrip('.') or 'file'}]")
+        if not dataclasses.is_dataclass(kinds[key]):
+            given[key] = _typed(value, kinds[key], name, path)
+        elif isinstance(value, dict):
+            given[key] = _built(getattr(base, key), value, name, f"{path}.")
+        else:
+            raise BadSetting(f"{name}: {path} is a group; write it as [{path}]")
+    return _replaced(base, given, f"{name}: [{where.rstrip('.') or 'file'}]")
 
 
 def _replaced(settings: T, given: Mapping[str, Any], where: str) -> T:
@@ -125,19 +143,22 @@ def _nearest(key: str, kinds: Mapping[str, Any]) -> str:
 
 def _typed(value: Any, kind: Any, name: str, path: str) -> Any:
     """A value of TOML as the type of its field."""
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise BadSetting(f"{name}: {path} is a group; write it as [{path}]")
-        return _built(typing.cast("type[Any]", kind), value, name, f"{path}.")
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        (kind,) = (one for one in typing.get_args(kind) if one is not type(None))
-        return _typed(value, kind, name, path)
-    if origin is tuple:
+    inner = _maybe(kind)
+    if inner is not None:
+        return None if value == "" else _typed(value, inner, name, path)
+    if typing.get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise BadSetting(f"{name}: {path} is {value!r}; it takes a list")
         return tuple(_typed(one, typing.get_args(kind)[0], name, path) for one in value)
     return _scalar(value, kind, name, path)
+
+
+def _maybe(kind: Any) -> Any:
+    """The type beside None, which a file writes as an empty text; None for other types."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        (inner,) = (one for one in typing.get_args(kind) if one is not type(None))
+        return inner
+    return None
 
 
 def _scalar(value: Any, kind: Any, name: str, path: str) -> Any:
@@ -154,6 +175,8 @@ def _scalar(value: Any, kind: Any, name: str, path: str) -> Any:
 
 def _of_text(text: str, kind: Any, variable: str) -> Any:
     """A variable's text as the type of its field."""
+    if _maybe(kind) is not None:
+        return _of_text(text, _maybe(kind), variable) if text else None
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
         return tuple(_of_text(one.strip(), inner, variable) for one in text.split(",") if one.strip())
@@ -181,6 +204,7 @@ def _called(kind: Any) -> str:
 def _written(value: Any) -> str:
     import tomlkit
 
+    value = "" if value is None else value
     plain = [
         str(one) if isinstance(one, (Path, str)) else one for one in (value if isinstance(value, tuple) else [value])
     ]

@@ -18,6 +18,16 @@ class Kind(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Door:
+    """Where it listens."""
+
+    port: int = 1
+    # TCP.
+    ca: Path | None = None
+    # Of clients; none.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Bus:
     """Where batches travel."""
 
@@ -36,6 +46,8 @@ class Bus:
     # Which one.
     on: bool = False
     # Whether.
+    door: Door = dataclasses.field(default_factory=lambda: Door(port=7))
+    # Its door.
 
     def __post_init__(self) -> None:
         if self.wait_s < 0:
@@ -96,3 +108,10 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told_with_how_to_have_one(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="--print-config"):
         configuring.read(All, tmp_path / "none.toml", {})
+
+
+def test_a_group_within_a_group_keeps_what_its_group_gives_it() -> None:
+    settings = configuring.parse(All, '[bus.door]\nca = "x.pem"', "f.toml")
+    assert settings.bus.door == Door(port=7, ca=Path("x.pem"))
+    assert configuring.overlaid(All(), {"LOOMIDI_BUS_DOOR_PORT": "9"}).bus.door.port == 9
+    assert configuring.parse(All, configuring.printed(settings), "f.toml") == settings
