@@ -15,8 +15,9 @@ from pathlib import Path
 
 from loomidi.contracts.errors import EnvironmentLacks, Retryable
 from loomidi_lab.cluster import tools
-from loomidi_lab.cluster.places import PACKAGE, cache
+from loomidi_lab.cluster.places import cache
 from loomidi_lab.cluster.tools import Module
+from loomidi_lab.images import pausing
 
 Progress = Callable[[str], object]
 _LEAST = (1, 26)
@@ -35,12 +36,12 @@ def build(wanted: Sequence[str] = (), *, progress: Progress = print) -> None:
         check_disk(cache())
     for module, names in todo:
         _build(module, names, progress)
-    _pause(progress)
+    pausing.compiled(progress)
 
 
 def pause() -> Path:
     """The static binary that holds a node and a pod's sandbox."""
-    return cache() / "tools" / "pause"
+    return pausing.binary()
 
 
 def check_go() -> None:
@@ -118,19 +119,3 @@ def linking(module: Module) -> str:
     bare = module.version.removeprefix("v")
     major, minor, *_ = bare.split(".")
     return module.linking.format(version=module.version, bare=bare, major=major, minor=minor)
-
-
-def _pause(progress: Progress) -> None:
-    source = PACKAGE / "pause.c"
-    if pause().exists() and pause().stat().st_mtime >= source.stat().st_mtime:
-        return
-    pause().parent.mkdir(parents=True, exist_ok=True)
-    partial = pause().with_suffix(".partial")
-    command = ("gcc", "-static", "-Os", "-s", "-Wall", "-Werror", "-o", str(partial), str(source))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EnvironmentLacks(
-            f"cannot compile pause.c: {' '.join(done.stderr.split())[:200]}; install gcc and libc6-dev"
-        )
-    partial.rename(pause())
-    progress("pause: built")

@@ -8,15 +8,14 @@ Debian package comes in when a recipe changes or the cache is emptied.
 import dataclasses
 import json
 import os
-import subprocess
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from loomidi.contracts.errors import EnvironmentLacks, InputError
-from loomidi_lab.images import layers, mirrors, oci, places, recipes, roots, staging, wheels
+from loomidi.contracts.errors import InputError
+from loomidi_lab.images import layers, mirrors, oci, pausing, places, recipes, roots, staging, wheels
 from loomidi_lab.images.places import Progress
 from loomidi_lab.images.recipes import Recipe
 from loomidi_lab.images.records import Added, BuiltImage, Layer, Running
@@ -93,21 +92,7 @@ def image_from_folder(
 
 def pause(*, progress: Progress = print) -> BuiltImage:
     """The image of every pod's sandbox: one static program that waits. Raises EnvironmentLacks without a compiler."""
-    folder = places.images() / ".pause"
-    folder.mkdir(parents=True, exist_ok=True)
-    source = places.LAB / "cluster" / "pause.c"
-    target = folder / "pause"
-    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        partial = folder.with_name(".pause.partial")  # outside: the folder is the image's root
-        command = ("gcc", "-static", "-Os", "-s", "-Wl,--build-id=none", "-o", str(partial), str(source))
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            raise EnvironmentLacks("the pause image needs a C compiler; run: apt-get install gcc libc6-dev") from None
-        if done.returncode:
-            raise EnvironmentLacks(f"cannot compile pause.c: {done.stderr.strip()[:200]}; install gcc and libc6-dev")
-        partial.rename(target)
-        progress("images: pause compiled")
+    folder = pausing.compiled(progress).parent
     return image_from_folder(recipes.PAUSE, folder, ["/pause"], title="A program that waits", running=Running())
 
 

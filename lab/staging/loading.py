@@ -16,7 +16,7 @@ import jsonschema
 
 from loomidi.contracts.errors import InputError, UsageError
 from loomidi_lab.staging import documents
-from loomidi_lab.staging.records import Scenario
+from loomidi_lab.staging.records import SHARED, Scenario
 
 _HERE = Path(__file__).resolve().parent
 SCENARIOS = _HERE.parent / "scenarios"
@@ -143,6 +143,7 @@ def _against_itself(document: documents.Document, folder: Path) -> Iterator[str]
         _name_and_category,
         _ranges,
         _variables,
+        _shared,
         _payloads,
         _symptoms,
     )
@@ -181,10 +182,21 @@ def _variables(document: documents.Document, _folder: Path) -> Iterator[str]:
                 yield f"{document.where(path)}: `${{{name}}}` is no parameter; {hint}"
 
 
+def _shared(document: documents.Document, folder: Path) -> Iterator[str]:
+    for number, name in enumerate(document.values.get("uses", [])):
+        at = document.where(["uses", number])
+        if not (SHARED / name).is_file():
+            there = ", ".join(sorted(path.name for path in SHARED.glob("*.*")))
+            yield f"{at}: no scenario shares {name}; there is {there}"
+        if (folder / name).exists():
+            yield f"{at}: {name} is in {folder.name}/ too; keep one of both"
+
+
 def _payloads(document: documents.Document, folder: Path) -> Iterator[str]:
+    shared = document.values.get("uses", [])
     for path, text in _strings(document.values["phases"], ("phases",)):
         named = path[-1] in ("file", "program") or (len(path) > 1 and path[-2] == "files")
-        if named and not (folder / text).is_file():
+        if named and text not in shared and not (folder / text).is_file():
             yield f"{document.where(path)}: {text} is not in {folder.name}/; add it or correct the name"
     for phase, steps in document.values["phases"].items():
         for number, step in enumerate(steps):

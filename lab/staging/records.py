@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+SHARED = Path(__file__).resolve().parent.parent / "scenarios" / "_shared"
+"""Payloads that more than one scenario uses."""
 Value = int | float | str | bool
 """A drawn parameter."""
 
@@ -49,6 +51,10 @@ class Scenario:
     folder: Path
     needs: Mapping[str, Any]
     document: Mapping[str, Any]  # as written
+
+    def payload(self, name: str) -> Path:
+        """A file of its folder, or the shared one of that name where `uses` lists it."""
+        return (SHARED if name in self.document.get("uses", ()) else self.folder) / name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -96,8 +96,12 @@ class Stage:
 
     @property
     def folder(self) -> Path:
-        """Of the scenario, with its payloads."""
+        """Of the scenario, with the payloads that are its own."""
         return self.drawn.scenario.folder
+
+    def payload(self, name: str) -> Path:
+        """A file that it carries somewhere, its own or a shared one."""
+        return self.drawn.scenario.payload(name)
 
     def remember(self, **inverse: Any) -> None:
         """Note how the next effect is undone; on disk when it returns.

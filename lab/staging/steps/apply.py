@@ -26,7 +26,7 @@ def perform(stage: "Stage", arguments: Mapping[str, Any]) -> None:
     objects = [*arguments.get("manifests", [])]
     if "file" in arguments:
         values = {**stage.drawn.parameters, "seed": stage.drawn.seed, "duration_s": stage.drawn.duration_s}
-        text = (stage.folder / arguments["file"]).read_text(encoding="utf-8")
+        text = stage.payload(arguments["file"]).read_text(encoding="utf-8")
         objects += [stage.lookup.fill(fill(one, values)) for one in yaml.safe_load_all(text) if one]
     put(stage, objects, kept=bool(arguments.get("kept")))
 

@@ -64,7 +64,7 @@ def netns_of(stage: "Stage", arguments: Mapping[str, Any]) -> str:
 
 def _words(stage: "Stage", arguments: Mapping[str, Any]) -> list[str]:
     if "program" in arguments:
-        program = [sys.executable, str(stage.folder / arguments["program"])]
+        program = [sys.executable, str(stage.payload(arguments["program"]))]
         return [*program, *(str(word) for word in arguments.get("arguments", []))]
     if "command" not in arguments:
         raise InputError("give `command` or `program`")

@@ -46,7 +46,7 @@ def _objects(stage: "Stage", arguments: Mapping[str, Any]) -> list[dict[str, Any
 
 
 def _files(stage: "Stage", namespace: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    data = {name: (stage.folder / name).read_text(encoding="utf-8") for name in arguments["files"]}
+    data = {name: stage.payload(name).read_text(encoding="utf-8") for name in arguments["files"]}
     metadata = {"namespace": namespace, "name": f"{arguments['name']}-files"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 

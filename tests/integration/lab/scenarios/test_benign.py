@@ -1,16 +1,9 @@
 """Benign look-alikes on a real cluster: they really happen, harm nobody and leave nothing behind."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
-from loomidi_lab import shop as shops
-from loomidi_lab import staging
-from loomidi_lab.cluster import Lab
-from loomidi_lab.staging.stages import journals_of
+from tests.integration.lab.scenarios.driving import Run, happened
 
-Run = Callable[..., staging.Occurrence]
-HEALTHY_S = 150.0
 SHORT = (("dns-retry-burst", 2), ("monitoring-scrape", 8))  # with seeds that draw short acts
 ALL = (
     "backup",
@@ -24,21 +17,6 @@ ALL = (
     "rolling-update",
     "scale-up-down",
 )
-
-
-@pytest.fixture
-def whole(cluster: Lab, shop: "shops.Shop") -> Iterator[None]:
-    """Nothing of a run is left and every workload of the shop is ready, before and after a test."""
-    shop.wait_ready(HEALTHY_S)
-    yield
-    shop.wait_ready(HEALTHY_S)
-    assert not list(journals_of(cluster).glob("*.jsonl"))
-
-
-def happened(found: staging.Occurrence) -> None:
-    """It took place, by every symptom."""
-    assert found.void_because == ""
-    assert all(symptom.confirmed for symptom in found.symptoms)
 
 
 @pytest.mark.slow

@@ -1,16 +1,10 @@
 """Failures on a real cluster: each takes hold by its symptoms, and the shop is whole again after it."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
-from loomidi_lab import shop as shops
 from loomidi_lab import staging
-from loomidi_lab.cluster import Lab
-from loomidi_lab.staging.stages import journals_of
+from tests.integration.lab.scenarios.driving import Run, happened
 
-Run = Callable[..., staging.Occurrence]
-HEALTHY_S = 150.0
 SHORT = (("bad-rollout-image", 0), ("dependency-down", 17))  # with seeds that draw short acts
 ALL = (
     "bad-rollout-config",
@@ -31,22 +25,6 @@ ALL = (
     "queue-growth",
     "slow-dependency",
 )
-
-
-@pytest.fixture
-def whole(cluster: Lab, shop: "shops.Shop") -> Iterator[None]:
-    """Nothing of a run is left and every workload of the shop is ready, before and after a test."""
-    shop.wait_ready(HEALTHY_S)
-    yield
-    shop.wait_ready(HEALTHY_S)
-    assert not list(journals_of(cluster).glob("*.jsonl"))
-
-
-def happened(found: staging.Occurrence) -> None:
-    """It took hold, at all the places that were planned."""
-    assert found.void_because == ""
-    assert all(symptom.confirmed for symptom in found.symptoms)
-    assert found.end_ns > found.start_ns > 0
 
 
 @pytest.mark.slow

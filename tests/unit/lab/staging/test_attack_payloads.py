@@ -22,14 +22,14 @@ def payload(scenario: str, name: str) -> ModuleType:
 
 
 def test_dns_answers_are_responses_with_ten_records() -> None:
-    message = payload("amplification-dns", "reflect").answer(7)
+    message = payload("_shared", "reflect").dns(7)
     number, flags, questions, answers, *_ = struct.unpack("!HHHHHH", message[:12])
     assert (number, flags >> 15, questions, answers) == (7, 1, 1, 10)
     assert 1000 < len(message) < 1400
 
 
 def test_ntp_answers_are_monlist_responses_of_440_octets() -> None:
-    message = payload("amplification-ntp", "reflect").answer(1)
+    message = payload("_shared", "reflect").ntp(1)
     assert len(message) == 440
     assert message[0] & 0x80  # response
     assert message[0] & 7 == 7  # private mode

@@ -62,6 +62,11 @@ def test_the_sample_is_good() -> None:
         ("code: 0", "code: 0}\n    log: {of: {kind: Pod, name: a}, matches: x", "exactly one measurement"),
         ("- wait: {seconds: 0}", "- apply: {file: gone.yaml}", "gone.yaml is not in sample/; add it"),
         ("- wait: {seconds: 0}", "- python: {call: go}", "a python step needs act.py in sample/"),
+        (
+            "shop: false}\n",
+            "shop: false}\nuses: [gone.py]\n",
+            "no scenario shares gone.py; there is collector.py, proxy.py",
+        ),
         ("undo: []\n", "undo: []\nparameters: {n: {integer: [5, 2]}}\n", "`n` goes from 5 down to 2; swap them"),
     ],
 )
@@ -72,6 +77,20 @@ def test_each_mistake_is_one_line_with_its_place(old: str, new: str, told: str) 
     found = mistakes(text)
     assert any(told in line for line in found), found
     assert all("\n" not in line and line.startswith("sample/scenario.yaml:") for line in found)
+
+
+def test_a_shared_payload_is_found_and_may_not_lie_in_the_folder_too(tmp_path: Path) -> None:
+    text = TEXT.replace("phases:", "uses: [proxy.py]\nphases:").replace(
+        "- wait: {seconds: 0}", "- outside: {program: proxy.py, deadline_s: 1}"
+    )
+    path = tmp_path / "sample" / "scenario.yaml"
+    path.parent.mkdir()
+    found = loading.parse(text, path)
+    assert found.payload("proxy.py") == loading.SCENARIOS / "_shared" / "proxy.py"
+    assert found.payload("own.py") == path.parent / "own.py"
+    (path.parent / "proxy.py").touch()
+    with pytest.raises(loading.BadScenario, match=r"proxy.py is in sample/ too; keep one of both"):
+        loading.parse(text, path)
 
 
 def test_several_mistakes_are_all_told() -> None:

@@ -135,7 +135,7 @@ def test_a_command_that_waits_for_its_moment_can_be_ended_with_its_sleep(tmp_pat
 
 
 def _is_sleep(pid: str) -> bool:
-    return "sleep" in Path(f"/proc/{pid}/cmdline").read_text()
+    return Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"
 
 
 def test_a_command_that_fails_makes_the_run_void_with_its_words(stage: Stage, lab: FakeLab) -> None:

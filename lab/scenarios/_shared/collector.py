@@ -1,6 +1,6 @@
 """A collector: takes uploads and keeps nothing of them but their size. collector.py ADDRESS PORT.
 
-Started in the outside namespace by `scenario.yaml`; ends with the scenario.
+Started in the outside namespace by both exfiltrations; ends with the scenario.
 """
 
 import http.server
