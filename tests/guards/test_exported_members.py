@@ -27,6 +27,7 @@ FACES = {
         "process_signer propose standard_guards"
     ),
     "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard RegoGuard",
+    "loomidi.loom.bus": "BadBatch BusSettings Publisher PublisherSettings TendedBus open_bus",
     "loomidi.loom.capture": "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen",
     "loomidi.loom.lake": (
         "Committed Committer Compacted Expired Held Lake LakeAway LakeFull LakeSettings Query SnapshotSeen Swept "

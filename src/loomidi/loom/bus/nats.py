@@ -260,7 +260,8 @@ class NatsBus:
         try:
             jsm = await self.connection.api(patience_s=0.0)
             with mapped("account"):
-                await asyncio.wait_for(jsm.account_info(), self.settings.patience_s)
+                async with asyncio.timeout(self.settings.patience_s):
+                    await jsm.account_info()
         except (Retryable, TimeoutError):
             return False
         return True

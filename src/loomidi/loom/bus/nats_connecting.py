@@ -67,7 +67,8 @@ class Connection:
         pace = {"reconnect_time_wait": _AGAIN_S}
         options = {**pace, **_login(self._settings, self._login), **_tls(self._settings)}
         try:
-            await asyncio.wait_for(self._connect(options), max(self._settings.patience_s, 0.1))
+            async with asyncio.timeout(max(self._settings.patience_s, 0.1)):
+                await self._connect(options)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             self._note(error)
             await self._abandon()
@@ -138,7 +139,8 @@ class Connection:
         if not (self._up.is_set() and self._client.is_connected):
             patience = self._settings.patience_s if patience_s is None else patience_s
             try:
-                await asyncio.wait_for(self._up.wait(), max(patience, 0.001))
+                async with asyncio.timeout(max(patience, 0.001)):
+                    await self._up.wait()
             except TimeoutError as error:
                 raise Retryable(f"{self._told()} is away: {self._last_fault}") from error
         return self._client
@@ -167,7 +169,8 @@ class Connection:
     async def answer(self, waiting: "asyncio.Future[dict[str, Any]]") -> dict[str, Any]:
         """The acknowledgement. Raises Retryable for a refusal, a lost connection, silence."""
         try:
-            told = await asyncio.wait_for(waiting, max(self._settings.patience_s, 1.0))
+            async with asyncio.timeout(max(self._settings.patience_s, 1.0)):
+                told = await waiting
         except TimeoutError as error:
             raise Retryable(f"{self._told()} did not acknowledge in time; try again") from error
         error_told = told.get("error")

@@ -175,9 +175,10 @@ class NatsReader:
             with contextlib.suppress(nats.errors.Error):
                 await inbox.unsubscribe()
         if consumer:
-            with contextlib.suppress(nats.errors.Error, APIError, Retryable, TimeoutError, asyncio.TimeoutError):
+            with contextlib.suppress(nats.errors.Error, APIError, Retryable, TimeoutError):
                 jsm = await self._connection.api(patience_s=0.0)
-                await asyncio.wait_for(jsm.delete_consumer(self._names.stream(self.stream), consumer), 1.0)
+                async with asyncio.timeout(1.0):
+                    await jsm.delete_consumer(self._names.stream(self.stream), consumer)
 
 
 def checked(name: str) -> str:

@@ -167,7 +167,8 @@ class NatsServer:
         if process is not None and process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), _STOP_S)
+                async with asyncio.timeout(_STOP_S):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()
@@ -257,7 +258,8 @@ async def _greets(port: int) -> bool:
     except OSError:
         return False
     try:
-        line = await asyncio.wait_for(reader.readline(), 2.0)
+        async with asyncio.timeout(2.0):
+            line = await reader.readline()
         return line.startswith(b"INFO ") and b'"jetstream":true' in line
     except (TimeoutError, OSError, ValueError):
         return False
@@ -289,7 +291,8 @@ async def _ended(handle: int) -> None:
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(handle, gone.set)
     try:
-        await asyncio.wait_for(gone.wait(), _STOP_S)
+        async with asyncio.timeout(_STOP_S):
+            await gone.wait()
     except TimeoutError:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         await gone.wait()
