@@ -9,10 +9,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update import AddSnapshotUpdate, TableUpdate, UpdatesAndRequirements
 from pyiceberg.table.update.snapshot import _MergeAppendFiles, _OverwriteFiles
+
+
+class _Steps(Transaction):
+    """A transaction that works its metadata out once for each step; pyiceberg's own does it at every look, 16 times."""
+
+    _worked_out: tuple[tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        if not self._updates:
+            return self._table.metadata
+        if self._worked_out is None or self._worked_out[0] is not self._updates:
+            self._worked_out = self._updates, super().table_metadata
+        return self._worked_out[1]
 
 
 class _Append(_MergeAppendFiles):
@@ -33,7 +48,7 @@ class _Replace(_OverwriteFiles):
 
 def append(table: Table, files: Sequence[DataFile], properties: dict[str, str], at_ms: int) -> int:
     """Add files. The manifests of small commits are merged now and then."""
-    transaction = table.transaction()
+    transaction = _Steps(table)
     producer = _Append(Operation.APPEND, transaction, table.io, snapshot_properties=properties)
     producer.at_ms = at_ms
     for each in files:
@@ -47,7 +62,7 @@ def replace(
     table: Table, files: tuple[Sequence[DataFile], Sequence[DataFile]], properties: dict[str, str], at_ms: int
 ) -> int:
     """Put the second files in the place of the first. Raises ValidationException when one of those is gone."""
-    transaction = table.transaction()
+    transaction = _Steps(table)
     producer = _Replace(Operation.OVERWRITE, transaction, table.io, snapshot_properties=properties)
     producer.at_ms = at_ms
     for each in files[0]:

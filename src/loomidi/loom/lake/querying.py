@@ -105,14 +105,14 @@ class Query:
         return relation.to_arrow_reader(65_536)
 
     def _told(self) -> "_Told":
-        return _Told(self._tables)
+        return _Told(self._lake)
 
 
 class _Told:
     """Errors of DuckDB in one line, with what may help."""
 
-    def __init__(self, tables: list[str]) -> None:
-        self._tables = tables
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
 
     def __enter__(self) -> None:
         return None
@@ -123,7 +123,8 @@ class _Told:
         if isinstance(error, duckdb.PermissionException):
             raise UsageError(f"SQL over the lake reaches the lake only: {first_line(error)}") from error
         if isinstance(error, duckdb.CatalogException) and "Table with name" in str(error):
-            raise InputError(f"SQL: {first_line(error).removeprefix('Catalog Error: ')}") from error
+            there = ", ".join(self._lake.tables()) or "none yet: the lake is empty"
+            raise InputError(f"SQL: {first_line(error).removeprefix('Catalog Error: ')} There are {there}") from error
         if isinstance(error, duckdb.Error):
             raise InputError(f"SQL: {first_line(error)}") from error
 

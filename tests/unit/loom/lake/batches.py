@@ -1,6 +1,5 @@
 """Batches, envelopes and messages for the lake's tests and its bench."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pyarrow as pa
 
 from loomidi.contracts.schemas import FLOW_RECORDS, METRICS
 from loomidi.contracts.streams import Envelope, Message
-from loomidi.kit.clock import ManualClock
 from loomidi.loom.bus.envelopes import encode
 from loomidi.loom.lake import Lake, LakeSettings
 
@@ -20,8 +18,8 @@ _TEXTS = np.array(["shop/cart-0", "shop/redis-0", "shop/web-7", "kube-system/dns
 
 
 def lake_in(folder: Path, **changed: Any) -> Lake:
-    """On the embedded default, without fsync, at a clock that stands."""
-    clock = changed.pop("clock", ManualClock(time.time_ns()))
+    """On the embedded default, without fsync."""
+    clock = changed.pop("clock", None)
     specs = changed.pop("specs", None)
     return Lake(LakeSettings(folder=folder / "lake", durable=False, **changed), clock=clock, specs=specs)
 
