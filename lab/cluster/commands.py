@@ -18,7 +18,7 @@ from loomidi_lab.cluster import clearing, tools
 from loomidi_lab.cluster.handle import Lab
 from loomidi_lab.cluster.places import DEFAULT, known, place
 from loomidi_lab.cluster.processes import entering
-from loomidi_lab.cluster.raising import NETWORKS, UpSettings, running
+from loomidi_lab.cluster.raising import NETWORKS, UpSettings, busy, running
 from loomidi_lab.cluster.raising import down as take_down
 from loomidi_lab.cluster.raising import up as bring_up
 
@@ -81,7 +81,10 @@ def up(name: str, block: str, **given: Any) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every lab of this machine.")
 def down(name: str, everything: bool) -> None:
     """Take a cluster down, in whatever state it is. No process, namespace, mount, link, cgroup or table stays."""
-    for each in [lab.name for lab in known()] if everything else [name]:
+    chosen = [lab.name for lab in known()] if everything else [name]
+    if not chosen:
+        click.echo("there is no lab", err=True)
+    for each in chosen:
         progress = teller()
         there = take_down(each)
         progress(f"lab {each} is gone" if there else f"there was no lab {each}")
@@ -90,7 +93,7 @@ def down(name: str, everything: bool) -> None:
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(as_json: bool) -> int:
-    """The labs of this machine. Exit code 1 when one of them is not whole."""
+    """The labs of this machine: up, busy, degraded or damaged. Exit code 1 when one of them is not up."""
     found = [_status(lab.name) for lab in known()]
     if as_json:
         click.echo(json.dumps({"labs": found}, indent=1))
@@ -98,11 +101,13 @@ def status(as_json: bool) -> int:
         click.echo(f"{each['name']:10} {each['condition']:8} {each['text']}")
     if not found and not as_json:
         click.echo("no lab is up; `loomidi-lab up` brings one up")
-    return 1 if any(each["condition"] == "damaged" for each in found) else 0
+    return 0 if all(each["condition"] == "up" for each in found) else 1
 
 
 def _status(name: str) -> dict[str, Any]:
     lab = place(name)
+    if busy(lab):
+        return {"name": name, "condition": "busy", "text": "is being brought up or taken down just now"}
     if not running(lab):
         left = clearing.leftovers(lab)
         text = (
@@ -176,17 +181,19 @@ def load(name: str, images: tuple[str, ...]) -> None:
 @click.command("logs")
 @_NAME
 @click.argument("part", default="")
-@click.option("--lines", "-n", default=40, show_default=True, help="The last ones.")
+@click.option("--lines", "-n", type=click.IntRange(1), default=40, show_default=True, help="The last ones.")
 def logs(name: str, part: str, lines: int) -> None:
     """What PART has logged: kube-apiserver, n1-kubelet, ..., or NAMESPACE/POD. Without PART: which there are."""
-    lab = Lab.reach(name)
+    folder = place(name).folder / "logs"
     if "/" in part:
         namespace, _, pod = part.partition("/")
-        click.echo(lab.kubectl("logs", "-n", namespace, pod, "--all-containers", f"--tail={lines}").stdout, nl=False)
+        words = ("logs", "-n", namespace, pod, "--all-containers", f"--tail={lines}")
+        click.echo(Lab.reach(name).kubectl(*words).stdout, nl=False)
         return
-    if lab.adopted:
+    if (
+        not folder.is_dir() and Lab.reach(name).adopted
+    ):  # no more than the folder is needed: it tells why a lab is damaged
         raise InputError("name NAMESPACE/POD; the cluster of KUBECONFIG has no parts that we started")
-    folder = lab.folder / "logs"
     names = sorted(path.stem for path in folder.glob("*.log"))
     if not part:
         click.echo("\n".join(names))

@@ -23,7 +23,7 @@ from loomidi_lab.cluster.addressing import Ranges
 from loomidi_lab.cluster.api import Api
 from loomidi_lab.cluster.control_plane import Site
 from loomidi_lab.cluster.links import Link
-from loomidi_lab.cluster.places import DEFAULT, place
+from loomidi_lab.cluster.places import DEFAULT, known, place
 from loomidi_lab.cluster.processes import Launcher, entering, inside
 
 _ADOPTED = {"network": "", "block": "10.0.0.0/15", "nodes": 0, "api_port": 0, "fake_nodes": 0, "adopted": True}
@@ -69,7 +69,11 @@ class Lab:
         try:
             lab = cls(json.loads(file.read_text()))
         except FileNotFoundError as error:
-            raise EnvironmentLacks(f"no lab {name} is up; run `loomidi-lab up{_named(name)}` first") from error
+            others = ", ".join(other.name for other in known() if other.state.is_file())
+            hint = f"run `loomidi-lab up{_named(name)}` first" + (
+                f", or name one with --name: {others}" if others else ""
+            )
+            raise EnvironmentLacks(f"no lab{'' if name == DEFAULT else f' {name}'} is up; {hint}") from error
         if not lab.launcher.pid("kube-apiserver"):
             hint = f"run `loomidi-lab up{_named(name)}`, which repairs it"
             raise EnvironmentLacks(f"lab {name} is damaged: its API server has ended; {hint}")

@@ -242,6 +242,18 @@ def _launcher_pid(lab: Place) -> int:
     return Launcher(lab).pid("kube-apiserver")
 
 
+def busy(lab: Place) -> bool:
+    """Whether somebody is bringing it up or taking it down."""
+    try:
+        with lab.lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def locked(lab: Place) -> Iterator[None]:
     """One `up` or `down` of a lab at a time. Raises Conflict."""
@@ -268,4 +280,4 @@ def down(name: str) -> bool:
     return there
 
 
-__all__ = ["LoomidiError", "UpSettings", "check", "down", "locked", "running", "up", "wait_ready"]
+__all__ = ["LoomidiError", "UpSettings", "busy", "check", "down", "locked", "running", "up", "wait_ready"]

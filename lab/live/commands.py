@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from loomidi.contracts.errors import UsageError
+from loomidi.contracts.errors import EnvironmentLacks, UsageError
 from loomidi_lab.staging import drawing, loading
 from loomidi_lab.staging.records import Drawn, Occurrence
 from loomidi_lab.staging.stages import RunEnded
@@ -23,6 +23,7 @@ from loomidi_lab.staging.stages import RunEnded
 _NAME = click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
 WATCH_LAG_S, PLAIN_LAG_S = 11.0, 3.0  # how long the meters of either way may hold a quiet flow back
 SHOP_READY_S = 180.0  # a busy machine takes longer than the 40 s of a quiet one
+_CONFIRMED = "confirmed"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -100,7 +101,9 @@ def _needs(needs: Any) -> str:
 @click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the line of this run goes.")
 @_NAME
 def run(names: tuple[str, ...], seed: int, checked: Path | None, everything: bool, **options: Any) -> int:
-    """Run a scenario on a lab and confirm by its symptoms that it really happened. Several: one after the other.
+    """Run a scenario on a lab and confirm by its symptoms that it really happened.
+
+    Several, or --all: one after the other, a line each, not watched; the shop is brought where one of them needs it.
 
     Exit code 0: all symptoms confirmed and everything taken back. 1: void. 2: it cannot be run as asked.
     """
@@ -109,6 +112,10 @@ def run(names: tuple[str, ...], seed: int, checked: Path | None, everything: boo
     if not names and not everything:
         raise UsageError("name a scenario; `loomidi-lab scenarios` lists them")
     if everything or len(names) > 1:
+        if options["as_json"]:
+            raise UsageError(
+                "--json tells of one scenario; the runs of several are lines of JSON in the --results file"
+            )
         chosen = [drawing.draw(loading.load(name), seed) for name in names or loading.names()]
         with _interruptible() as ending:
             return _play_all(chosen, options["lab_name"], options["results"], ending)
@@ -129,16 +136,27 @@ def _play_all(chosen: list[Drawn], lab_name: str, results: Path | None, ending: 
     from loomidi_lab.cluster import Lab
 
     lab = Lab.open(lab_name)
-    chosen = [one for one in chosen if lab.network in one.scenario.needs.get("network", (lab.network,))]
-    shop.deploy(lab, progress=lambda _: None).wait_ready(SHOP_READY_S)
-    void = 0
+    for one in [one for one in chosen if lab.network not in one.scenario.needs.get("network", (lab.network,))]:
+        click.echo(f"{one.scenario.name}: left out, it needs a lab with network {one.scenario.needs['network'][0]}")
+        chosen.remove(one)
+    if any(one.scenario.needs["shop"] for one in chosen):
+        shop.deploy(lab, progress=lambda _: None).wait_ready(SHOP_READY_S)
+    confirmed = 0
     for number, drawn in enumerate(chosen, 1):
-        occurrence, _ = _play(drawn, lab_name, results, ending, say=lambda _: None)
-        void += not occurrence.valid
-        said = "confirmed" if occurrence.valid else f"void: {occurrence.void_because}"
+        said = _outcome(drawn, lab_name, results, ending)
+        confirmed += said == _CONFIRMED
         click.echo(f"[{number}/{len(chosen)}] {drawn.scenario.name}: {said}")
-    click.echo(f"{len(chosen) - void} of {len(chosen)} scenarios confirmed")
-    return 1 if void else 0
+    click.echo(f"{confirmed} of {len(chosen)} scenarios confirmed")
+    return 0 if confirmed == len(chosen) else 1
+
+
+def _outcome(drawn: Drawn, lab_name: str, results: Path | None, ending: "Ending") -> str:
+    """What became of one of several: one that the lab cannot run does not stop the others either."""
+    try:
+        occurrence, _ = _play(drawn, lab_name, results, ending, say=lambda _: None)
+    except EnvironmentLacks as error:
+        return f"not run: {error}"
+    return _CONFIRMED if occurrence.valid else f"void: {occurrence.void_because}"
 
 
 def _check(path: Path) -> int:

@@ -5,9 +5,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from loomidi.contracts.errors import Conflict, EnvironmentLacks, LoomidiError, UsageError
-from loomidi_lab.cluster import UpSettings, building, cgroups, places, raising, tools, up
+from loomidi_lab.cluster import UpSettings, building, cgroups, commands, places, raising, tools, up
 from loomidi_lab.cluster.handle import Lab
 
 Disk = namedtuple("Disk", "total used free")
@@ -124,3 +125,29 @@ def test_two_ups_at_once_are_kept_apart() -> None:
         raising.locked(lab),
     ):
         pass
+
+
+def test_a_lab_that_is_not_up_names_those_that_are() -> None:
+    other = places.place("left").state
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    with pytest.raises(
+        EnvironmentLacks, match="no lab is up; run `loomidi-lab up` first, or name one with --name: left"
+    ):
+        Lab.open()
+
+
+def test_a_lab_that_is_being_brought_up_is_busy_and_not_damaged() -> None:
+    lab = places.place("left")
+    lab.folder.mkdir(parents=True)
+    with raising.locked(lab):
+        assert commands._status("left")["condition"] == "busy"
+        assert CliRunner().invoke(commands.status, standalone_mode=False).return_value == 1
+
+
+def test_the_logs_of_a_lab_that_is_damaged_can_be_read() -> None:
+    logs = places.place("left").folder / "logs"
+    logs.mkdir(parents=True)
+    (logs / "kube-apiserver.log").write_text("one\nwhy it ended\n")
+    done = CliRunner().invoke(commands.logs, ["--name", "left", "kube-apiserver", "-n", "1"])
+    assert done.output == "why it ended\n"
