@@ -1,0 +1,133 @@
+"""A stream of the bus into its table, as a part of the pipeline.
+
+Called by `pipeline`, once for each stream. In: messages. Out: snapshots; the bus may forget what they hold. The lake
+says where to go on, so a reader that was behind or ahead does no harm. What nobody can use is buried with its cause
+before the position passes it. A full or absent lake makes the part pause: nothing is taken, nothing is lost.
+"""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from loomidi.contracts.streams import Message, Reader
+from loomidi.kit import logging
+from loomidi.loom.bus import TendedBus
+from loomidi.loom.lake import Committed, Committer
+from loomidi.loom.lake.committing import COMMITTER
+from loomidi.services.counting import Count
+from loomidi.services.plant import Plant
+from loomidi.services.probes import Sample
+
+_log = logging.logger("services.committing")
+_MOST = 16  # messages at once: some 2 MiB of the bus, twenty times that as columns
+_WAIT_S = 0.2
+_BURY_S = 30.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Done:
+    """Since the start."""
+
+    rows: int = 0
+    batches: int = 0
+    duplicates: int = 0
+    buried_rows: int = 0
+    buried: int = 0
+    commits: int = 0
+    seconds: float = 0.0  # in commits
+    freshness_s: float = 0.0  # of the youngest batch at the last commit
+
+
+class Committing:
+    """One stream."""
+
+    def __init__(self, plant: Plant, stream: str, *, naming: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None):
+        """`naming`: applied to each batch before it is written."""
+        self.stream, self._plant, self._naming = str(stream), plant, naming
+        self._done = _Done()
+        self._lag = 0
+
+    async def run(self, told: asyncio.Event) -> None:
+        """Until told, and what is on the bus by then. Raises Retryable while bus or lake is away or full."""
+        bus = await self._plant.bus()
+        bury = self._burying(bus, asyncio.get_running_loop())
+        async with self._plant.making:
+            committer = await asyncio.to_thread(self._made, bury)
+        try:
+            reader = await bus.reader(self.stream, COMMITTER, after=committer.position)
+            try:
+                await self._follow(committer, reader, told)
+            finally:
+                await reader.close()
+        finally:
+            await asyncio.to_thread(committer.close)
+
+    def _made(self, bury: Callable[[Message, str], None]) -> Committer:
+        return Committer(self._plant.lake, self.stream, transform=self._naming, bury=bury)
+
+    async def _follow(self, committer: Committer, reader: Reader, told: asyncio.Event) -> None:
+        while True:
+            ending = told.is_set()
+            messages = await reader.fetch(_MOST, _WAIT_S)
+            if messages:
+                await asyncio.to_thread(committer.take, messages)
+            waiting = committer.waiting
+            full = committer.due() or (
+                ending and not messages and waiting.batches + waiting.duplicates + waiting.buried
+            )
+            if full:
+                await self._commit(committer, reader)
+            elif ending and not messages:
+                return
+
+    async def _commit(self, committer: Committer, reader: Reader) -> None:
+        began = time.monotonic()
+        done: Committed = await asyncio.to_thread(committer.commit)
+        await reader.commit(done.position)
+        counts = self._done
+        counts.rows += done.rows
+        counts.batches += done.batches
+        counts.duplicates += done.duplicates
+        counts.commits += 1
+        counts.seconds += time.monotonic() - began
+        if done.newest_ns:
+            counts.freshness_s = max((time.time_ns() - done.newest_ns) / 1e9, 0.0)
+        self._lag = (await reader.lag()).messages
+        _log.debug("committed", stream=self.stream, rows=done.rows, batches=done.batches, lag=self._lag)
+
+    def _burying(self, bus: TendedBus, loop: asyncio.AbstractEventLoop) -> Callable[[Message, str], None]:
+        """For the committer's thread: durable when it returns."""
+
+        def bury(message: Message, cause: str) -> None:
+            work: Coroutine[Any, Any, None] = bus.bury(message, reader=COMMITTER, cause=cause)
+            asyncio.run_coroutine_threadsafe(work, loop).result(_BURY_S)
+            self._done.buried += 1
+            self._done.buried_rows += message.envelope.rows
+            _log.warning("dead letter", stream=self.stream, id=message.envelope.id, cause=cause)
+
+        return bury
+
+    def counts(self) -> list[Count]:
+        """For the loss balance."""
+        done = self._done
+        rows = {"committed": done.rows, "buried": done.buried_rows}
+        batches = {"committed": done.batches, "duplicate": done.duplicates, "buried": done.buried}
+        told = [Count("commit", self.stream, "", name, "rows", value) for name, value in rows.items()]
+        return told + [Count("commit", self.stream, "", name, "batches", value) for name, value in batches.items()]
+
+    def samples(self) -> Iterator[Sample]:
+        """For /metrics."""
+        labels, done = {"stream": self.stream}, self._done
+        for name, value in (("committed", done.batches), ("duplicate", done.duplicates), ("buried", done.buried)):
+            about = "Batches of the bus by what became of them at the lake"
+            yield Sample("loomidi_lake_batches_total", "counter", about, value, labels | {"outcome": name})
+        yield Sample("loomidi_lake_rows_total", "counter", "Rows committed to tables", done.rows, labels)
+        yield Sample("loomidi_lake_commits_total", "counter", "Snapshots committed", done.commits, labels)
+        yield Sample("loomidi_lake_commit_seconds_total", "counter", "Seconds in commits", done.seconds, labels)
+        yield Sample("loomidi_bus_lag_batches", "gauge", "Batches that are not committed", self._lag, labels)
+        about = "From a batch's making to its commit, of the youngest at the last commit"
+        yield Sample("loomidi_lake_freshness_seconds", "gauge", about, done.freshness_s, labels)

@@ -1,0 +1,109 @@
+"""The slow lane, wired in one function: sources, bus, lake, and what keeps and counts them.
+
+Called by `loomidi run`. In: settings, which parts. Out: it runs until a signal. `_parts` reads like the diagram: what
+is listed first is started first and ended last, so that the bus outlives who publishes on it and the committers take
+what the last publisher said. Each part's work is left to the file that it names.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from loomidi.contracts.errors import Retryable, UsageError
+from loomidi.contracts.streams import Stream
+from loomidi.loom.lake import streams
+from loomidi.services.committing import Committing
+from loomidi.services.ingest_api.serving import IngestApi
+from loomidi.services.plant import Plant
+from loomidi.services.probes import Probes, Sample
+from loomidi.services.run_settings import RunSettings
+from loomidi.services.supervising import Part, Supervisor
+from loomidi.services.upkeep import Upkeep, told_within
+
+PARTS = {
+    "bus": "holds the bus; starts our own server where none is named",
+    "probes": "health, readiness and metrics on a port of their own",
+    "commit": "one committer for each stream: bus to lake",
+    "upkeep": "trims the bus, compacts and sweeps the lake",
+    "count": "counters into the lake, for `loomidi balance`",
+    "ingest": "the ingestion API",
+}
+_THREADS = 16
+_ASK_S = 2.0  # between two questions to the bus whether it is there
+Listening = Callable[[str, int], object]  # a part's name and its port
+
+
+async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Listening) -> None:
+    """Run the parts (all, or these) until SIGINT or SIGTERM, then end them in order.
+
+    Raises UsageError for a part that is not there, and whatever a part failed with for good.
+    """
+    unknown = [name for name in only if name not in PARTS]
+    if unknown:
+        raise UsageError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "loomidi"))
+    plant = Plant(settings)
+    supervisor = Supervisor([part for part in _parts(plant, listening) if not only or part.name.split(" ")[0] in only])
+    plant.sampled["parts"] = lambda: _states(supervisor)
+    plant.ready = lambda: supervisor.ready
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, supervisor.stop)
+    try:
+        await supervisor.run()
+    finally:
+        await plant.close()
+
+
+def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
+    """Every part, in the order of their start."""
+    yield Part("bus", lambda told: _hold(plant, told))  # 1 the bus, before who needs it
+    yield Part("probes", lambda told: _probe(plant, told, listening))  # 2 readiness is told from the first moment
+    for stream in streams():  # 3 bus -> lake
+        committing = Committing(plant, stream)
+        plant.committing.append(committing)
+        yield Part(f"commit {stream}", committing.run)
+    yield Part("upkeep", Upkeep(plant).run)  # 4 both stay small
+    yield Part("count", lambda told: _count(plant, told))  # 5 counters -> bus -> lake; ends after who counts
+    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 6 HTTP -> bus
+
+
+async def _hold(plant: Plant, told: asyncio.Event) -> None:
+    bus = await plant.bus()
+    while not await told_within(told, _ASK_S):
+        if not await bus.reachable():
+            raise Retryable("the bus does not answer")
+
+
+async def _probe(plant: Plant, told: asyncio.Event, listening: Listening) -> None:
+    probes = Probes(ready=plant.ready, samples=plant.samples)
+    await probes.serve(plant.settings.probes, told, listening=lambda port: listening("probes", port))
+
+
+async def _ingest(plant: Plant, told: asyncio.Event, listening: Listening) -> None:
+    """One epoch for each start: the ids of a part that is started again must not be those of its former life."""
+    api = IngestApi(await plant.bus(), plant.settings.ingest, node=plant.settings.node.name)
+    plant.counted[f"ingest {api.counts.epoch}"] = api.counters
+    plant.sampled["ingest"] = api.samples
+    await api.run(told, listening=lambda port: listening("ingest", port))
+
+
+async def _count(plant: Plant, told: asyncio.Event) -> None:
+    """What every part has counted, as rows of the lake; the last time when all who count have ended."""
+    publisher = await plant.publisher("pipeline")
+    ending = False
+    while not ending:
+        ending = await told_within(told, plant.settings.count.every_s)
+        now = time.time_ns()
+        for counted in list(plant.counted.values()):
+            publisher.offer(Stream.COUNTERS, counted(now))
+    await publisher.flush()
+
+
+def _states(supervisor: Supervisor) -> Iterator[Sample]:
+    for part in supervisor.parts:
+        labels = {"part": part.name}
+        yield Sample("loomidi_part_running", "gauge", "1: the part runs", int(part.state == "running"), labels)
+        yield Sample("loomidi_part_restarts_total", "counter", "Starts after the first", part.restarts, labels)
