@@ -313,9 +313,9 @@ class _Reader(threading.Thread):
             self.meter.close()
 
     def _pass_on(self, batch: pa.RecordBatch) -> None:
+        self._meters.report(self, ended=False)  # first: nobody may meet a flow whose packets are not counted yet
         if batch.num_rows:
             self._meters.hand_over(self.link, batch)
-        self._meters.report(self, ended=False)
 
 
 def total(balance: Mapping[LinkId, Mapping[str, int]]) -> dict[str, int]:
