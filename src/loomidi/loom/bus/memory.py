@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Ack, Dead, Envelope, Lag, Message, Position
 from loomidi.loom.bus.settings import BusSettings
-from loomidi.loom.bus.standings import ReaderStanding, StreamStanding
+from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 
 
 class _Log:
@@ -82,6 +82,7 @@ class MemoryBus:
         """The durable consumer of that name, from what it had committed or from `after`."""
         self.check()
         log = self.log(str(stream))
+        name = checked(name)
         log.committed[name] = after.get(0, 0) if after is not None else log.committed.get(name, 0)
         return MemoryReader(self, log, str(stream), name)
 

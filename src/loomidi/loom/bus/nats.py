@@ -22,12 +22,11 @@ from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Ack, Dead, Envelope, Message, Position
 from loomidi.loom.bus.envelopes import from_headers, to_headers
 from loomidi.loom.bus.nats_connecting import Connection, mapped
-from loomidi.loom.bus.nats_reading import NatsReader, behind, checked
+from loomidi.loom.bus.nats_reading import NatsReader, behind
 from loomidi.loom.bus.settings import BusSettings
-from loomidi.loom.bus.standings import ReaderStanding, StreamStanding
+from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 
 DEAD, POSITIONS = "dead", "positions"
-_DEAD_OCTETS = 1 << 30
 
 
 class NatsBus:
@@ -129,7 +128,7 @@ class NatsBus:
             allow_direct=True,
         )
         if stream == DEAD:
-            return base.evolve(subjects=[self._names.subject(DEAD, "*")], max_bytes=_DEAD_OCTETS)
+            return base.evolve(subjects=[self._names.subject(DEAD, "*")])
         if stream == POSITIONS:
             one_each = {"max_msgs_per_subject": 1, "max_bytes": -1, "discard": api.DiscardPolicy.OLD}
             return base.evolve(subjects=[self._names.subject(POSITIONS, "*", "*")], **one_each)

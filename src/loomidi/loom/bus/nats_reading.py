@@ -9,7 +9,6 @@ nothing comes twice to one reader.
 import asyncio
 import contextlib
 import json
-import re
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from loomidi.contracts.errors import Retryable, UsageError
+from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Lag, Message, Position
 from loomidi.loom.bus.envelopes import from_headers
 from loomidi.loom.bus.nats_connecting import Connection, mapped
@@ -28,7 +27,6 @@ _IDLE_S = 300.0  # after which the server forgets a consumer of a reader that is
 _PULL_OCTETS = 32 << 20  # of one answer
 _SILENCE_S = 2.0  # without an answer that is due: the consumer is gone
 _NO_MORE = frozenset({"404", "408", "409"})  # none now, none in time, not within the octets of one answer
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NatsReader:
@@ -179,13 +177,6 @@ class NatsReader:
                 jsm = await self._connection.api(patience_s=0.0)
                 async with asyncio.timeout(1.0):
                     await jsm.delete_consumer(self._names.stream(self.stream), consumer)
-
-
-def checked(name: str) -> str:
-    """A reader's name that every bus takes. Raises UsageError."""
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"reader {name!r}: use 1 to 64 letters, digits, underscores and hyphens")
-    return name
 
 
 def behind(state: api.StreamState, offset: int) -> tuple[int, int]:

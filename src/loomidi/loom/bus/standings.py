@@ -4,9 +4,13 @@ Called by the verb `bus`, by metrics and by `services` (which trims). Every adap
 """
 
 import dataclasses
+import re
 from typing import Protocol
 
+from loomidi.contracts.errors import UsageError
 from loomidi.contracts.streams import Bus
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,3 +44,10 @@ class TendedBus(Bus, Protocol):
 
         Returns how many messages went. A stream without readers keeps all; dead letters are never trimmed.
         """
+
+
+def checked(name: str) -> str:
+    """A reader's name that every bus takes. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"reader {name!r}: use 1 to 64 letters, digits, underscores and hyphens")
+    return name
