@@ -27,9 +27,9 @@ PARTS = {
     "probes": "health, readiness and metrics on a port of their own",
     "commit": "one committer for each stream: bus to lake",
     "upkeep": "trims the bus, compacts and sweeps the lake",
-    "count": "counters into the lake, for `loomidi balance`",
     "ingest": "the ingestion API",
 }
+_COUNT = "count"  # in every process: counters into the lake, for `loomidi balance`
 _THREADS = 16
 _ASK_S = 2.0  # between two questions to the bus whether it is there
 Listening = Callable[[str, int], object]  # a part's name and its port
@@ -45,8 +45,9 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
         raise UsageError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "loomidi"))
-    plant = Plant(settings)
-    supervisor = Supervisor([part for part in _parts(plant, listening) if not only or part.name.split(" ")[0] in only])
+    plant = Plant(settings, component="-".join(("pipeline", *sorted(only))))
+    chosen = {*(only or PARTS), _COUNT}
+    supervisor = Supervisor([part for part in _parts(plant, listening) if part.name.split(" ")[0] in chosen])
     plant.sampled["parts"] = lambda: _states(supervisor)
     plant.ready = lambda: supervisor.ready
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -66,7 +67,7 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
         plant.committing.append(committing)
         yield Part(f"commit {stream}", committing.run)
     yield Part("upkeep", Upkeep(plant).run)  # 4 both stay small
-    yield Part("count", lambda told: _count(plant, told))  # 5 counters -> bus -> lake; ends after who counts
+    yield Part(_COUNT, lambda told: _count(plant, told))  # 5 counters -> bus -> lake; ends after who counts
     yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 6 HTTP -> bus
 
 
@@ -92,7 +93,7 @@ async def _ingest(plant: Plant, told: asyncio.Event, listening: Listening) -> No
 
 async def _count(plant: Plant, told: asyncio.Event) -> None:
     """What every part has counted, as rows of the lake; the last time when all who count have ended."""
-    publisher = await plant.publisher("pipeline")
+    publisher = await plant.publisher(plant.component)
     ending = False
     while not ending:
         ending = await told_within(told, plant.settings.count.every_s)

@@ -31,8 +31,9 @@ class Committing(Protocol):
 class Plant:
     """Of one run of the pipeline. Use it in one event loop."""
 
-    def __init__(self, settings: RunSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: RunSettings, *, component: str = "pipeline") -> None:
+        """`component`: what this process counts as; two on one machine are two."""
+        self.settings, self.component = settings, component
         self.epoch = time.time_ns()
         self.lake = Lake(settings.lake)
         self.counted: dict[str, Counted] = {}  # component -> what it has counted
