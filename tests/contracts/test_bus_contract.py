@@ -415,7 +415,10 @@ def test_what_was_acknowledged_and_committed_survives_a_killed_broker(venue: Ven
             venue.down()
             venue.up()
         async with await venue.open(patience_s=20.0) as bus:
-            assert seqs(await read(await bus.reader("flows", "lake"), 80)) == list(range(20, 100))
+            after, found = await again(lambda: bus.reader("flows", "lake")), list[int]()
+            while len(found) < 80:
+                found += seqs(await again(lambda: after.fetch(64, 5.0)))
+            assert found == list(range(20, 100))
             assert [one.cause for one in await again(bus.dead)] == ["bad"]
 
     run(claim)
