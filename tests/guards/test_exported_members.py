@@ -34,6 +34,11 @@ FACES = {
         "TableSpec Taken compact expire streams sweep table_of"
     ),
     "loomidi.loom.flows": "FlowStream FlowTable MeterSettings Problem meter",
+    "loomidi.loom.runners": "LocalRunner RunnerSettings WindowMachine",
+    "loomidi.loom.windows": (
+        "Closed Closer EDGE_OPERATORS PANE_S Parts ROLE_OPERATORS ROWS SPECS Watermarks Window WindowSettings "
+        "WindowSpec edge_windows entity_windows merged project reduced split"
+    ),
     "loomidi.origami.online": "FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors SuspectSettings load_rules",
 }
 

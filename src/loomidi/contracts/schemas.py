@@ -160,3 +160,100 @@ COUNTERS = pa.schema(
     ]
 )
 """The loss balance, kept in the lake beside what it speaks of: `loomidi balance` adds it up."""
+
+_COUNT = pa.uint64()
+_WINDOW = [
+    pa.field("window_start", _TIME, nullable=False),
+    pa.field("window_end", _TIME, nullable=False),  # exclusive
+    pa.field("window_size_s", pa.uint32(), nullable=False),
+    pa.field("window_aligned", pa.bool_(), nullable=False),  # one of the tumbling series: sums of these count once
+]
+_FLOW_SUMS = (
+    "delta_flow_count",
+    "flow_record_count",
+    "original_flows_completed",
+    "packet_delta_count",
+    "octet_delta_count",
+    "payload_octet_count",
+    "reverse_packet_delta_count",
+    "reverse_octet_delta_count",
+    "reverse_payload_octet_count",
+    "unanswered_flow_count",
+    "reset_flow_count",
+    "refused_flow_count",
+)
+_FLOW_RATIOS = (
+    "flows_per_second",
+    "packets_per_second",
+    "octets_per_second",
+    "octet_ratio",
+    "payload_ratio",
+    "unanswered_ratio",
+    "reset_ratio",
+    "refused_ratio",
+)
+
+
+def _quantiles(name: str, unit: str) -> list[pa.Field]:
+    return [pa.field(f"{name}_{quantile}_{unit}", pa.float64()) for quantile in ("p50", "p90", "p99")]
+
+
+def _latencies(prefix: str = "") -> list[pa.Field]:
+    return [
+        field
+        for name in (f"{prefix}handshake", f"{prefix}response")
+        for field in (pa.field(f"{name}_count", _COUNT, nullable=False), *_quantiles(name, "ns"))
+    ]
+
+
+def _role(role: str) -> list[pa.Field]:
+    """Of an entity as client (its flows) or server (flows to it). A ratio is null without what it divides by."""
+    return [
+        *(pa.field(f"{role}_{name}", _COUNT, nullable=False) for name in _FLOW_SUMS),
+        *(pa.field(f"{role}_{name}", pa.float64()) for name in _FLOW_RATIOS),
+        pa.field(f"{role}_distinct_peer_count", _COUNT, nullable=False),  # fan-out of a client, fan-in of a server
+        pa.field(f"{role}_distinct_port_count", _COUNT, nullable=False),  # destination ports
+        pa.field(f"{role}_peer_entropy", pa.float64()),  # bits
+        pa.field(f"{role}_port_entropy", pa.float64()),  # bits
+        pa.field(f"{role}_new_peer_count", _COUNT, nullable=False),
+        pa.field(f"{role}_new_peer_ratio", pa.float64()),
+    ]
+
+
+EDGE_WINDOWS = pa.schema(
+    [
+        *_WINDOW,
+        pa.field("source", pa.utf8(), nullable=False),  # entity or workload where known, else the address
+        pa.field("destination", pa.utf8(), nullable=False),
+        pa.field("destination_service", pa.utf8()),
+        pa.field("destination_transport_port", pa.uint16(), nullable=False),
+        pa.field("protocol_identifier", pa.uint8(), nullable=False),
+        pa.field("source_workload", pa.utf8()),
+        pa.field("destination_workload", pa.utf8()),
+        *(pa.field(name, _COUNT, nullable=False) for name in _FLOW_SUMS),
+        *(pa.field(name, pa.float64()) for name in _FLOW_RATIOS),
+        pa.field("source_transport_port_entropy", pa.float64()),  # bits
+        pa.field("flow_start_gap_count", _COUNT, nullable=False),
+        pa.field("flow_start_gap_mean_ns", pa.float64()),
+        pa.field("flow_start_gap_variation", pa.float64()),  # std / mean: near 0 is periodic, near 1 random
+        pa.field("new_peer", pa.bool_(), nullable=False),
+        *_latencies(),
+    ]
+)
+"""What passed between two ends within a window; docs/windows.md defines each column."""
+
+ENTITY_WINDOWS = pa.schema(
+    [
+        *_WINDOW,
+        pa.field("entity", pa.utf8(), nullable=False),
+        pa.field("workload", pa.utf8()),
+        *_role("client"),
+        *_role("server"),
+        *_latencies("server_"),
+        pa.field("http_server_request_count", _COUNT),  # null: no metrics tell
+        pa.field("http_server_error_count", _COUNT),
+        pa.field("http_server_error_ratio", pa.float64()),
+        *_quantiles("http_server_request_duration", "s"),
+    ]
+)
+"""What an entity did and met within a window, over all its edges and its own metrics."""
