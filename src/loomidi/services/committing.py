@@ -26,6 +26,7 @@ _log = logging.logger("services.committing")
 _MOST = 16  # messages at once: some 2 MiB of the bus, twenty times that as columns
 _WAIT_S = 0.2
 _BURY_S = 30.0
+_AGES_S = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, float("inf"))
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,7 +40,8 @@ class _Done:
     buried: int = 0
     commits: int = 0
     seconds: float = 0.0  # in commits
-    freshness_s: float = 0.0  # of the youngest batch at the last commit
+    ages: list[int] = dataclasses.field(default_factory=lambda: [0] * len(_AGES_S))  # rows not older when committed
+    age_s: float = 0.0  # summed over rows
 
 
 class Committing:
@@ -50,13 +52,14 @@ class Committing:
         self.stream, self._plant, self._naming = str(stream), plant, naming
         self._done = _Done()
         self._lag = 0
+        self._made: list[tuple[int, int]] = []  # created_ns and rows of what waits for its commit
 
     async def run(self, told: asyncio.Event) -> None:
         """Until told, and what is on the bus by then. Raises Retryable while bus or lake is away or full."""
         bus = await self._plant.bus()
         bury = self._burying(bus, asyncio.get_running_loop())
         async with self._plant.making:
-            committer = await asyncio.to_thread(self._made, bury)
+            committer = await asyncio.to_thread(self._opened, bury)
         try:
             reader = await bus.reader(self.stream, COMMITTER, after=committer.position)
             try:
@@ -66,7 +69,7 @@ class Committing:
         finally:
             await asyncio.to_thread(committer.close)
 
-    def _made(self, bury: Callable[[Message, str], None]) -> Committer:
+    def _opened(self, bury: Callable[[Message, str], None]) -> Committer:
         return Committer(self._plant.lake, self.stream, transform=self._naming, bury=bury)
 
     async def _follow(self, committer: Committer, reader: Reader, told: asyncio.Event) -> None:
@@ -75,6 +78,7 @@ class Committing:
             messages = await reader.fetch(_MOST, _WAIT_S)
             if messages:
                 await asyncio.to_thread(committer.take, messages)
+                self._made += [(one.envelope.created_ns, one.envelope.rows) for one in messages]
             waiting = committer.waiting
             full = committer.due() or (
                 ending and not messages and waiting.batches + waiting.duplicates + waiting.buried
@@ -94,10 +98,18 @@ class Committing:
         counts.duplicates += done.duplicates
         counts.commits += 1
         counts.seconds += time.monotonic() - began
-        if done.newest_ns:
-            counts.freshness_s = max((time.time_ns() - done.newest_ns) / 1e9, 0.0)
+        self._note_ages(time.time_ns())
         self._lag = (await reader.lag()).messages
         _log.debug("committed", stream=self.stream, rows=done.rows, batches=done.batches, lag=self._lag)
+
+    def _note_ages(self, now_ns: int) -> None:
+        """How old each row was when a query could first see it."""
+        for created_ns, rows in self._made:
+            age_s = max((now_ns - created_ns) / 1e9, 0.0)
+            self._done.age_s += age_s * rows
+            for at, limit in enumerate(_AGES_S):
+                self._done.ages[at] += rows if age_s <= limit else 0
+        self._made = []
 
     def _burying(self, bus: TendedBus, loop: asyncio.AbstractEventLoop) -> Callable[[Message, str], None]:
         """For the committer's thread: durable when it returns."""
@@ -129,5 +141,9 @@ class Committing:
         yield Sample("loomidi_lake_commits_total", "counter", "Snapshots committed", done.commits, labels)
         yield Sample("loomidi_lake_commit_seconds_total", "counter", "Seconds in commits", done.seconds, labels)
         yield Sample("loomidi_bus_lag_batches", "gauge", "Batches that are not committed", self._lag, labels)
-        about = "From a batch's making to its commit, of the youngest at the last commit"
-        yield Sample("loomidi_lake_freshness_seconds", "gauge", about, done.freshness_s, labels)
+        about = "From a batch's making to the commit that shows it, in rows"
+        for limit, rows in zip(_AGES_S, done.ages, strict=True):
+            le = "+Inf" if limit == float("inf") else f"{limit:g}"
+            yield Sample("loomidi_lake_freshness_seconds_bucket", "counter", about, rows, labels | {"le": le})
+        yield Sample("loomidi_lake_freshness_seconds_sum", "counter", about, done.age_s, labels)
+        yield Sample("loomidi_lake_freshness_seconds_count", "counter", about, done.ages[-1], labels)
