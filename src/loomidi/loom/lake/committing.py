@@ -21,9 +21,9 @@ from loomidi.contracts.errors import Conflict, Retryable
 from loomidi.contracts.streams import Envelope, Message, Position
 from loomidi.loom.bus.envelopes import BadBatch, decode
 from loomidi.loom.lake import appending, expiring, mapping, reading, writing
-from loomidi.loom.lake.faults import LakeFull, mapped
+from loomidi.loom.lake.faults import FileGone, LakeFull, mapped
 from loomidi.loom.lake.lakes import Lake, marks_of, properties_of
-from loomidi.loom.lake.locks import TableLock
+from loomidi.loom.lake.locks import TableLock, turn
 from loomidi.loom.lake.marks import COMMIT, ROWS, WRITER
 
 COMMITTER = "committer"
@@ -75,7 +75,7 @@ class Committer:
         self.lake, self.stream = lake, str(stream)
         self.spec = lake.spec(stream)
         self._transform, self._bury = transform, bury
-        self._lock = TableLock(lake.settings.folder.expanduser(), f"{lake.settings.namespace}.{stream}", COMMITTER)
+        self._lock = TableLock(lake.settings, self.stream, COMMITTER)
         try:
             self._table = lake.ensure(stream)
             self._in_table = marks_of(self._table, self._table.current_snapshot())
@@ -222,7 +222,8 @@ class Committer:
         files = reading.files_of(self._table)
         made = writing.write(self._table, files, self.spec, pa.Table.from_batches(self._batches))
         try:
-            return self._append(made)
+            with turn(self.lake.settings, self.stream):
+                return self._append(made)
         except CommitFailedException as error:
             writing.discard(files, [each.file_path for each in made])
             raise Retryable(f"table {self.stream}: lost the race for the catalog {_RACES} times; call again") from error
@@ -243,7 +244,7 @@ class Committer:
                     snapshot_id = appending.append(self._table, made, properties, self.lake.now_ms())
                 self._unsure = False
                 return snapshot_id, made
-            except CommitFailedException:
+            except (CommitFailedException, FileGone):  # the table has moved on from the state that we know
                 self._unsure = False
                 self._table = self.lake.find(self.stream)
                 found = self._found(self._table)
@@ -266,8 +267,8 @@ class Committer:
         if self._commits % self.lake.settings.expire_every:
             return
         try:
-            with mapped(f"table {self.stream}"):
-                expiring.thin(self.lake, self._table)
+            with turn(self.lake.settings, self.stream), mapped(f"table {self.stream}"):
+                expiring.thin(self.lake, self.lake.find(self.stream))
         except (Retryable, CommitFailedException):
             return
 

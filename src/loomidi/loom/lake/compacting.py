@@ -20,7 +20,7 @@ from loomidi.contracts.errors import InputError, LoomidiError, Retryable
 from loomidi.loom.lake import appending, expiring, reading, shaping, writing
 from loomidi.loom.lake.faults import mapped
 from loomidi.loom.lake.lakes import Lake, marks_of, properties_of
-from loomidi.loom.lake.locks import TableLock
+from loomidi.loom.lake.locks import TableLock, turn
 from loomidi.loom.lake.marks import COMMIT, WRITER
 
 COMPACTION = "compaction"
@@ -46,11 +46,11 @@ def compact(lake: Lake, stream: str, *, every_hour: bool = False) -> list[Compac
     Raises Conflict while another compaction has the table, InputError for an unknown table or a file that does not
     hold the rows that it should.
     """
-    lock = TableLock(lake.settings.folder.expanduser(), f"{lake.settings.namespace}.{stream}", COMPACTION)
+    lock = TableLock(lake.settings, stream, COMPACTION)
     try:
-        table = lake.find(stream)
+        hours = lake.at(stream, lambda table: _worthwhile(lake, table, every_hour))
         with mapped(f"table {stream}"):
-            return [_hour(lake, stream, hour, files) for hour, files in _worthwhile(lake, table, every_hour)]
+            return [_hour(lake, stream, hour, files) for hour, files in hours]
     finally:
         lock.close()
 
@@ -131,14 +131,15 @@ def _landed(lake: Lake, stream: str, attempt: str) -> bool:
 
 def _replace(lake: Lake, stream: str, files: tuple[list[DataFile], list[DataFile]], attempt: str) -> None:
     for _ in range(_RACES):
-        table = lake.find(stream)
-        marks = marks_of(table, table.current_snapshot())
         try:
-            told = {**marks.properties(), WRITER: COMPACTION, COMMIT: attempt}
-            appending.replace(table, files, told, lake.now_ms())
-            return
+            with turn(lake.settings, stream):
+                table = lake.find(stream)
+                marks = marks_of(table, table.current_snapshot())
+                told = {**marks.properties(), WRITER: COMPACTION, COMMIT: attempt}
+                appending.replace(table, files, told, lake.now_ms())
+                return
         except CommitFailedException:
-            continue  # a commit of rows came first: on top of that one
+            continue  # a commit of another machine came first: on top of that one
         except ValidationException as error:
             raise Retryable(f"table {stream}: somebody else rewrote the same files; call again") from error
     raise Retryable(f"table {stream}: others commit all the time; call again when there is less to do")

@@ -18,6 +18,7 @@ from loomidi.contracts.errors import InputError, Retryable
 from loomidi.loom.lake import reading
 from loomidi.loom.lake.faults import mapped
 from loomidi.loom.lake.lakes import Lake, properties_of
+from loomidi.loom.lake.locks import turn
 from loomidi.loom.lake.marks import MARKS
 from loomidi.loom.lake.settings import LakeSettings
 
@@ -39,14 +40,14 @@ def expire(lake: Lake, stream: str, *, older_than_ms: int, keep_last: int = 1) -
     """Let go of snapshots from before a time, but keep the last so many. Raises InputError for an unknown table."""
     if keep_last < 1:
         raise InputError(f"keep at least the current snapshot, not {keep_last}")
-    table = lake.find(stream)
-    with mapped(f"table {stream}"):
-        for _ in range(_TRIES):
-            old = [each for each in _newest_first(table)[keep_last:] if each.timestamp_ms < older_than_ms]
-            try:
-                return _drop(lake, table, old)
-            except CommitFailedException:
+    for _ in range(_TRIES):
+        try:
+            with turn(lake.settings, str(stream)), mapped(f"table {stream}"):
                 table = lake.find(stream)
+                old = [each for each in _newest_first(table)[keep_last:] if each.timestamp_ms < older_than_ms]
+                return _drop(lake, table, old)
+        except CommitFailedException:
+            continue  # a commit of another machine came first
     raise Retryable(f"table {stream}: others commit all the time; call again")
 
 

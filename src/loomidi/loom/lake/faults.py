@@ -25,6 +25,10 @@ class LakeFull(Retryable):
     """No room for more; what is committed stays, what is not stays with the caller until there is room again."""
 
 
+class FileGone(InputError):
+    """A file that a table named is not there: the snapshot that was looked at has expired meanwhile, or worse."""
+
+
 class LakeAway(Retryable):
     """Catalog or files do not answer; nothing is lost, the same call may work later."""
 
@@ -56,7 +60,7 @@ def _of(what: str, error: Exception) -> LoomidiError:
     if isinstance(error, UnauthorizedError | ForbiddenError | OAuthError | AuthorizationExpiredError | PermissionError):
         return EnvironmentLacks(f"{what}: not allowed; check the lake's folder, keys and credential ({line})")
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{what}: a file that the table names is gone ({line})")
+        return FileGone(f"{what}: a file that the table names is gone ({line})")
     return LakeAway(f"{what}: {line}; tried again it may work")
 
 

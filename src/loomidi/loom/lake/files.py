@@ -4,6 +4,7 @@ Loaded by pyiceberg by its name (`IMPLEMENTATION`), called by `loom.lake` for li
 tables write them (file:///..., s3://...). A local file is on the disk when its stream is closed.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,12 +59,17 @@ class LakeFiles(PyArrowFileIO):
             if info.type == pafs.FileType.File:
                 yield Found(root + info.path, info.size, info.mtime_ns or 0)
 
+    def delete(self, location: Any) -> None:
+        """One that is gone already is fine: two who commit to one table both tidy up behind it."""
+        with contextlib.suppress(FileNotFoundError):
+            super().delete(location)
+
     def remove(self, locations: Iterable[str]) -> int:
         """Delete; one that is gone already is not counted."""
         removed = 0
         for location in locations:
             try:
-                self.delete(location)
+                super().delete(location)
             except FileNotFoundError:
                 continue
             removed += 1

@@ -5,9 +5,9 @@ snapshots, rows as they were on the bus. Leaves writing to `committing`, SQL to 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -19,10 +19,13 @@ from loomidi.contracts.errors import InputError
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.loom.lake import mapping, reading, shaping
 from loomidi.loom.lake.catalogs import open_catalog
-from loomidi.loom.lake.faults import mapped
+from loomidi.loom.lake.faults import FileGone, mapped
 from loomidi.loom.lake.marks import MARKS, POSITION, WRITER, Held, Marks
 from loomidi.loom.lake.settings import LakeSettings
 from loomidi.loom.lake.tables import TableSpec, table_of
+
+T = TypeVar("T")
+_TRIES = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,6 +105,17 @@ class Lake:
                 there = ", ".join(self.tables()) or "none yet: the lake is empty"
                 raise InputError(f"no table {str(stream)!r}; there are {there}") from error
 
+    def at(self, stream: str, do: Callable[[Table], T]) -> T:
+        """Do something with the table as it is now; again when that state expired while it was looked at."""
+        for _ in range(_TRIES - 1):
+            try:
+                with mapped(f"table {stream}"):
+                    return do(self.find(stream))
+            except FileGone:
+                continue
+        with mapped(f"table {stream}"):
+            return do(self.find(stream))
+
     def ensure(self, stream: str) -> Table:
         """The table, made or given new columns where it must. Raises InputError when a column was retyped."""
         spec = self.spec(stream)
@@ -155,14 +169,13 @@ class Lake:
     ) -> pa.Table:
         """Rows as they were on the bus, to the nanosecond, of a range [since, until) of the table's time."""
         spec = self.spec(stream)
-        table = self.find(stream)
-        snapshot = self.snapshot(table, as_of)
-        with mapped(f"table {stream}"):
-            found = reading.dataset(table, snapshot, since_ns=since_ns, until_ns=until_ns)
-            exact = spec.time + mapping.EXACT if mapping.is_exact(spec.schema.field(spec.time)) else None
-            wanted = [field for field in spec.schema if columns is None or field.name in columns]
-            rows = reading.rows(found, wanted, exact, since_ns, until_ns)
-        return mapping.from_stored(rows, pa.schema(wanted))
+        wanted = [field for field in spec.schema if columns is None or field.name in columns]
+
+        def rows(table: Table) -> pa.Table:
+            found = reading.dataset(table, self.snapshot(table, as_of), since_ns=since_ns, until_ns=until_ns)
+            return reading.rows(found, wanted, reading.exact_time(table), since_ns, until_ns)
+
+        return mapping.from_stored(self.at(stream, rows), pa.schema(wanted))
 
 
 def marks_of(table: Table, snapshot: Snapshot | None) -> Marks:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+from pyiceberg.table import Table
 
 from loomidi.contracts.errors import InputError, UsageError
 from loomidi.loom.lake import reading
-from loomidi.loom.lake.faults import mapped
 from loomidi.loom.lake.lakes import Lake
 
 _SEALED = (
@@ -65,12 +65,12 @@ class Query:
     def _open(
         self, name: str, since_ns: int | None, until_ns: int | None, as_of: int | None, at_ms: int | None
     ) -> None:
-        table = self._lake.find(name)
-        snapshot = self._lake.snapshot(table, as_of, at_ms)
-        with mapped(f"table {name}"):
-            found = reading.dataset(table, snapshot, since_ns=since_ns, until_ns=until_ns)
+        def opened(table: Table) -> tuple[Any, str]:
+            snapshot = self._lake.snapshot(table, as_of, at_ms)
+            return reading.dataset(table, snapshot, since_ns=since_ns, until_ns=until_ns), reading.exact_time(table)
+
+        found, time = self._lake.at(name, opened)
         bounds = [(">=", since_ns), ("<", until_ns)]
-        time = reading.exact_time(table)
         where = " AND ".join(f'"{time}" {sign} {value}' for sign, value in bounds if value is not None)
         if not where:
             self._connection.register(name, found)

@@ -69,15 +69,15 @@ def of_files(table: Table, locations: Sequence[str], columns: pa.Schema) -> Any:
     return ds.dataset([path for _, path in systems], schema=columns, format="parquet", filesystem=systems[0][0])
 
 
-def rows(found: Any, wanted: Sequence[pa.Field], exact: str | None, since_ns: int | None, until_ns: int | None) -> Any:
+def rows(found: Any, wanted: Sequence[pa.Field], exact: str, since_ns: int | None, until_ns: int | None) -> Any:
     """The stored columns that these of the bus need, of the rows in [since, until) of the exact time."""
     there = set(found.schema.names)
     names = [field.name for field in wanted if field.name in there]
     names += [field.name + mapping.EXACT for field in wanted if field.name in there and mapping.is_exact(field)]
     where = None
-    if exact is not None and since_ns is not None:
+    if since_ns is not None:
         where = pc.field(exact) >= since_ns
-    if exact is not None and until_ns is not None:
+    if until_ns is not None:
         before = pc.field(exact) < until_ns
         where = before if where is None else where & before
     return found.to_table(columns=names, filter=where)

@@ -40,8 +40,7 @@ def sweep(lake: Lake, stream: str, *, age_s: float | None = None, remove: bool =
     table = lake.find(stream)
     with mapped(f"table {stream}"):
         found = list(reading.files_of(table).below(table.location()))
-        table = lake.find(stream)
-        known = referenced(table)
+        known = lake.at(stream, referenced)
         unknown = [each for each in found if _plain(each.location) not in known]
         before_ns = lake.clock.now_ns() - round(age * 1e9)
         orphans = [each for each in unknown if each.changed_ns < before_ns]

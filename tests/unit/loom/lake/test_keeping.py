@@ -74,7 +74,7 @@ def test_more_rows_than_may_be_sorted_at_once_become_several_files(tmp_path: Pat
 
 
 def test_a_second_compaction_of_a_table_is_refused_while_one_runs(lake: Lake) -> None:
-    held = TableLock(lake.settings.folder, "loomidi.metrics", "compaction")
+    held = TableLock(lake.settings, "metrics", "compaction")
     with pytest.raises(Conflict, match=f"process {os.getpid()}"):
         compact(lake, "metrics")
     held.close()
