@@ -8,10 +8,12 @@ test.
 VERBS: dict[str, str] = {
     "analyze": "Find attacks in captures, explain them, propose reversible folds.",
     "run": "Run the pipeline: bus, lake, ingestion API, from one configuration file.",
+    "serve": "Run one service of the pipeline in a process of its own: the ingestion API.",
     "watch": "Watch live links: findings as they happen, with names and folds, nothing applied.",
     "meter": "Turn packets of captures or interfaces into flow records.",
     "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
     "balance": "Account for every packet of an interface; it must add up.",
+    "bus": "The streams of the bus and who lags behind; dead letters: list, show, publish anew.",
     "lake": "SQL over what was seen, as of any moment; the tables, their snapshots, and keeping them small.",
     "receipts": "What was done, by which plan, how it is taken back; checks that no receipt was changed.",
     "policy": "What the guardrails say about a plan.",

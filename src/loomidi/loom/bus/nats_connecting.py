@@ -70,7 +70,8 @@ class Connection:
             async with asyncio.timeout(max(self._settings.patience_s, 0.1)):
                 await self._connect(options)
         except (TimeoutError, OSError, nats.errors.Error) as error:
-            self._note(error)
+            if not isinstance(error, TimeoutError):  # it was told before what kept us waiting
+                self._note(error)
             await self._abandon()
             if "authorization" in self._last_fault or "authentication" in self._last_fault:
                 raise EnvironmentLacks(f"{self._told()} does not let us in; check the credentials") from error

@@ -29,8 +29,9 @@ _USER = "loomidi"
 _READY_S = 30.0  # recovering some ten GiB of streams takes seconds
 _STOP_S = 20.0
 _AGAIN_S = (0.1, 0.5, 2.0, 5.0)  # waits before a server that died is started again; the last one stays
+_LIVED_S = 10.0  # a server that ends sooner is not started again at once
 _CONFIG = """# Written anew at each start by loomidi; changes are lost.
-server_name: loomidi
+server_name: {name}
 listen: "127.0.0.1:{port}"
 max_payload: 8MB
 max_pending: 256MB
@@ -68,6 +69,7 @@ class NatsServer:
         self.folder, self._port, self._sync = folder.absolute(), port, sync
         self._wanted_port = port
         self._binary = _binary()
+        self._name = f"loomidi-{secrets.token_hex(6)}"  # so that we know it from another server on the same port
         self._password = secrets.token_urlsafe(24)
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -105,7 +107,12 @@ class NatsServer:
     async def _launch(self) -> None:
         config = self.folder / "server.conf"
         text = _CONFIG.format(
-            port=self._port, folder=self.folder, user=_USER, password=self._password, sync=_sync(self._sync)
+            name=self._name,
+            port=self._port,
+            folder=self.folder,
+            user=_USER,
+            password=self._password,
+            sync=_sync(self._sync),
         )
         _write_private(config, text)
         (self.folder / "server.log").unlink(missing_ok=True)
@@ -122,7 +129,7 @@ class NatsServer:
         ended = asyncio.create_task(process.wait())
         until = asyncio.get_running_loop().time() + _READY_S
         try:
-            while not await _greets(self._port):
+            while not await _greets(self._port, self._name):
                 await asyncio.wait([ended], timeout=0.02)
                 late = asyncio.get_running_loop().time() > until
                 if ended.done() or late:
@@ -140,17 +147,17 @@ class NatsServer:
 
     async def _watch(self) -> None:
         """Start it again on the same port, so that clients find it, until we stop."""
-        fails = 0
+        fails, loop = 0, asyncio.get_running_loop()
         while self._process is not None:
+            began = loop.time()
             code = await self._process.wait()
+            fails = fails + 1 if loop.time() - began < _LIVED_S else 0
             pause = _AGAIN_S[min(fails, len(_AGAIN_S) - 1)]
             _log.warning("nats-server ended, starting it again", code=code, pause_s=pause)
             await asyncio.sleep(pause)
             try:
                 await self._launch()
-                fails = 0
             except (EnvironmentLacks, OSError) as error:
-                fails += 1
                 _log.error("nats-server does not come back", cause=str(error))
 
     async def restart(self) -> None:
@@ -251,8 +258,8 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-async def _greets(port: int) -> bool:
-    """Whether a NATS server with streams answers there: its first line says so."""
+async def _greets(port: int, name: str) -> bool:
+    """Whether the server of that name answers there and holds streams: its first line says so."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -260,7 +267,7 @@ async def _greets(port: int) -> bool:
     try:
         async with asyncio.timeout(2.0):
             line = await reader.readline()
-        return line.startswith(b"INFO ") and b'"jetstream":true' in line
+        return line.startswith(b"INFO ") and b'"jetstream":true' in line and name.encode() in line
     except (TimeoutError, OSError, ValueError):
         return False
     finally:

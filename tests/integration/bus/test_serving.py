@@ -1,0 +1,157 @@
+"""The server of our own: one owner of a folder, others join, it comes back when it dies, nothing is left behind."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from loomidi.contracts.errors import Conflict, EnvironmentLacks, Retryable
+from loomidi.contracts.streams import Envelope
+from loomidi.loom.bus import BusSettings, open_bus
+from loomidi.loom.bus.serving import NatsServer
+from tests.integration.bus.brokers import answers, free_port
+
+
+def run(claim: Callable[[], Awaitable[None]]) -> None:
+    async def in_time() -> None:
+        async with asyncio.timeout(60):
+            await claim()
+
+    asyncio.run(in_time())
+
+
+def envelope(seq: int) -> Envelope:
+    return Envelope("flows", "n1", 1, seq, 1, b"x" * 100)
+
+
+def settings(folder: Path, **changes: object) -> BusSettings:
+    return BusSettings(**{"folder": folder, **changes})
+
+
+def pid(folder: Path) -> int:
+    return int(json.loads((folder / "server.json").read_text())["pid"])
+
+
+def test_two_users_of_a_folder_share_one_server(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with await open_bus(settings(tmp_path)) as owner, await open_bus(settings(tmp_path)) as guest:
+            await owner.publish([envelope(0)])
+            reader = await guest.reader("flows", "lake")
+            assert [one.envelope.seq for one in await reader.fetch(10, 5.0)] == [0]
+            await guest.close()
+            assert await owner.reachable()
+        assert not (tmp_path / "server.json").exists()
+
+    run(claim)
+
+
+def test_what_was_published_is_there_at_the_next_start(tmp_path: Path) -> None:
+    async def claim() -> None:
+        for seq in range(3):
+            async with await open_bus(settings(tmp_path)) as bus:
+                await bus.publish([envelope(seq)])
+        async with await open_bus(settings(tmp_path)) as bus:
+            assert len(await (await bus.reader("flows", "lake")).fetch(10, 5.0)) == 3
+
+    run(claim)
+
+
+def test_a_server_that_dies_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with await open_bus(settings(tmp_path, patience_s=20.0)) as bus:
+            await bus.publish([envelope(0)])
+            reader = await bus.reader("flows", "lake")
+            first = pid(tmp_path)
+            os.kill(first, signal.SIGKILL)
+            while True:
+                try:
+                    await bus.publish([envelope(1)])
+                    break
+                except Retryable:
+                    continue
+            assert pid(tmp_path) != first
+            assert [one.envelope.seq for one in await reader.fetch(10, 10.0)] == [0, 1]
+
+    run(claim)
+
+
+def test_nobody_without_the_password_is_let_in(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with await open_bus(settings(tmp_path)):
+            url = json.loads((tmp_path / "server.json").read_text())["url"]
+            with pytest.raises(EnvironmentLacks, match="credentials"):
+                await open_bus(BusSettings(url=url, patience_s=2.0))
+        assert (tmp_path / "server.conf").stat().st_mode & 0o077 == 0
+
+    run(claim)
+
+
+def test_credentials_from_a_file_open_the_door(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with await open_bus(settings(tmp_path / "bus")):
+            told = json.loads((tmp_path / "bus" / "server.json").read_text())
+            (tmp_path / "login").write_text(f"{told['user']}:{told['password']}\n")
+            at = BusSettings(url=told["url"], credentials=str(tmp_path / "login"))
+            async with await open_bus(at) as bus:
+                assert await bus.reachable()
+
+    run(claim)
+
+
+def test_two_owners_of_a_folder_are_a_conflict(tmp_path: Path) -> None:
+    async def claim() -> None:
+        server = NatsServer(tmp_path)
+        with pytest.raises(Conflict, match="another folder"):
+            NatsServer(tmp_path)
+        await server.stop()
+
+    run(claim)
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with await open_bus(settings(tmp_path / "one", port=free_port())):
+            port = int(json.loads((tmp_path / "one" / "server.json").read_text())["url"].rsplit(":", 1)[1])
+            with pytest.raises(EnvironmentLacks, match="address already in use"):
+                await open_bus(settings(tmp_path / "two", port=port))
+
+    run(claim)
+
+
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from loomidi.contracts.streams import Envelope
+from loomidi.loom.bus import BusSettings, open_bus
+
+async def own():
+    bus = await open_bus(BusSettings(folder=Path(sys.argv[1])))
+    await bus.publish([Envelope("flows", "n1", 1, 0, 1, b"x")])
+    print("held", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(own())
+"""
+
+
+def test_the_server_of_a_killed_owner_is_ended_by_the_next_and_nothing_is_lost(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "held\n"
+        owner.kill()
+    orphan, port = pid(tmp_path), int(json.loads((tmp_path / "server.json").read_text())["url"].rsplit(":", 1)[1])
+    assert answers(port)
+
+    async def claim() -> None:
+        async with await open_bus(settings(tmp_path)) as bus:
+            assert pid(tmp_path) != orphan
+            assert len(await (await bus.reader("flows", "lake")).fetch(10, 5.0)) == 1
+        assert not Path(f"/proc/{orphan}/exe").exists()
+
+    run(claim)
