@@ -25,7 +25,7 @@ from loomidi.services.upkeep import Upkeep, told_within
 PARTS = {
     "bus": "holds the bus; starts our own server where none is named",
     "probes": "health, readiness and metrics on a port of their own",
-    "commit": "one committer for each stream: bus to lake",
+    "commit": "one committer for each stream: bus to lake; commit:STREAM for one of them",
     "upkeep": "trims the bus, compacts and sweeps the lake",
     "ingest": "the ingestion API",
 }
@@ -40,14 +40,12 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
 
     Raises UsageError for a part that is not there, and whatever a part failed with for good.
     """
-    unknown = [name for name in only if name not in PARTS]
-    if unknown:
-        raise UsageError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    _check(only)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "loomidi"))
-    plant = Plant(settings, component="-".join(("pipeline", *sorted(only))))
+    plant = Plant(settings, component="-".join(("pipeline", *sorted(only))).replace(":", "."))
     chosen = {*(only or PARTS), _COUNT}
-    supervisor = Supervisor([part for part in _parts(plant, listening) if part.name.split(" ")[0] in chosen])
+    supervisor = Supervisor([part for part in _parts(plant, listening) if {part.name, _kind(part.name)} & chosen])
     plant.sampled["parts"] = lambda: _states(supervisor)
     plant.ready = lambda: supervisor.ready
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,10 +63,21 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
     for stream in streams():  # 3 bus -> lake
         committing = Committing(plant, stream)
         plant.committing.append(committing)
-        yield Part(f"commit {stream}", committing.run)
+        yield Part(f"commit:{stream}", committing.run)
     yield Part("upkeep", Upkeep(plant).run)  # 4 both stay small
     yield Part(_COUNT, lambda told: _count(plant, told))  # 5 counters -> bus -> lake; ends after who counts
     yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 6 HTTP -> bus
+
+
+def _check(only: Sequence[str]) -> None:
+    known = {*PARTS, *(f"commit:{stream}" for stream in streams())}
+    unknown = [name for name in only if name not in known]
+    if unknown:
+        raise UsageError(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}, and commit:STREAM")
+
+
+def _kind(name: str) -> str:
+    return name.partition(":")[0]
 
 
 async def _hold(plant: Plant, told: asyncio.Event) -> None:
