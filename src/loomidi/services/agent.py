@@ -104,6 +104,11 @@ class Agent:
             reasons.append("agent: the bus is away; flows go to the spool")
         return reasons
 
+    @property
+    def waits(self) -> bool:
+        """Whether no link is captured yet."""
+        return not self._tallies
+
     def describe(self) -> str:
         """One line for a person: the rung and how many links."""
         rungs = sorted({tally.rung for tally in self._tallies.values()}) or [

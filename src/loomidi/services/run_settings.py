@@ -12,6 +12,7 @@ from pathlib import Path
 from loomidi.kit.settings import Storage
 from loomidi.loom.bus import BusSettings, PublisherSettings
 from loomidi.loom.lake import LakeSettings
+from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
 
@@ -60,4 +61,5 @@ class RunSettings:
     upkeep: UpkeepSettings = dataclasses.field(default_factory=UpkeepSettings)
     count: CountSettings = dataclasses.field(default_factory=CountSettings)
     ingest: IngestSettings = dataclasses.field(default_factory=IngestSettings)
+    agent: AgentSettings = dataclasses.field(default_factory=AgentSettings)
     probes: Door = dataclasses.field(default_factory=lambda: Door(port=8079))

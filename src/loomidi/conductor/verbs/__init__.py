@@ -8,9 +8,10 @@ test.
 VERBS: dict[str, str] = {
     "analyze": "Find attacks in captures, explain them, propose reversible folds.",
     "run": "Run the pipeline: bus, lake, ingestion API, from one configuration file.",
-    "serve": "Run one service of the pipeline in a process of its own: the ingestion API.",
+    "serve": "Run one service in a process of its own: the node agent, the ingestion API.",
     "watch": "Watch live links: findings as they happen, with names and folds, nothing applied.",
     "meter": "Turn packets of captures or interfaces into flow records.",
+    "replay": "Captures as if they were live, at any speed, to the bus or the ingestion API.",
     "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
     "balance": "Account for every packet of an interface; it must add up.",
     "bus": "The streams of the bus and who lags behind; dead letters: list, show, publish anew.",

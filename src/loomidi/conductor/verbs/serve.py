@@ -1,0 +1,117 @@
+"""`loomidi serve`: one service as a process of its own: the node agent, the ingestion API.
+
+Called by `conductor.cli`. In: what the service is to do, a configuration file. Out: it runs until Ctrl-C or SIGTERM and
+says on standard error where it is. The work is in `services`; each subcommand imports its own.
+"""
+
+import asyncio
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loomidi.contracts.errors import EnvironmentLacks, UsageError
+
+
+@click.group("serve")
+def command() -> None:
+    """Run one service by itself."""
+
+
+@command.command("agent")
+@click.argument("links", nargs=-1, metavar="[IFACE|GLOB]...")
+@click.option("--netns", multiple=True, metavar="NAME", help="Network namespace with the links; may be repeated.")
+@click.option("--capture", metavar="WAY", help="shield (XDP, tc), sockets, or auto: the best that holds.  [auto]")
+@click.option("--mode", metavar="MODE", help="Of the shield: auto, native, generic or tc.  [auto]")
+@click.option("--pin", is_flag=True, default=None, help="Leave the shield counting when the agent ends.")
+@click.option("--drain", "drain_s", type=float, metavar="S", help="Between two drains.  [1]")
+@click.option("--active", "active_s", type=float, metavar="S", help="Cut flows that last longer.  [60]")
+@click.option("--idle", "idle_s", type=float, metavar="S", help="Silence that ends a flow.  [15]")
+@click.option("--bus", "bus_url", metavar="URL", help="nats://..., kafka://...; without it, our own server.")
+@click.option("--node", metavar="NAME", help="Who says it, in every flow and counter.  [the host's name]")
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the spool and of counts.")
+@click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML; flags win over it.")
+def agent(links: tuple[str, ...], netns: tuple[str, ...], config: Path | None, **options: Any) -> int:
+    """Meter this node's links: flows and their balance go to the bus.
+
+    Links are globs, followed as they come and go. What the bus does not take is kept on disk, bounded and counted.
+    """
+    try:
+        from loomidi.services import agent_serving
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    settings = configured(config)
+    chosen = {name: options[name] for name in ("capture", "mode", "pin", "drain_s", "active_s", "idle_s")}
+    chosen |= {"links": links or None, "netns": netns or None}
+    settings = dataclasses.replace(
+        settings,
+        agent=_with(settings.agent, **chosen),
+        bus=_with(settings.bus, url=options["bus_url"]),
+        node=_with(settings.node, name=options["node"], state=options["state"]),
+    )
+    asyncio.run(agent_serving.serve(settings, _door(settings.probes, options["probes"]), _say))
+    return 0
+
+
+def _with(group: Any, **given: Any) -> Any:
+    """A group of settings with what was given in its place."""
+    return dataclasses.replace(group, **{name: value for name, value in given.items() if value is not None})
+
+
+def _door(default: Any, place: str | None) -> Any:
+    """Where probes are answered; nowhere unless it is asked for."""
+    if place is None:
+        return None
+    host, _, port = place.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--probes {place}: use a port, or HOST:PORT")
+    return dataclasses.replace(default, host=host.strip("[]") or default.host, port=int(port))
+
+
+def _say(line: str) -> None:
+    click.echo(f"loomidi: {line}", err=True)
+
+
+@command.command("ingest")
+@click.option("--host", metavar="ADDRESS", help="Listen on; anything but loopback needs TLS and a token.  [127.0.0.1]")
+@click.option("--port", type=int, metavar="PORT", help="Listen on; 0: one that is free.  [8080]")
+@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer tokens, one a line.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, certificate and chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
+@click.option("--client-ca", type=click.Path(path_type=Path), metavar="FILE", help="Who signs clients' certificates.")
+@click.option("--bus", "bus_url", metavar="URL", help="nats://..., kafka://...; without it, our own server.")
+@click.option("--node", metavar="NAME", help="Who says it, in every id and counter.  [the host's name]")
+@click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML; flags win over it.")
+def ingest(config: Path | None, **options: Any) -> int:
+    """Take telemetry over HTTP; 202 once the bus holds it durably.
+
+    The interface is described at /loom-api/openapi.yaml and in docs/ingest.md.
+    """
+    try:
+        from loomidi.services.ingest_api import standing_alone
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    settings = configured(config)
+    door = {name: options[name] for name in ("host", "port", "token_file", "tls_cert", "tls_key", "client_ca")}
+    alone = standing_alone.AloneSettings(
+        node=options["node"] or settings.node.name,
+        bus=_with(settings.bus, url=options["bus_url"]),
+        ingest=dataclasses.replace(settings.ingest, door=_with(settings.ingest.door, **door)),
+        probes=_door(settings.probes, options["probes"]),
+    )
+    asyncio.run(standing_alone.run(alone, lambda name, port: _say(f"{name} listens on port {port}")))
+    return 0
+
+
+def configured(config: Path | None) -> Any:
+    """The configuration file of `loomidi run`, overlaid by the environment."""
+    try:
+        from loomidi.kit import configuring
+        from loomidi.services.run_settings import RunSettings
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    return configuring.read(RunSettings, config, os.environ)
