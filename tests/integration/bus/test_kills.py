@@ -44,7 +44,7 @@ class Load:
     """Publishes flights one after the other and remembers what was acknowledged, and what was read."""
 
     def __init__(self, bus: TendedBus, dice: random.Random) -> None:
-        self.bus, self.dice, self.stop = bus, dice, False
+        self.bus, self.dice, self.stop, self.done = bus, dice, False, False
         self.acknowledged: list[str] = []
         self.read: list[str] = []
 
@@ -58,10 +58,11 @@ class Load:
             seq += len(flight)
             for ack in await again(lambda: self.bus.publish(flight)):  # noqa: B023
                 self.acknowledged.append(ack.id)
+        self.done = True
 
     async def consume(self) -> None:
         """Read, commit now and then, end as a reader and begin anew now and then."""
-        while not (self.stop and self.acknowledged and set(self.acknowledged) <= set(self.read)):
+        while not (self.done and set(self.acknowledged) <= set(self.read)):
             reader = await again(lambda: self.bus.reader("flows", "lake"))
             for _ in range(self.dice.randrange(1, 30)):
                 messages = await again(lambda: reader.fetch(50, 0.2))  # noqa: B023

@@ -62,7 +62,7 @@ def _settings(state: Path, url: str | None, folder: str | None, config: str | No
     only: Any = dataclasses.make_dataclass("Only", [group], frozen=True)
     base = dataclasses.replace(BusSettings(folder=state / "bus"), **_section(only, config))
     settings: BusSettings = configuring.overlaid(only(base), os.environ).bus
-    given = {"url": url, "folder": Path(folder) if folder else None}
+    given: dict[str, Any] = {"url": url, "folder": Path(folder) if folder else None}
     return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -187,7 +187,7 @@ class NatsServer:
 async def opened(settings: BusSettings) -> NatsBus:
     """A bus on the server of our own; the owner starts it and stops it with the bus, others join."""
     try:
-        server = NatsServer(settings.folder, port=settings.port)
+        server = NatsServer(settings.folder, port=settings.port, sync=settings.sync)
     except Conflict:
         address = await address_of(settings.folder, settings.patience_s)
         return await _connected(settings, address)

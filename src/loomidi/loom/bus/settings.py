@@ -22,6 +22,9 @@ class BusSettings:
     # Store of the NATS server of our own, beside its configuration and password. One server at a time has it.
     port: int = 0
     # TCP port of the server of our own, on loopback; 0: one that is free, written to `folder`/server.json.
+    sync: str = "2m"
+    # How often the server of our own flushes to the disk what it has acknowledged, or "always": before each answer. A
+    # killed server loses nothing either way; this is about power. NATS knows it for a whole server only.
     prefix: str = "loomidi"
     # Of all streams, topics and consumers, so that several installations can share a cluster.
     credentials: str = ""
