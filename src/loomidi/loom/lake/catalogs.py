@@ -44,6 +44,8 @@ def _rest(settings: LakeSettings) -> Catalog:
     from pyiceberg.catalog.rest import RestCatalog
 
     given = {"credential": settings.credential, "token": settings.token, "warehouse": settings.warehouse}
+    if settings.credential:
+        given["oauth2-server-uri"] = settings.oauth_url or settings.catalog.rstrip("/") + "/v1/oauth/tokens"
     with mapped(f"the catalog {settings.catalog}"):
         kept = {name: value for name, value in given.items() if value}
         return RestCatalog(NAME, uri=settings.catalog, **kept, **_files(settings))

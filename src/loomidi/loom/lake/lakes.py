@@ -5,6 +5,7 @@ snapshots, rows as they were on the bus. Leaves writing to `committing`, SQL to 
 """
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -45,7 +46,7 @@ class SnapshotSeen:
 
 
 class Lake:
-    """All tables under one catalog. Tables of its own can be given by `specs`, for tests and other streams."""
+    """All tables under one catalog, for any number of threads. `specs` gives tables of its own, for tests."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Lake:
         self.clock = clock or SystemClock()
         self._specs = dict(specs or {})
         self._catalog: Catalog | None = None
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -75,9 +77,10 @@ class Lake:
     @property
     def catalog(self) -> Catalog:
         """Of pyiceberg."""
-        if self._catalog is None:
-            self._catalog = open_catalog(self.settings)
-        return self._catalog
+        with self._opening:
+            if self._catalog is None:
+                self._catalog = open_catalog(self.settings)
+            return self._catalog
 
     def now_ms(self) -> int:
         """By the lake's clock, as snapshots count."""

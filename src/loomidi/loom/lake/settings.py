@@ -25,6 +25,8 @@ class LakeSettings:
     # Of all tables within the catalog, so that several installations can share one.
     credential: str = ""
     # ID:SECRET of the REST catalog (OAuth 2 client credentials).
+    oauth_url: str = ""
+    # Where the credential is exchanged for a token; "": /v1/oauth/tokens of the catalog.
     token: str = ""
     # Bearer token of the REST catalog, where it gives one.
     s3_endpoint: str = ""
