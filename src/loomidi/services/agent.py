@@ -72,6 +72,7 @@ class Agent:
         self._books, self._lock = state / "agent.json", _locked(state / "agent.lock")
         self._tallies: dict[str, Tally] = {}
         self._told: dict[str, Tally] = {}
+        self._gone: list[Count] = []  # what had become of the flows when it was told last
         self._all_told_at = self._round_took_s = 0.0
         self._rounds = 0
 
@@ -159,7 +160,11 @@ class Agent:
             if self._told.get(link) != tally:
                 self._told[link] = tally
                 told += counts_of(link, tally)
-        return told + published(self._publisher.counters())
+        gone = [count for count in published(self._publisher.counters()) if count.stream != Stream.COUNTERS]
+        if not told and gone == self._gone:
+            return []  # counters that only tell of counters would never end
+        self._gone = gone
+        return told + gone
 
     def _offer_counts(self, counts: list[Count]) -> None:
         if counts:

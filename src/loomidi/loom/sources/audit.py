@@ -66,7 +66,7 @@ def _row(event: Object, received: int) -> dict[str, Any]:
         "event_id": "/".join(str(event[key]) for key in ("auditID", "stage") if event.get(key)),
         "kind": rows.told(event.get("verb")),
         "severity": "low" if code in _DENIED else "informational",
-        "entity": _entity(about),
+        "entity": _entity(event, about),
         "actor": _actor(event, user),
         "message": _message(event, about, code),
         "node": user.removeprefix("system:node:") if user.startswith("system:node:") else None,
@@ -81,10 +81,12 @@ def _actor(event: Object, user: str) -> str | None:
     return f"{user} as {acting}" if acting else rows.told(user)
 
 
-def _entity(about: Object) -> str | None:
+def _entity(event: Object, about: Object) -> str | None:
+    """What it is about; of something that was made without a name, the name that it was given."""
     plural = str(about.get("resource") or "")
     kind = _KINDS.get(plural, plural.removesuffix("s"))
-    return rows.named(kind, about.get("namespace"), about.get("name")) if kind else None
+    name = about.get("name") or rows.inner(event, "responseObject", "metadata", "name")
+    return rows.named(kind, about.get("namespace"), name) if kind else None
 
 
 def _message(event: Object, about: Object, code: object) -> str:

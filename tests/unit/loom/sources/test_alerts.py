@@ -11,6 +11,7 @@ from loomidi.loom.sources.audit import parse_audit, parse_audit_lines
 from loomidi.loom.sources.falco import parse_falco, parse_falco_lines
 from loomidi.loom.sources.rows import BadBody
 from loomidi.loom.sources.tetragon import parse_tetragon, parse_tetragon_lines
+from tests.conftest import unpacked
 
 # As the API server's webhook posts it (audit.k8s.io/v1).
 AUDIT: dict[str, Any] = {
@@ -176,3 +177,21 @@ def test_a_body_that_is_no_json_is_refused_as_a_whole(parse: Any) -> None:
 def test_arrays_and_lines_are_read_alike() -> None:
     array = json.dumps([FALCO, FALCO | {"rule": "Other"}]).encode()
     assert parse_falco(array).num_rows == parse_falco(body(FALCO, FALCO | {"rule": "Other"})).num_rows == 2
+
+
+def test_what_was_made_without_a_name_has_the_one_that_it_was_given() -> None:
+    about = {"resource": "pods", "namespace": "shop"}
+    event = AUDIT | {"objectRef": about, "responseObject": {"metadata": {"name": "cart-x2k"}}}
+    assert parse_audit(body(event)).column("entity")[0].as_py() == "pod/shop/cart-x2k"
+
+
+@pytest.mark.data
+def test_every_audit_event_of_falcos_own_tests_is_read() -> None:
+    """Files of one event, of many, of lists, and one of them that is no event (`{"kind": 0}`)."""
+    refusals: Counter[str] = Counter()
+    files = sorted(unpacked("falco-k8s-audit").rglob("k8s_audit/*.json"))
+    batches = [parse_audit(file.read_bytes(), refusals) for file in files]
+    assert len(files) == 23
+    assert sum(batch.num_rows for batch in batches) == 27
+    assert refusals == {"no audit event: it has no auditID": 1}
+    assert all(batch.column("kind").null_count == 0 for batch in batches)
