@@ -7,6 +7,7 @@ it the check of client certificates, to the server.
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -72,6 +73,7 @@ class Door:
             )
 
 
+@functools.lru_cache(maxsize=1024)  # asked for every request, of few addresses
 def is_loopback(host: str) -> bool:
     """Of an address or `localhost`; other names may lead anywhere."""
     if host == "localhost":

@@ -7,7 +7,6 @@ the handler is done; or a `Problem`. Nothing is trusted that the client says of 
 import asyncio
 import contextlib
 import dataclasses
-import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from loomidi.services.http.problems import Problem, try_later
 
 Receive = Callable[[], Awaitable[Any]]
 _MIB = 1 << 20
+_TIMED = 64 * 1024  # octets after which the deadline moves; a timer for each chunk would cost more than it brings
 _INLINE = 4096  # octets that are unpacked at once; more goes to a thread, for the loop serves others
 
 
@@ -109,26 +109,32 @@ def _too_large(limits: BodyLimits) -> Problem:
 
 async def _received(receive: Receive, limits: BodyLimits, held: _Held) -> bytes:
     chunks: list[bytes] = []
-    began, size = time.monotonic(), 0
+    began, told = asyncio.get_running_loop().time(), 0
+    try:
+        async with asyncio.timeout_at(began + limits.grace_s) as timer:
+            async for chunk in _chunks(receive):
+                chunks.append(chunk)
+                held.take(len(chunk))
+                if held.octets > limits.body_octets:
+                    raise _too_large(limits)
+                if held.octets - told > _TIMED:
+                    told = held.octets
+                    timer.reschedule(began + limits.grace_s + told / limits.least_rate)
+    except TimeoutError:
+        detail = f"the body came at less than {limits.least_rate:,} octets a second: send it faster or in parts"
+        raise Problem("too-slow", detail, headers={"Connection": "close"}) from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while True:
-        deadline = began + limits.grace_s + size / limits.least_rate
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                message = await receive()
-        except TimeoutError:
-            detail = f"the body came at less than {limits.least_rate:,} octets a second: send it faster or in parts"
-            raise Problem("too-slow", detail, headers={"Connection": "close"}) from None
+        message = await receive()
         if message["type"] != "http.request":
             raise Problem("malformed", "the body ended before it was complete: send it again")
-        chunk = message.get("body", b"")
-        if chunk:
-            size += len(chunk)
-            if size > limits.body_octets:
-                raise _too_large(limits)
-            held.take(len(chunk))
-            chunks.append(chunk)
+        if chunk := message.get("body", b""):
+            yield chunk
         if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return
 
 
 async def _unpacked(packed: bytes, limits: BodyLimits, held: _Held) -> bytes:

@@ -27,10 +27,13 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def parsed(text: str | bytes) -> Any:
-    """One JSON value. Raises ValueError; NaN and infinities, which JSON does not have, are refused too."""
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # `json.loads` would make one for each body
+
+
+def parsed(octets: bytes) -> Any:
+    """One JSON value in UTF-8. Raises ValueError; NaN and infinities, which JSON does not have, are refused too."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(octets.decode("utf-8-sig"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -107,7 +110,7 @@ class _Text:
     def __init__(self, body: bytes) -> None:
         self._body, self._next, self.at = body, 0, 0
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._scan = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+        self._scan = _DECODER.raw_decode
         self._text = ""
 
     def _more(self) -> bool:
