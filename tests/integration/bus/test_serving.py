@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from loomidi.contracts.errors import Conflict, EnvironmentLacks, Retryable
 from loomidi.contracts.streams import Envelope
-from loomidi.loom.bus import BusSettings, open_bus
+from loomidi.loom.bus import BusSettings, TendedBus, open_bus
 from loomidi.loom.bus.serving import NatsServer
 from tests.integration.bus.brokers import answers, free_port
 
@@ -128,7 +128,7 @@ OWNER = """
 import asyncio, sys
 from pathlib import Path
 from loomidi.contracts.streams import Envelope
-from loomidi.loom.bus import BusSettings, open_bus
+from loomidi.loom.bus import BusSettings, TendedBus, open_bus
 
 async def own():
     bus = await open_bus(BusSettings(folder=Path(sys.argv[1])))
@@ -155,3 +155,49 @@ def test_the_server_of_a_killed_owner_is_ended_by_the_next_and_nothing_is_lost(t
         assert not Path(f"/proc/{orphan}/exe").exists()
 
     run(claim)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """24 MiB, 8 of them taken by a file `filler`."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False)
+    if done.returncode:
+        pytest.skip("needs root: mounts a small disk")
+    (folder / "filler").write_bytes(b"x" * (8 << 20))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts a small disk")
+def test_a_full_disk_is_said_nothing_is_lost_and_it_goes_on_when_there_is_room(small_disk: Path) -> None:
+    async def claim() -> None:
+        async with await open_bus(settings(small_disk / "bus", patience_s=1.0)) as bus:
+            with pytest.raises(Retryable, match="the disk is full"):
+                await filled(bus)
+            held = (await bus.standings())[0].messages
+            assert held > 20
+            (small_disk / "filler").unlink()
+            while True:
+                try:
+                    await bus.publish([big(1000)])
+                    break
+                except Retryable:
+                    await asyncio.sleep(0.05)
+            reader, found = await bus.reader("flows", "lake"), list[int]()
+            while 1000 not in found:
+                found += [one.envelope.seq for one in await reader.fetch(64, 5.0)]
+            assert found[:held] == list(range(held))
+            assert len(found) == len(set(found))
+
+    run(claim)
+
+
+def big(seq: int) -> Envelope:
+    return Envelope("flows", "n1", 1, seq, 1, os.urandom(200_000))
+
+
+async def filled(bus: TendedBus) -> None:
+    for seq in range(1000):
+        await bus.publish([big(seq)])

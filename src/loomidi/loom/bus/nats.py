@@ -34,7 +34,7 @@ class NatsBus:
 
     name = "nats"
     on_close: Callable[[], Awaitable[None]] | None = None  # stops the server of our own
-    on_stalled: Callable[[], Awaitable[None]] | None = None  # starts it anew when it has given up its streams
+    on_stalled: Callable[[], Awaitable[str]] | None = None  # why the server of our own takes nothing; mends it
 
     def __init__(self, settings: BusSettings, *, login: tuple[str, str] | None = None) -> None:
         self.settings = settings
@@ -85,9 +85,8 @@ class NatsBus:
             answer = await self.connection.answer(sent)
         except Retryable as error:
             self._ready.pop(envelope.stream, None)  # it may have been deleted
-            if self.connection.stalled and self.on_stalled is not None:
-                await self.on_stalled()
-            return error
+            why = await self.on_stalled() if self.connection.stalled and self.on_stalled is not None else ""
+            return Retryable(f"the bus takes nothing: {why}") if why else error
         return Ack(envelope.id, duplicate=bool(answer.get("duplicate")))
 
     async def ensure(self, stream: str) -> None:

@@ -59,7 +59,7 @@ class Connection:
         self._inbox = ""
         self._up = asyncio.Event()
         self._last_fault = "no answer"
-        self.stalled = False  # the server is there and holds no streams: its disk was full
+        self.stalled = False  # the server is there and stores nothing: its disk may be full
         self.losses = 0  # connections lost so far: readers look whether theirs is still the one they began with
 
     async def open(self) -> None:
@@ -173,6 +173,7 @@ class Connection:
             async with asyncio.timeout(max(self._settings.patience_s, 1.0)):
                 told = await waiting
         except TimeoutError as error:
+            self.stalled = True
             raise Retryable(f"{self._told()} did not acknowledge in time; try again") from error
         error_told = told.get("error")
         if error_told:

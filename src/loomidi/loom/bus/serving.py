@@ -29,6 +29,7 @@ _USER = "loomidi"
 _READY_S = 30.0  # recovering some ten GiB of streams takes seconds
 _STOP_S = 20.0
 _AGAIN_S = (0.1, 0.5, 2.0, 5.0)  # waits before a server that died is started again; the last one stays
+_ROOM = 4 << 20  # octets that must be free before a server that met a full disk is started anew
 _LIVED_S = 10.0  # a server that ends sooner is not started again at once
 _CONFIG = """# Written anew at each start by loomidi; changes are lost.
 server_name: {name}
@@ -160,10 +161,24 @@ class NatsServer:
             except (EnvironmentLacks, OSError) as error:
                 _log.error("nats-server does not come back", cause=str(error))
 
-    async def restart(self) -> None:
-        """End it; the watch starts it again. For a server that gave up its streams because the disk was full."""
+    async def unstall(self) -> str:
+        """Why it stores nothing: a full disk. Once there is room again it must be started anew, for it never tries."""
+        if not self._said_full():
+            return ""
+        free = shutil.disk_usage(self.folder).free
+        if free < _ROOM:
+            return f"the disk is full, {free >> 20} MiB are free in {self.folder}; make room"
         if self._process is not None and self._process.returncode is None:
+            _log.warning("there is room again, starting nats-server anew", free_mib=free >> 20)
+            (self.folder / "server.log").unlink(missing_ok=True)
             self._process.terminate()
+        return "the disk was full; there is room again and the server is being started anew, try again"
+
+    def _said_full(self) -> bool:
+        with contextlib.suppress(OSError), (self.folder / "server.log").open("rb") as log:
+            log.seek(max(log.seek(0, os.SEEK_END) - (64 << 10), 0))
+            return b"no space left on device" in log.read()
+        return False
 
     async def stop(self) -> None:
         """End it in order and give the folder free. Harmless when it is not running."""
@@ -204,7 +219,7 @@ async def _connected(settings: BusSettings, address: Address, server: NatsServer
     bus = NatsBus(at, login=(address.user, address.password))
     bus.tuned = True
     if server is not None:
-        bus.on_close, bus.on_stalled = server.stop, server.restart
+        bus.on_close, bus.on_stalled = server.stop, server.unstall
     await bus.connect()
     return bus
 
