@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
 
 Inverse = Mapping[str, Any]
+KILL = """[ -e {file} ] || exit 0
+if kill $(cat {file}) 2>/dev/null; then
+  for turn in 1 2 3 4 5; do sleep 0.1; kill -0 $(cat {file}) 2>/dev/null || break; done
+  kill -9 -$(cat {file}) $(cat {file}) 2>/dev/null
+fi
+rm -f {file}"""
 _KEPT_ANNOTATIONS = "deployment.kubernetes.io/"  # the controller's own bookkeeping
 _NOT_OURS = frozenset({"apiVersion", "kind", "metadata", "status"})
 
@@ -136,8 +142,8 @@ def _restore_metadata(metadata: dict[str, Any], inverse: Inverse) -> None:
 
 
 def _kill_exec(lab: "Lab", inverse: Inverse) -> None:
-    """End what was started in a pod; the pid file is gone when it ended by itself."""
-    script = f"[ -e {inverse['pid_file']} ] && kill $(cat {inverse['pid_file']}); rm -f {inverse['pid_file']}; true"
+    """End what was started in a pod, with what it started; soon also what does not listen (`timeout` leads a group)."""
+    script = KILL.format(file=inverse["pid_file"])
     lab.exec(
         inverse["namespace"],
         inverse["pod"],

@@ -9,6 +9,7 @@ import pytest
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi_lab.staging import draw, steps
+from loomidi_lab.staging.journals import KILL
 from loomidi_lab.staging.observing import Observer
 from loomidi_lab.staging.records import EntityRef
 from loomidi_lab.staging.stages import RUNNER, SCENARIO, Stage
@@ -132,6 +133,18 @@ def test_a_command_that_waits_for_its_moment_can_be_ended_with_its_sleep(tmp_pat
         process.terminate()
         process.communicate(timeout=20)  # ends when nobody holds its standard error: the sleep does not
     assert process.returncode == 143
+
+
+def test_what_does_not_listen_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    deaf = "trap '' TERM; echo deaf; while :; do sleep 60; done"
+    words = ["sh", "-c", WRAPPER, "sh", "0", "60", str(tmp_path / "pid"), "sh", "-c", deaf]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "deaf\n"
+        subprocess.run(["sh", "-c", KILL.format(file=tmp_path / "pid")], check=True)
+        assert process.stdout.read() == ""  # closed by all of them
+    assert not (tmp_path / "pid").exists()
+    subprocess.run(["sh", "-c", KILL.format(file=tmp_path / "pid")], check=True)
 
 
 def _is_sleep(pid: str) -> bool:
