@@ -6,12 +6,11 @@ before the position passes it. A full or absent lake makes the part pause: nothi
 """
 
 import asyncio
+import collections
 import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
-
-import pyarrow as pa
 
 from loomidi.contracts.streams import Message, Reader
 from loomidi.kit import logging
@@ -19,11 +18,13 @@ from loomidi.loom.bus import TendedBus
 from loomidi.loom.lake import Committed, Committer
 from loomidi.loom.lake.committing import COMMITTER
 from loomidi.services.counting import Count
+from loomidi.services.naming_part import Names
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
 
 _log = logging.logger("services.committing")
 _MOST = 16  # messages at once: some 2 MiB of the bus, twenty times that as columns
+_MOST_HELD = 256  # that wait for names; what comes meanwhile stays on the bus
 _WAIT_S = 0.2
 _BURY_S = 30.0
 _AGES_S = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, float("inf"))
@@ -47,9 +48,10 @@ class _Done:
 class Committing:
     """One stream."""
 
-    def __init__(self, plant: Plant, stream: str, *, naming: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None):
-        """`naming`: applied to each batch before it is written."""
-        self.stream, self._plant, self._naming = str(stream), plant, naming
+    def __init__(self, plant: Plant, stream: str, *, names: Names | None = None) -> None:
+        """`names`: of flows, which then wait a moment, so that the watch can tell of a fresh pod first."""
+        self.stream, self._plant, self._names = str(stream), plant, names
+        self._held = collections.deque[Message]()
         self._done = _Done()
         self._lag = 0
         self._made: list[tuple[int, int]] = []  # created_ns and rows of what waits for its commit
@@ -70,23 +72,33 @@ class Committing:
             await asyncio.to_thread(committer.close)
 
     def _opened(self, bury: Callable[[Message, str], None]) -> Committer:
-        return Committer(self._plant.lake, self.stream, transform=self._naming, bury=bury)
+        return Committer(self._plant.lake, self.stream, transform=self._names, bury=bury)
 
     async def _follow(self, committer: Committer, reader: Reader, told: asyncio.Event) -> None:
+        if self._names is not None:
+            await self._names.known.wait()
+        self._held.clear()
         while True:
             ending = told.is_set()
-            messages = await reader.fetch(_MOST, _WAIT_S)
+            fetched = await reader.fetch(_MOST, _WAIT_S) if len(self._held) < _MOST_HELD else await _pause()
+            self._held.extend(fetched)
+            messages = self._due(ending)
             if messages:
                 await asyncio.to_thread(committer.take, messages)
                 self._made += [(one.envelope.created_ns, one.envelope.rows) for one in messages]
-            waiting = committer.waiting
-            full = committer.due() or (
-                ending and not messages and waiting.batches + waiting.duplicates + waiting.buried
-            )
-            if full:
+            idle = ending and not messages and not fetched
+            if committer.due() or (idle and any(dataclasses.astuple(committer.waiting))):
                 await self._commit(committer, reader)
-            elif ending and not messages:
+            elif idle:
                 return
+
+    def _due(self, ending: bool) -> list[Message]:
+        """Those that have waited long enough for names, in order."""
+        hold_ns = 0 if self._names is None or ending else round(self._names.settings.hold_s * 1e9)
+        before_ns, due = time.time_ns() - hold_ns, list[Message]()
+        while self._held and len(due) < _MOST and self._held[0].envelope.created_ns <= before_ns:
+            due.append(self._held.popleft())
+        return due
 
     async def _commit(self, committer: Committer, reader: Reader) -> None:
         began = time.monotonic()
@@ -147,3 +159,8 @@ class Committing:
             yield Sample("loomidi_lake_freshness_seconds_bucket", "counter", about, rows, labels | {"le": le})
         yield Sample("loomidi_lake_freshness_seconds_sum", "counter", about, done.age_s, labels)
         yield Sample("loomidi_lake_freshness_seconds_count", "counter", about, done.ages[-1], labels)
+
+
+async def _pause() -> list[Message]:
+    await asyncio.sleep(_WAIT_S)
+    return []

@@ -21,6 +21,8 @@ from loomidi.garden.graph.naming import AddressBook
 class NamingSettings:
     """How flows get their names."""
 
+    always: bool = False
+    # Also where no cluster is watched by this process: names then come from the entities that others put on the bus.
     hold_s: float = 1.5
     # Behind the end of a flow before it is named: a kubelet tells of a pod's address up to a second after its start.
     most_rows: int = 500_000

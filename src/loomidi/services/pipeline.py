@@ -14,8 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from loomidi.contracts.errors import Retryable, UsageError
 from loomidi.contracts.streams import Stream
 from loomidi.loom.lake import streams
+from loomidi.services.agent import COMPONENT as AGENT
+from loomidi.services.agent import Agent, capture_of
 from loomidi.services.committing import Committing
+from loomidi.services.feeding import sources
 from loomidi.services.ingest_api.serving import IngestApi
+from loomidi.services.naming_part import Names
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Probes, Sample
 from loomidi.services.run_settings import RunSettings
@@ -28,6 +32,8 @@ PARTS = {
     "commit": "one committer for each stream: bus to lake; commit:STREAM for one of them",
     "upkeep": "trims the bus, compacts and sweeps the lake",
     "ingest": "the ingestion API",
+    "sources": "the Kubernetes watch, log files, Prometheus targets, where they are configured",
+    "agent": "flows of this node's links, where links are configured",
 }
 _COUNT = "count"  # in every process: counters into the lake, for `loomidi balance`
 _THREADS = 16
@@ -44,10 +50,10 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "loomidi"))
     plant = Plant(settings, component="-".join(("pipeline", *sorted(only))).replace(":", "."))
-    chosen = {*(only or PARTS), _COUNT}
+    chosen = {*(only or PARTS), _COUNT, *(["commit:names"] if "commit:flows" in only else [])}
     supervisor = Supervisor([part for part in _parts(plant, listening) if {part.name, _kind(part.name)} & chosen])
     plant.sampled["parts"] = lambda: _states(supervisor)
-    plant.ready = lambda: supervisor.ready
+    plant.ready = lambda: [*supervisor.ready, *(line for reasons in plant.reasons.values() for line in reasons())]
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)
     try:
@@ -60,13 +66,19 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
     """Every part, in the order of their start."""
     yield Part("bus", lambda told: _hold(plant, told))  # 1 the bus, before who needs it
     yield Part("probes", lambda told: _probe(plant, told, listening))  # 2 readiness is told from the first moment
-    for stream in streams():  # 3 bus -> lake
-        committing = Committing(plant, stream)
+    names = Names(plant)
+    if names.wanted:
+        yield Part("commit:names", names.run)  # 3 who owned an address when
+    for stream in streams():  # 4 bus -> lake, flows by name
+        committing = Committing(plant, stream, names=names if names.wanted and stream == Stream.FLOWS else None)
         plant.committing.append(committing)
         yield Part(f"commit:{stream}", committing.run)
-    yield Part("upkeep", Upkeep(plant).run)  # 4 both stay small
-    yield Part(_COUNT, lambda told: _count(plant, told))  # 5 counters -> bus -> lake; ends after who counts
-    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 6 HTTP -> bus
+    yield Part("upkeep", Upkeep(plant).run)  # 5 both stay small
+    yield Part(_COUNT, lambda told: _count(plant, told))  # 6 counters -> bus -> lake; ends after who counts
+    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 7 HTTP -> bus
+    yield from sources(plant)  # 8 clusters, logs, targets -> bus
+    if plant.settings.agent.links:
+        yield Part("agent", lambda told: _meter(plant, told))  # 9 packets -> flows -> bus
 
 
 def _check(only: Sequence[str]) -> None:
@@ -98,6 +110,16 @@ async def _ingest(plant: Plant, told: asyncio.Event, listening: Listening) -> No
     plant.counted[f"ingest {api.counts.epoch}"] = api.counters
     plant.sampled["ingest"] = api.samples
     await api.run(told, listening=lambda port: listening("ingest", port))
+
+
+async def _meter(plant: Plant, told: asyncio.Event) -> None:
+    chosen, publisher = plant.settings.agent, await plant.publisher(AGENT)
+    plant.counted.pop(AGENT, None)  # it tells its counters itself, of the moment of its flows
+    agent = Agent(
+        publisher, lambda known: capture_of(chosen, known), plant.settings.node.name, plant.state("agent"), chosen
+    )
+    plant.sampled["agent"], plant.reasons["agent"] = agent.samples, agent.ready
+    await agent.run(told)
 
 
 async def _count(plant: Plant, told: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ where none is named, and is closed last. Leaves what travels to the parts.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -39,6 +40,7 @@ class Plant:
         self.counted: dict[str, Counted] = {}  # component -> what it has counted
         self.sampled: dict[str, Sampled] = {}  # part -> its metrics
         self.ready: Callable[[], list[str]] = lambda: ["starting"]  # why the pipeline is not ready
+        self.reasons: dict[str, Callable[[], list[str]]] = {}  # of a part that runs and is not as it should be
         self.committing: list[Committing] = []
         self.counted["committer"] = self._committed
         self.making = asyncio.Lock()  # tables are made one after another: so is the catalog that they share
@@ -49,6 +51,12 @@ class Plant:
     def counter(self, component: str) -> Counter:
         """Who counts under that name."""
         return Counter(self.settings.node.name, component, self.epoch)
+
+    def state(self, kind: str) -> Path:
+        """A folder for what must outlive this run, made when it is not there."""
+        folder = self.settings.node.state.expanduser() / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     async def bus(self) -> TendedBus:
         """The connection, opened when it is first asked for. Raises Retryable while nobody answers."""
@@ -62,7 +70,7 @@ class Plant:
         bus = await self.bus()
         if component not in self._publishers:
             counter = self.counter(component)
-            spool = self.settings.node.state.expanduser() / "spool" / component
+            spool = self.state("spool") / component
             publisher = Publisher(
                 bus, producer=counter.producer, spool=spool, settings=self.settings.publisher, epoch=self.epoch
             )

@@ -15,6 +15,8 @@ from loomidi.loom.lake import LakeSettings
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
+from loomidi.services.naming_flows import NamingSettings
+from loomidi.services.source_settings import SourceSettings
 
 
 def _host() -> str:
@@ -62,4 +64,6 @@ class RunSettings:
     count: CountSettings = dataclasses.field(default_factory=CountSettings)
     ingest: IngestSettings = dataclasses.field(default_factory=IngestSettings)
     agent: AgentSettings = dataclasses.field(default_factory=AgentSettings)
+    sources: SourceSettings = dataclasses.field(default_factory=SourceSettings)
+    naming: NamingSettings = dataclasses.field(default_factory=NamingSettings)
     probes: Door = dataclasses.field(default_factory=lambda: Door(port=8079))
