@@ -33,7 +33,7 @@ def street(tmp_path: Path) -> Path:
         (tmp_path / "src" / "loomidi" / house / "__init__.py").write_text("")
     (tmp_path / "src" / "loomidi" / "__init__.py").write_text("")
     (tmp_path / "src" / "loomidi" / "__main__.py").write_text("")
-    for lane in ("analyzing", "planning", "watching"):
+    for lane in ("agent", "analyzing", "pipeline", "planning", "watching"):
         (tmp_path / "src" / "loomidi" / "services" / f"{lane}.py").write_text("")
     return tmp_path
 
@@ -62,6 +62,7 @@ def test_an_empty_street_passes(street: Path) -> None:
         ("services/x.py", "import loomidi.conductor"),
         ("services/analyzing.py", "import loomidi.ionic.act"),
         ("services/watching.py", "import loomidi.ionic.act"),
+        ("services/pipeline.py", "import loomidi.ionic.act"),
         ("contracts/x.py", "import ctypes"),
         *((f"services/{name}_user.py", f"import {name}") for name in HEAVY),
     ],

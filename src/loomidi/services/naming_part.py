@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from loomidi.contracts.schemas import ENTITIES
-from loomidi.contracts.streams import Message, Stream
+from loomidi.contracts.streams import Message, Reader, Stream
 from loomidi.kit import logging
 from loomidi.loom.bus import BadBatch
 from loomidi.loom.bus.envelopes import decode
@@ -33,6 +33,7 @@ class Names:
         self._plant, self._flows = plant, NamingFlows(plant.settings.naming)
         self._lock = threading.Lock()  # committers name in threads
         self.known = asyncio.Event()  # what was there at the start has been read
+        self._tidied_s = time.monotonic()
         plant.sampled["naming"] = self.samples
 
     @property
@@ -50,21 +51,23 @@ class Names:
         position = await asyncio.to_thread(self._recall)
         bus = await self._plant.bus()
         reader = await bus.reader(Stream.ENTITIES, f"naming-{self._plant.component}", after=position)
-        tidied_s = time.monotonic()
         try:
             while not told.is_set():
-                messages = await reader.fetch(_MOST, 0.2)
-                await asyncio.to_thread(self._learn, messages)
-                if messages:
-                    await reader.commit({one.partition: one.offset for one in messages})
-                else:
-                    self.known.set()
-                if time.monotonic() - tidied_s > _TIDY_S:
-                    tidied_s = time.monotonic()
-                    with self._lock:
-                        self._flows.tidy(time.time_ns())
+                await self._follow(reader)
         finally:
             await reader.close()
+
+    async def _follow(self, reader: Reader) -> None:
+        messages = await reader.fetch(_MOST, 0.2)
+        await asyncio.to_thread(self._learn, messages)
+        if messages:
+            await reader.commit({one.partition: one.offset for one in messages})
+        else:
+            self.known.set()
+        if time.monotonic() - self._tidied_s > _TIDY_S:
+            self._tidied_s = time.monotonic()
+            with self._lock:
+                self._flows.tidy(time.time_ns())
 
     def _recall(self) -> dict[int, int]:
         """What the lake knows; returns how far it is on the bus."""
