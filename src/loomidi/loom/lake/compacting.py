@@ -111,8 +111,8 @@ def _first_time(file: DataFile) -> bytes:
 
 def _rewritten(lake: Lake, stream: str, table: Table, group: list[DataFile]) -> list[DataFile]:
     found = reading.of_files(table, [each.file_path for each in group], shaping.plain(table))
-    rows: pa.Table = found.to_table()
-    return writing.write(table, reading.files_of(table), lake.spec(stream), rows)
+    rows: pa.Table = found.to_table().combine_chunks()
+    return writing.write(table, reading.files_of(table), lake.spec(stream), rows, for_long=True)
 
 
 def _check(stream: str, old: list[DataFile], new: list[DataFile]) -> None:

@@ -131,19 +131,19 @@ def _marked(field: pa.Field, known: NestedField) -> pa.Field:
     return pa.field(field.name, kind, field.nullable, {"PARQUET:field_id": str(known.field_id)})
 
 
-def to_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
+def to_stored(rows: pa.Table) -> pa.Table:
     """The same rows as the table holds them. Raises DoesNotFit when a number is too large for its column."""
-    target = stored(batch.schema)
-    columns: list[pa.Array] = []
-    for field, column in zip(batch.schema, batch.columns, strict=True):
+    target = stored(rows.schema)
+    columns: list[pa.ChunkedArray] = []
+    for field, column in zip(rows.schema, rows.columns, strict=True):
         kind = target.field(field.name).type
         columns.append(_cast(field, column, kind))
         if is_exact(field):
-            columns.append(column.view(pa.int64()))
-    return pa.RecordBatch.from_arrays(columns, schema=target)
+            columns.append(column.cast(pa.int64()))
+    return pa.table(columns, schema=target)
 
 
-def _cast(field: pa.Field, column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _cast(field: pa.Field, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if column.type == kind:
         return column
     try:

@@ -53,9 +53,14 @@ def made(catalog: Catalog, namespace: str, spec: TableSpec) -> Table:
 
 def bounds(spec: TableSpec) -> dict[str, str]:
     """Properties that say of which columns each file's least and greatest value is kept."""
+    return {f"write.metadata.metrics.column.{name}": "truncate(32)" for name in bounded(spec)}
+
+
+def bounded(spec: TableSpec) -> list[str]:
+    """Columns whose least and greatest value is kept for each file."""
     named = {spec.time, *spec.sources, *spec.bounded}
     exact = {name + mapping.EXACT for name in named if mapping.is_exact(spec.schema.field(name))}
-    return {f"write.metadata.metrics.column.{name}": "truncate(32)" for name in sorted(named | exact)}
+    return sorted(named | exact)
 
 
 def grown(table: Table, spec: TableSpec) -> Table:

@@ -23,7 +23,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 from pyiceberg.typedef import Record
 
-from loomidi.loom.lake import mapping
+from loomidi.loom.lake import mapping, shaping
 from loomidi.loom.lake.files import LakeFiles
 from loomidi.loom.lake.tables import TableSpec
 
@@ -32,12 +32,16 @@ _GROUP_ROWS = 131_072  # of a row group: small enough to be skipped by its bound
 _LEVEL = 1  # of zstd: level 3 takes 3 % fewer octets of flow records and half as much time again
 
 
-def write(table: Table, files: LakeFiles, spec: TableSpec, rows: pa.Table) -> list[DataFile]:
-    """All rows, in as many files as there are hours. What fails leaves no file behind that it can remove."""
+def write(table: Table, files: LakeFiles, spec: TableSpec, rows: pa.Table, *, for_long: bool = False) -> list[DataFile]:
+    """All rows, in as many files as there are hours. What fails leaves no file behind that it can remove.
+
+    `for_long`: with bounds of every column in each row group; a file that compaction will replace does without.
+    """
+    bounded = True if for_long else [*shaping.bounded(spec)]
     made: list[DataFile] = []
     try:
         for hour, part in _by_hour(in_order(rows, spec), spec.time):
-            made.append(_write_one(table, files, part, hour, location_of(table, spec, hour)))
+            made.append(_write_one(table, files, part, bounded, (hour, location_of(table, spec, hour))))
     except BaseException:
         discard(files, [each.file_path for each in made])
         raise
@@ -80,14 +84,17 @@ def _by_hour(rows: pa.Table, time: str) -> Iterator[tuple[int, pa.Table]]:
         yield int(hours[start]), rows.slice(start, end - start)
 
 
-def _write_one(table: Table, files: LakeFiles, rows: pa.Table, hour: int, location: str) -> DataFile:
+def _write_one(
+    table: Table, files: LakeFiles, rows: pa.Table, bounded: bool | list[str], at: tuple[int, str]
+) -> DataFile:
+    hour, location = at
     schema = table.schema()
     marked = mapping.with_ids(rows.schema, schema)
     system, path = files.system(location)
     try:
         with (
             system.open_output_stream(path) as stream,
-            pq.ParquetWriter(stream, marked, **_options(marked)) as writer,
+            pq.ParquetWriter(stream, marked, **_options(marked), write_statistics=bounded) as writer,
         ):
             writer.write_table(rows.cast(marked), row_group_size=_GROUP_ROWS)
         size = system.get_file_info(path).size
