@@ -101,8 +101,8 @@ def _of_arrow(body: bytes, kind: Kind, account: Account) -> Iterator[pa.RecordBa
 
 def _check_size(stream: pa.Buffer) -> None:
     """Before anything is unpacked."""
-    total = 0
-    with contextlib.suppress(StopIteration), pa.ipc.MessageReader.open_stream(stream) as messages:
+    total, messages = 0, pa.ipc.MessageReader.open_stream(stream)
+    with contextlib.suppress(StopIteration):
         while True:
             message = messages.read_next_message()
             if message.type == "dictionary":

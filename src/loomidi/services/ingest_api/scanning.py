@@ -16,6 +16,7 @@ from loomidi.services.http.problems import Problem
 _BLOCK = 256 * 1024  # octets that are turned into text at a time
 _MOST_VALUE = 1024 * 1024  # characters of one value; what is longer is no row of ours
 _SPACE = " \t\r\n"
+_NUMBER = "0123456789.eE+-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,9 +147,8 @@ class _Text:
                 if len(self._text) - self.at > _MOST_VALUE or not self._more():
                     raise _malformed(str(error)) from error
                 continue
-            # A number at the end of the block may go on in the next one.
-            if end == len(self._text) and not isinstance(value, (dict, list, str)) and self._more():
-                continue
+            if isinstance(value, (int, float)) and not self._text[end:].strip(_NUMBER) and self._more():
+                continue  # a number at the end of the block may go on in the next one
             self.at = end
             return value
 
