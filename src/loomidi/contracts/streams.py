@@ -37,7 +37,7 @@ class Envelope:
     epoch: int  # of this run of the producer: ns since the epoch at its start; grows from run to run
     seq: int  # 0, 1, 2, ... within producer, epoch and stream
     rows: int  # of the batch
-    payload: bytes  # Arrow IPC stream, buffers compressed by zstd
+    payload: bytes  # Arrow IPC stream in one frame of zstd; `loom.bus.envelopes` packs and unpacks it
     schema_version: int = 1  # of the stream's schema; grows when a column is added
     sampling_interval: int = 1  # IE 34 samplingInterval: one row stands for so many; 1: all are there
     created_ns: int = 0  # epoch; when the batch was complete, which freshness is measured from

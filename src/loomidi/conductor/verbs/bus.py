@@ -181,9 +181,11 @@ def _inside(payload: bytes) -> dict[str, Any]:
     """Rows and columns of a payload that is Arrow, else its first octets."""
     import pyarrow as pa
 
+    from loomidi.loom.bus.envelopes import unpacked
+
     try:
-        table = pa.ipc.open_stream(payload).read_all()
-    except (pa.ArrowException, OSError, ValueError):
+        table = pa.ipc.open_stream(unpacked(payload)).read_all()
+    except (pa.ArrowException, InputError, OSError, ValueError):
         return {"rows": None, "begins": payload[:32].hex()}
     return {"rows": table.num_rows, "columns": [f"{field.name}: {field.type}" for field in table.schema]}
 

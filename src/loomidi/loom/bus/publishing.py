@@ -205,7 +205,7 @@ class Publisher:
             per_row = self._packed.get(key.stream) or max(thinning.octets(whole) / whole.num_rows / _PACKED, 1.0)
             rows = max(int(self.settings.envelope_octets / per_row), 1)
             left = whole.num_rows - at
-            rows = left if left < rows * 1.5 else rows  # no crumbs
+            rows = left if left < rows * 1.25 else rows  # no crumbs
             made = self._encoded(key, whole.slice(at, rows))
             envelopes += made
             at += rows

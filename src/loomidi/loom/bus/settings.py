@@ -36,7 +36,7 @@ class BusSettings:
     tls_key: str = ""
     # File, PEM: the key of `tls_cert`.
     stream_octets: int = 4096 * MIB
-    # Most that one stream holds. A full stream refuses, it never forgets. Four GiB are some 60 million flows.
+    # Most that one stream holds. A full stream refuses, it never forgets. Four GiB are some 20 million flows.
     retention_s: float = 3600.0
     # What every reader has dealt with stays this long, for replays, until `trim` takes it.
     duplicate_window_s: float = 600.0
@@ -57,7 +57,7 @@ class PublisherSettings:
 
     queue_octets: int = 64 * MIB
     # Most that waits in memory. Detail is lowered from a half on, sampling begins at three quarters.
-    envelope_octets: int = 160 << 10
+    envelope_octets: int = 200 << 10
     # Aim of an envelope's size: between 64 and 256 KiB a broker is at its best and a lost flight is small.
     linger_s: float = 0.2
     # How long rows wait for others before they go in a smaller envelope.

@@ -14,6 +14,9 @@ from loomidi.loom.bus.envelopes import BadBatch, decode, encode, from_headers, t
 NUMBERS = pa.schema([pa.field("a", pa.int64(), nullable=False), pa.field("b", pa.utf8())])
 
 
+BOMB = b"\x28\xb5\x2f\xfd" + bytes([0b11100000]) + (1 << 40).to_bytes(8, "little") + b"\x00" * 8
+
+
 def batch(rows: int = 3) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(range(rows), pa.int64()), pa.array(["x"] * rows)], schema=NUMBERS)
 
@@ -58,7 +61,9 @@ def test_columns_in_another_order_are_put_in_ours() -> None:
         (enveloped(batch(), rows=4), NUMBERS, "holds 3 rows, its envelope says 4"),
         (enveloped(batch(), payload=b""), NUMBERS, "no Arrow stream"),
         (enveloped(batch(), payload=b"\x00" * 64), NUMBERS, "holds no batch|no Arrow stream"),
-        (enveloped(batch(), payload=enveloped(batch()).payload[:200]), NUMBERS, "holds no batch|no Arrow stream"),
+        (enveloped(batch(), payload=enveloped(batch()).payload[:-20]), NUMBERS, "no Arrow stream"),
+        (enveloped(batch(), payload=enveloped(batch()).payload[:10]), NUMBERS, "cut off"),
+        (enveloped(batch(), payload=BOMB), NUMBERS, "says to hold 1099511627776 octets"),
         (enveloped(batch()), METRICS, "unknown column a, no column timestamp"),
         (enveloped(batch()), NUMBERS.set(0, pa.field("a", pa.int32())), "column a is int64, not int32"),
     ],
@@ -95,6 +100,18 @@ def test_flipped_octets_never_do_worse_than_a_bad_batch() -> None:
             continue
         assert decoded.num_rows == 500
         assert len(decoded.column("b").to_pylist()) == 500
+
+
+@pytest.mark.parametrize("rows", [0, 1, 10, 100, 1000, 100_000])
+def test_an_envelope_of_any_size_comes_out(rows: int) -> None:
+    assert decode(enveloped(batch(rows)), NUMBERS).equals(batch(rows))
+
+
+def test_an_arrow_stream_without_a_frame_is_read_too() -> None:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, NUMBERS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(batch())
+    assert decode(enveloped(batch(), payload=sink.getvalue().to_pybytes()), NUMBERS).equals(batch())
 
 
 def test_headers_and_payload_are_the_whole_envelope() -> None:
