@@ -21,7 +21,7 @@ from loomidi.loom.bus.memory import MemoryBus
 from tests.integration.bus.brokers import KafkaBroker, NatsBroker
 
 _prefixes = itertools.count()
-KINDS = ["memory", "nats", pytest.param("kafka", marks=pytest.mark.slow)]
+KINDS = ["memory", "nats", pytest.param("kafka", marks=[pytest.mark.slow, pytest.mark.required])]
 
 
 class Venue:

@@ -122,8 +122,9 @@ class KafkaBroker:
 class NatsBroker:
     """One nats-server, not watched by anybody: it stays dead until it is started."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, more: str = "") -> None:
+        """`more` is added to its configuration."""
+        self.folder, self.port, self._more = folder, free_port(), more
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -135,7 +136,7 @@ class NatsBroker:
         from loomidi.loom.bus.serving import _binary
 
         config = self.folder / "server.conf"
-        config.write_text(f'jetstream {{ store_dir: "{self.folder}", max_file_store: 1TB }}\n')
+        config.write_text(f'jetstream {{ store_dir: "{self.folder}", max_file_store: 1TB }}\n{self._more}')
         command = [str(_binary()), "-c", str(config), "-a", "127.0.0.1", "-p", str(self.port)]
         command += ["-l", str(self.folder / "broker.log")]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -72,7 +72,7 @@ class Load:
             await reader.close()
 
 
-@pytest.mark.parametrize("kind", ["nats", pytest.param("kafka", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["nats", pytest.param("kafka", marks=[pytest.mark.slow, pytest.mark.required])])
 def test_nothing_acknowledged_is_lost_when_the_broker_is_killed_again_and_again(kind: str, tmp_path: Path) -> None:
     dice = seeded()
     broker = KafkaBroker(tmp_path) if kind == "kafka" else NatsBroker(tmp_path)

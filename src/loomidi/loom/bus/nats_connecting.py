@@ -7,6 +7,7 @@ nats-py becomes one of ours here. Leaves what is sent to its callers.
 import asyncio
 import contextlib
 import dataclasses
+import importlib.util
 import itertools
 import json
 import ssl
@@ -211,6 +212,8 @@ def _login(settings: BusSettings, login: tuple[str, str] | None) -> dict[str, An
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}; it holds the credentials of the bus") from error
         if "BEGIN NATS USER JWT" in text:
+            if importlib.util.find_spec("nkeys") is None:
+                raise EnvironmentLacks("NATS credentials (.creds) need the library nkeys; run: pip install nkeys")
             return {"user_credentials": str(path)}
         user, colon, password = text.strip().partition(":")
         if not colon:
