@@ -23,6 +23,7 @@ from loomidi.services.http.problems import Answer, Problem
 
 _log = logging.logger("services.http")
 Send = Callable[[Any], Awaitable[None]]
+Application = Starlette
 
 
 @dataclasses.dataclass(slots=True)
@@ -100,7 +101,7 @@ async def _send(send: Send, answer: Answer) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def application(prefix: str, routes: Sequence[Route], gate: Gate, told: Told) -> Starlette:
+def application(prefix: str, routes: Sequence[Route], gate: Gate, told: Told) -> Application:
     """The table as an application."""
     table = [
         StarletteRoute(prefix + route.path, _Endpoint(route, gate, told), methods=[route.method]) for route in routes

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
-from starlette.applications import Starlette
 
 from loomidi.contracts.streams import Bus
 from loomidi.kit import logging
 from loomidi.services.http import serving
 from loomidi.services.http.authority import Authority, Gate
 from loomidi.services.http.problems import Answer
-from loomidi.services.http.routing import Call, Route, application
+from loomidi.services.http.routing import Application, Call, Route, application
 from loomidi.services.ingest_api import documents
 from loomidi.services.ingest_api.counting import Counts
 from loomidi.services.ingest_api.handling import Handlers
@@ -52,7 +51,7 @@ class IngestApi:
             Route("GET", "/openapi.yaml", Authority.ANYONE, documents.as_yaml),
         )
 
-    def application(self) -> Starlette:
+    def application(self) -> Application:
         """As ASGI, for tests and for other servers."""
         return application(PREFIX, self.routes(), self._gate, self._told)
 
