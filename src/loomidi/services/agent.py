@@ -74,7 +74,7 @@ class Agent:
         self._told: dict[str, Tally] = {}
         self._gone: list[Count] = []  # what had become of the flows when it was told last
         self._all_told_at = self._round_took_s = 0.0
-        self._rounds = 0
+        self._rounds = self._counted_ns = 0
 
     async def run(self, ending: asyncio.Event) -> None:
         """Until `ending`. Raises EnvironmentLacks, InputError or UsageError when nothing can be captured."""
@@ -168,7 +168,9 @@ class Agent:
 
     def _offer_counts(self, counts: list[Count]) -> None:
         if counts:
-            self._publisher.offer(Stream.COUNTERS, self.counter.batch(counts, time.time_ns()))
+            # A clock that steps back must not put a later count before an earlier one: the last in time is the value.
+            self._counted_ns = max(time.time_ns(), self._counted_ns + 1)
+            self._publisher.offer(Stream.COUNTERS, self.counter.batch(counts, self._counted_ns))
 
     def _close_former(self, former: Books | None, capture: Capture) -> None:
         """What a run before us has left open is told under its epoch."""

@@ -7,7 +7,6 @@ both ways bring has the same id, so whoever reads can tell. Leaves meaning (is t
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -15,7 +14,7 @@ from loomidi.loom.sources import rows
 from loomidi.loom.sources.rows import Object, Refusals
 
 SOURCE = "kubernetes-audit"
-_LISTS = frozenset({"EventList"})
+_LIST = "EventList"
 _DENIED = (401, 403)
 # The API's plural -> the kind as entities are called here; others lose their final s.
 _KINDS = {"ingresses": "ingress", "networkpolicies": "networkpolicy", "endpoints": "endpoints"}
@@ -38,8 +37,8 @@ def parse_audit_lines(
 def _unlisted(documents: Iterable[Object], refusals: Refusals) -> Iterator[Object]:
     for document in documents:
         items = document.get("items")
-        listed = document.get("kind") in _LISTS or (isinstance(items, list) and "auditID" not in document)
-        for item in items or [] if listed else [document]:
+        listed = document.get("kind") == _LIST or (isinstance(items, list) and "auditID" not in document)
+        for item in (items if isinstance(items, list) else []) if listed else [document]:
             if isinstance(item, dict):
                 yield item
             else:
@@ -47,16 +46,13 @@ def _unlisted(documents: Iterable[Object], refusals: Refusals) -> Iterator[Objec
 
 
 def _batch(documents: Iterable[Object], refusals: Refusals, received_ns: int | None) -> pa.RecordBatch:
-    received, found = rows.now_ns(received_ns), []
-    for event in documents:
-        if not event.get("auditID"):
-            refusals["no audit event: it has no auditID"] += 1
-            continue
-        found.append(_row(event, received))
-    return rows.events(found)
+    received = rows.now_ns(received_ns)
+    return rows.read(documents, lambda event: _row(event, received), refusals)
 
 
-def _row(event: Object, received: int) -> dict[str, Any]:
+def _row(event: Object, received: int) -> Object | str:
+    if not event.get("auditID"):
+        return "no audit event: it has no auditID"
     at = rows.moment(event.get("stageTimestamp")) or rows.moment(event.get("requestReceivedTimestamp"))
     about, code = event.get("objectRef") or {}, rows.inner(event, "responseStatus", "code")
     user = rows.inner(event, "user", "username") or ""

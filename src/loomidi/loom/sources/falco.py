@@ -6,7 +6,6 @@ one a line. Out: a batch of `EVENTS`, the whole alert in `body`. Leaves judging 
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 
@@ -43,16 +42,13 @@ def parse_falco_lines(
 
 
 def _batch(documents: Iterable[Object], refusals: Refusals, received_ns: int | None) -> pa.RecordBatch:
-    received, found = rows.now_ns(received_ns), []
-    for alert in documents:
-        if not alert.get("rule"):
-            refusals["no Falco alert: it has no rule"] += 1
-            continue
-        found.append(_row(alert, received))
-    return rows.events(found)
+    received = rows.now_ns(received_ns)
+    return rows.read(documents, lambda alert: _row(alert, received), refusals)
 
 
-def _row(alert: Object, received: int) -> dict[str, Any]:
+def _row(alert: Object, received: int) -> Object | str:
+    if not alert.get("rule"):
+        return "no Falco alert: it has no rule"
     body, fields = rows.compact(alert), alert.get("output_fields")
     fields = fields if isinstance(fields, dict) else {}
     at = rows.moment(alert.get("time")) or _stamp(fields.get("evt.time"))

@@ -163,7 +163,7 @@ def _histogram(at: _Point, _data: Any) -> Iterator[Row]:
 def _exponential(at: _Point, _data: Any) -> Iterator[Row]:
     """Its buckets at their upper bounds, from the most negative to the largest; the exact ones in `extra`."""
     point = at.point
-    base = 2.0 ** (2.0**-point.scale)
+    base = _power(2.0, _power(2.0, -point.scale))
     sides = {
         side: {"offset": found.offset, "counts": list(found.bucket_counts)}
         for side in ("positive", "negative")
@@ -184,7 +184,7 @@ def _exponential(at: _Point, _data: Any) -> Iterator[Row]:
     yield from at.histogram(bounds, [*counts, point.count - sum(counts)])
 
 
-def _power(base: float, exponent: int) -> float:
+def _power(base: float, exponent: float) -> float:
     try:
         return float(base**exponent)
     except OverflowError:

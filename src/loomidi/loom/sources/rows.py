@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -29,7 +29,32 @@ class BadBody(InputError):
 
 def events(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     """A batch of `EVENTS`; columns that a row leaves out are null."""
-    return pa.RecordBatch.from_pylist(list(rows), schema=EVENTS)
+    try:
+        return pa.RecordBatch.from_pylist(list(rows), schema=EVENTS)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON may hold and UTF-8 may not
+        return pa.RecordBatch.from_pylist([_encodable(row) for row in rows], schema=EVENTS)
+
+
+def read(documents: Iterable[Object], make: Callable[[Object], Object | str], refusals: Refusals) -> pa.RecordBatch:
+    """A batch of `EVENTS`. `make` gives a row, or the cause for which there is none; what it stumbles over is one."""
+    found = []
+    for document in documents:
+        try:
+            made = make(document)
+        except (TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
+            made = f"not in the form of such an event ({type(error).__name__})"
+        if isinstance(made, str):
+            refusals[made] += 1
+        else:
+            found.append(made)
+    return events(found)
+
+
+def _encodable(row: Mapping[str, Any]) -> Object:
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
 def metrics(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
@@ -50,6 +75,8 @@ def documents(body: bytes, refusals: Refusals) -> Iterator[Object]:
         raise BadBody("an empty body; send a JSON object, an array of objects, or one object a line")
     try:
         whole = json.loads(text)
+    except RecursionError as error:
+        raise BadBody("nested too deeply; send flatter JSON") from error
     except ValueError as error:
         if "\n" not in text:
             raise BadBody(f"not JSON: {error}") from error
@@ -69,7 +96,7 @@ def lines(given: Iterable[bytes], refusals: Refusals) -> Iterator[Object]:
             continue
         try:
             item = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             refusals["not JSON"] += 1
             continue
         if isinstance(item, dict):
@@ -88,8 +115,17 @@ def moment(text: object) -> int | None:
 
 
 def compact(value: Any) -> str:
-    """JSON without spaces; the order of keys is kept."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """JSON without spaces; the order of keys is kept. What UTF-8 cannot hold is escaped."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if text.isascii() or _is_utf8(text) else json.dumps(value, separators=(",", ":"))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def digest(body: str) -> str:

@@ -7,7 +7,6 @@ whole event in `body`.
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 import pyarrow as pa
 
@@ -34,14 +33,8 @@ def parse_tetragon_lines(
 
 
 def _batch(documents: Iterable[Object], refusals: Refusals, received_ns: int | None) -> pa.RecordBatch:
-    received, found = rows.now_ns(received_ns), []
-    for event in documents:
-        kind = _kind(event)
-        if kind is None:
-            refusals["no Tetragon event: it has none of the event types"] += 1
-            continue
-        found.append(_row(event, kind, received))
-    return rows.events(found)
+    received = rows.now_ns(received_ns)
+    return rows.read(documents, lambda event: _row(event, received), refusals)
 
 
 def _kind(event: Object) -> str | None:
@@ -54,7 +47,10 @@ def _typed(key: str, value: Object) -> bool:
     return key.startswith("process_") or "process" in value or key in ("test", "rate_limit_info")
 
 
-def _row(event: Object, kind: str, received: int) -> dict[str, Any]:
+def _row(event: Object, received: int) -> Object | str:
+    kind = _kind(event)
+    if kind is None:
+        return "no Tetragon event: it has none of the event types"
     body, about = rows.compact(event), event[kind]
     process = rows.inner(about, "process") or {}
     at = rows.moment(event.get("time"))

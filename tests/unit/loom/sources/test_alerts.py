@@ -5,6 +5,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loomidi.contracts.schemas import EVENTS
 from loomidi.loom.sources.audit import parse_audit, parse_audit_lines
@@ -195,3 +197,26 @@ def test_every_audit_event_of_falcos_own_tests_is_read() -> None:
     assert sum(batch.num_rows for batch in batches) == 27
     assert refusals == {"no audit event: it has no auditID": 1}
     assert all(batch.column("kind").null_count == 0 for batch in batches)
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = sorted({*AUDIT, *FALCO, *TETRAGON, *KPROBE, "uuid", "impersonatedUser", "responseObject"})
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), ODD, max_size=6), min_size=1, max_size=4))
+def test_whatever_an_event_holds_it_becomes_a_row_or_is_counted(events: list[dict[str, Any]]) -> None:
+    lines = [json.dumps(event).encode() for event in events]
+    for parse in (parse_audit_lines, parse_falco_lines, parse_tetragon_lines):
+        refusals: Counter[str] = Counter()
+        batch = parse(lines, refusals)
+        batch.validate(full=True)
+        assert batch.num_rows + refusals.total() >= len(events)
+
+
+def test_half_a_surrogate_pair_is_kept_escaped() -> None:
+    (body_text,) = parse_falco([b'{"rule":"x \\ud800","output":"\\ud800"}'][0]).column("body").to_pylist()
+    assert json.loads(body_text)["output"] == "\ud800"

@@ -341,3 +341,10 @@ def test_what_is_no_request_is_refused_as_a_whole(body: bytes, kind: str) -> Non
 def test_the_marker_is_told_from_other_values_that_are_none() -> None:
     assert is_stale(STALE)
     assert not is_stale(math.nan)
+
+
+@pytest.mark.parametrize("scale", [-(2**31), -11, 20, 2**31 - 1])
+def test_an_exponential_histogram_of_any_scale_is_read(scale: int) -> None:
+    data = {"dataPoints": [point(count="1", scale=scale, positive={"offset": 2**31 - 1, "bucketCounts": ["1"]})]}
+    batch = parse_otlp(encoded([{"name": "x", "exponentialHistogram": data}], PROTOBUF))
+    assert batch.column("kind").to_pylist()[-1] == "histogram_count"
