@@ -128,7 +128,8 @@ def test_a_transform_sees_each_batch_before_it_is_written(lake: Lake) -> None:
 
 def test_it_is_due_by_rows_by_octets_and_by_age(tmp_path: Path) -> None:
     clock = ManualClock(time.time_ns())
-    for name, changed in (("rows", {"commit_rows": 6}), ("octets", {"commit_octets": 3000})):
+    octets = len(messages(1)[0].envelope.payload) + 1
+    for name, changed in (("rows", {"commit_rows": 6}), ("octets", {"commit_octets": octets})):
         with Committer(lake_in(tmp_path / name, clock=clock, **changed), "metrics") as committer:
             committer.take(messages(1))
             assert not committer.due()
