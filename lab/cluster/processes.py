@@ -74,7 +74,7 @@ class Launcher:
     def pid(self, label: str) -> int:
         """The process started under a label; 0 when it has ended."""
         try:
-            pid = int(self._file("pids", label, ".pid").read_text())
+            pid = int(self._path("pids", label, ".pid").read_text())
         except (OSError, ValueError):
             return 0
         return pid if alive(pid) and pid in cgroups.processes(self.lab) else 0
@@ -98,7 +98,7 @@ class Launcher:
     def last_words(self, label: str) -> str:
         """The last line of its log that is not empty."""
         try:
-            lines = self._file("logs", label, ".log").read_text(errors="replace").splitlines()
+            lines = self._path("logs", label, ".log").read_text(errors="replace").splitlines()
         except OSError:
             return "it left no log"
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "its log is empty")
@@ -113,10 +113,14 @@ class Launcher:
     def _log(self, label: str) -> IO[bytes]:
         return self._file("logs", label, ".log").open("ab")
 
+    def _path(self, folder: str, label: str, suffix: str) -> Path:
+        """Where it lies. Who only looks makes no folder: the lab may be going down at this moment."""
+        return self.lab.folder / folder / f"{label}{suffix}"
+
     def _file(self, folder: str, label: str, suffix: str) -> Path:
-        path = self.lab.folder / folder
-        path.mkdir(parents=True, exist_ok=True)
-        return path / f"{label}{suffix}"
+        path = self._path(folder, label, suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 def children(pid: int) -> list[int]:

@@ -151,3 +151,13 @@ def test_the_logs_of_a_lab_that_is_damaged_can_be_read() -> None:
     (logs / "kube-apiserver.log").write_text("one\nwhy it ended\n")
     done = CliRunner().invoke(commands.logs, ["--name", "left", "kube-apiserver", "-n", "1"])
     assert done.output == "why it ended\n"
+
+
+def test_looking_whether_a_lab_runs_makes_nothing() -> None:
+    """It may be going down at this moment, and its folder with it."""
+    assert not raising.running(places.place("left"))
+    state = places.place("left").state
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
+    assert not raising.running(places.place("left"))
+    assert [path.name for path in state.parent.iterdir()] == [state.name]
