@@ -6,9 +6,11 @@ node back also when the run is killed.
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from loomidi.contracts.errors import LoomidiError, Retryable
 from loomidi_lab.cluster import Lab
 from loomidi_lab.scenarios import guarding
 
@@ -24,14 +26,23 @@ def take_down(stage: Any, node: str, seconds: float) -> None:
 
 
 def bring_back(stage: Any, node: str) -> None:
-    """Start it again and wait until it is ready."""
+    """Start it again and wait until it is there, in whatever hurry: a node that does not come back has to be told."""
     guarding.release(stage, f"down-{node}")
-    stage.until(lambda: _ready(stage.lab, node), 60.0, f"{node} being ready")
+    until = time.monotonic() + 60
+    while not _ready(stage.lab, node):
+        if time.monotonic() > until:
+            raise Retryable(f"{node} is not ready a minute after it was started again; see `loomidi-lab status`")
+        time.sleep(0.5)
 
 
 def _ready(lab: Lab, node: str) -> bool:
+    """Its condition alone may be from before: the kubelet has to answer too."""
     conditions = lab.api.get(f"/api/v1/nodes/{node}")["status"]["conditions"]
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    try:
+        answers = lab.api.text(f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
+    except LoomidiError:
+        return False
+    return answers and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _freeze(lab: Lab, node: str, state: str) -> None:
