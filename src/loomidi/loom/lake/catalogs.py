@@ -26,6 +26,11 @@ def open_catalog(settings: LakeSettings) -> Catalog:
     return _sqlite(settings)
 
 
+def is_there(settings: LakeSettings) -> bool:
+    """Whether there is a catalog: that of our own is made by the first committer."""
+    return bool(settings.catalog) or (settings.folder.expanduser() / FILE).is_file()
+
+
 def _files(settings: LakeSettings) -> dict[str, str]:
     """How files are reached. Empty settings are left to the S3 client, which asks the environment."""
     given = {

@@ -101,13 +101,13 @@ def _drop(lake: Lake, table: Table, snapshots: Iterable[Snapshot]) -> Expired:
     before = list(table.metadata.snapshots)
     table.maintenance.expire_snapshots().by_ids([each.snapshot_id for each in gone]).commit()
     there = {each.snapshot_id for each in table.metadata.snapshots}
-    return _remove_files(table, [each for each in before if each.snapshot_id not in there])
+    return _remove_files(lake, table, [each for each in before if each.snapshot_id not in there])
 
 
-def _remove_files(table: Table, gone: list[Snapshot]) -> Expired:
+def _remove_files(lake: Lake, table: Table, gone: list[Snapshot]) -> Expired:
     """Manifests that no snapshot names any more, and data files that only they named."""
     files = reading.files_of(table)
-    named = {manifest.manifest_path for each in table.metadata.snapshots for manifest in each.manifests(table.io)}
+    named = {path for each in table.metadata.snapshots for path in _names(lake, table, each)}
     unnamed = {
         manifest.manifest_path: manifest
         for each in gone
@@ -120,7 +120,18 @@ def _remove_files(table: Table, gone: list[Snapshot]) -> Expired:
     removed = files.remove(data)
     manifests = files.remove(unnamed)
     files.remove([each.manifest_list for each in gone if each.manifest_list])
+    for each in gone:
+        lake.manifest_names.pop(each.manifest_list or "", None)
     return Expired(len(gone), manifests, removed, len(table.metadata.snapshots))
+
+
+def _names(lake: Lake, table: Table, snapshot: Snapshot) -> frozenset[str]:
+    """Its manifests. A list never changes, so each is read once: there may be hundreds, and the store far away."""
+    known = lake.manifest_names.get(snapshot.manifest_list or "")
+    if known is None:
+        known = frozenset(each.manifest_path for each in snapshot.manifests(table.io))
+        lake.manifest_names[snapshot.manifest_list or ""] = known
+    return known
 
 
 def _something_was_replaced(table: Table, gone: list[Snapshot]) -> bool:

@@ -19,7 +19,7 @@ from pyiceberg.table.snapshots import Snapshot
 from loomidi.contracts.errors import InputError
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.loom.lake import mapping, reading, shaping
-from loomidi.loom.lake.catalogs import open_catalog
+from loomidi.loom.lake.catalogs import is_there, open_catalog
 from loomidi.loom.lake.faults import FileGone, mapped
 from loomidi.loom.lake.marks import MARKS, POSITION, WRITER, Held, Marks
 from loomidi.loom.lake.settings import LakeSettings
@@ -61,6 +61,7 @@ class Lake:
         self._specs = dict(specs or {})
         self._catalog: Catalog | None = None
         self._opening = threading.Lock()
+        self.manifest_names: dict[str, frozenset[str]] = {}  # manifest list -> its manifests; kept by expiry
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +93,8 @@ class Lake:
 
     def tables(self) -> list[str]:
         """Those that are there."""
+        if not is_there(self.settings):
+            return []
         with mapped("the lake"):
             try:
                 found = self.catalog.list_tables(self.settings.namespace)
@@ -103,6 +106,8 @@ class Lake:
         """The table as it is now. Raises InputError, naming those that are there."""
         with mapped(f"table {stream}"):
             try:
+                if not is_there(self.settings):  # to look at a lake does not make one
+                    raise NoSuchTableError(str(stream))
                 return self.catalog.load_table((self.settings.namespace, str(stream)))
             except (NoSuchTableError, NoSuchNamespaceError) as error:
                 there = ", ".join(self.tables()) or "none yet: the lake is empty"

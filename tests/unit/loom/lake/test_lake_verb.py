@@ -78,11 +78,12 @@ def test_wrong_sql_is_one_line_and_exit_code_2(run: Run) -> None:
     assert "There are flows, metrics" in run("query", "select * from nowhere")[2]
 
 
-def test_an_empty_lake_is_told(run: Run) -> None:
+def test_an_empty_lake_is_told_and_not_made(run: Run, tmp_path: Path) -> None:
     assert run("query", "select * from flows", lake="other")[0] == 2
     code, out, err = run("tables", lake="other")
     assert (code, out) == (0, "")
     assert "empty" in err
+    assert not (tmp_path / "other").exists()
 
 
 def test_tables_and_snapshots(run: Run) -> None:
