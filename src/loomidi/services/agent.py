@@ -73,7 +73,7 @@ class Agent:
         self._tallies: dict[str, Tally] = {}
         self._told: dict[str, Tally] = {}
         self._gone: list[Count] = []  # what had become of the flows when it was told last
-        self._all_told_at = self._round_took_s = 0.0
+        self._round_took_s = 0.0
         self._rounds = self._counted_ns = 0
 
     async def run(self, ending: asyncio.Event) -> None:
@@ -151,15 +151,14 @@ class Agent:
         return Books(self.counter.node, self.counter.epoch, ended, self._tallies)
 
     def _counts(self, *, everything: bool = False) -> list[Count]:
-        """Of each link that has counted something since it was last told, all; now and then of every link."""
-        now = time.monotonic()
-        if everything or now - self._all_told_at >= self.settings.tell_all_s:
-            self._told, self._all_told_at = {}, now
-        told = []
-        for link, tally in self._tallies.items():
-            if self._told.get(link) != tally:
-                self._told[link] = tally
-                told += counts_of(link, tally)
+        """Of each link that has counted something since it was last told, all of one moment."""
+        before, self._told = {} if everything else self._told, self._tallies
+        told = [
+            count
+            for link, tally in self._tallies.items()
+            if before.get(link) != tally
+            for count in counts_of(link, tally)
+        ]
         gone = [count for count in published(self._publisher.counters()) if count.stream != Stream.COUNTERS]
         if not told and gone == self._gone:
             return []  # counters that only tell of counters would never end

@@ -27,11 +27,9 @@ class AgentSettings:
     drain_s: float = 1.0
     # Between two drains; flows and counters go to the bus this often.
     active_s: float = 5.0
-    # Flows that last longer are cut and go on as another record: a window of 10 s then holds nearly all that is its own.
+    # Flows that last longer are cut and go on as another record: so a window of 10 s holds nearly all that is its own.
     idle_s: float = 10.0
     # Silence that ends a flow.
-    tell_all_s: float = 60.0
-    # The counters of a link that counts nothing are told this often; others at every drain.
 
     def __post_init__(self) -> None:
         """Raises UsageError for values that make no sense."""

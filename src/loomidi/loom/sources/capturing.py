@@ -84,3 +84,17 @@ def packets_in(flows: pa.RecordBatch) -> int:
 def summed(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """Name by name."""
     return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+
+
+def joined(one: Tally | None, other: Tally) -> Tally:
+    """With what a link of the same name had before it."""
+    if one is None:
+        return other
+    return dataclasses.replace(
+        other,
+        packets=summed(one.packets, other.packets),
+        exported=one.exported + other.exported,
+        flows=one.flows + other.flows,
+        undelivered=one.undelivered + other.undelivered,
+        uncovered=one.uncovered + other.uncovered,
+    )

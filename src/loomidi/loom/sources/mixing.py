@@ -6,8 +6,8 @@ that refuses a program (another one owns it, the driver or the kernel cannot) ge
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi.loom.flows.settings import MeterSettings
-from loomidi.loom.sources.capturing import Adopted, Taken, Tally
-from loomidi.loom.sources.shields import ShieldCapture
+from loomidi.loom.sources.capturing import Adopted, Capture, Taken, Tally, joined
+from loomidi.loom.sources.shields import MOST_GONE, ShieldCapture
 from loomidi.loom.sources.sockets import SocketCapture
 
 _SPECIAL = str.maketrans({"[": "[[]", "*": "[*]", "?": "[?]"})
@@ -21,6 +21,7 @@ class MixedCapture:
         self._shields, self._meter = shields, meter
         self._sockets: dict[tuple[str, str], SocketCapture] = {}
         self._problems: list[str] = []
+        self._gone: dict[str, Tally] = {}  # of sockets whose link went
         try:
             self._follow(first=True)
         except LoomidiError:
@@ -40,7 +41,7 @@ class MixedCapture:
 
     def take(self) -> list[Taken]:
         """Of all links."""
-        taken = self._shields.take()
+        taken = [*self._shields.take(), *self._left()]
         self._follow()
         for sockets in self._sockets.values():
             taken += sockets.take()
@@ -54,11 +55,11 @@ class MixedCapture:
         return taken
 
     def tallies(self) -> dict[str, Tally]:
-        """By link; one that changed its rung is told by each under a name of its own."""
-        found = self._shields.tallies()
-        for sockets in self._sockets.values():
-            for link, tally in sockets.tallies().items():
-                found[f"{link} (sockets)" if link in found else link] = tally
+        """By link, whichever rungs it had."""
+        found, parts = dict(self._gone), list[Capture]([self._shields, *self._sockets.values()])
+        for part in parts:
+            for link, tally in part.tallies().items():
+                found[link] = joined(found.get(link), tally)
         return found
 
     def adopted(self) -> dict[str, Adopted]:
@@ -82,6 +83,20 @@ class MixedCapture:
                 if first:
                     raise
                 self._complain(f"{link}: {error}")
+
+    def _left(self) -> list[Taken]:
+        """Of sockets whose link has gone, the last flows."""
+        there = {(link.netns, link.name) for link in self._shields.refused}
+        taken = []
+        for place in [place for place in self._sockets if place not in there]:
+            sockets = self._sockets.pop(place)
+            taken += sockets.finish()
+            sockets.close()
+            for link, tally in sockets.tallies().items():
+                self._gone[link] = joined(self._gone.pop(link, None), tally)
+        while len(self._gone) > MOST_GONE:
+            del self._gone[next(iter(self._gone))]
+        return taken
 
     def _complain(self, line: str) -> None:
         if line not in self._problems:

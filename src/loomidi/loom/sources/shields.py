@@ -20,9 +20,10 @@ from loomidi.loom.capture.xdp.kernel import KernelShield
 from loomidi.loom.capture.xdp.loading import ShieldSettings
 from loomidi.loom.flows.accounts import LinkId
 from loomidi.loom.flows.settings import MeterSettings
-from loomidi.loom.sources.capturing import Adopted, Taken, Tally, packets_in, summed
+from loomidi.loom.sources.capturing import Adopted, Taken, Tally, joined, packets_in
 
 _MOST_PROBLEMS = 100
+MOST_GONE = 4096  # links that went and are still told of
 _IN_FLOWS = ("accounted", "overflowed")  # both become flow records; the second by way of the ring
 
 
@@ -111,7 +112,7 @@ class ShieldCapture:
         found = dict(self._gone)
         for one in self._shielded.values():
             name = str(one.link)
-            found[name] = _joined(found[name], self._tally(one)) if name in found else self._tally(one)
+            found[name] = joined(found.get(name), self._tally(one))
         return found
 
     def adopted(self) -> dict[str, Adopted]:
@@ -145,6 +146,8 @@ class ShieldCapture:
             LinkId(netns, one.name, one.index) for one in spaces.links() if one.up and self._wanted(netns, one.name)
         }
         self._retire([link for link in self._shielded if link.netns == netns and link not in there])
+        for link in [link for link in self.refused if link.netns == netns and link not in there]:
+            del self.refused[link]
         for link in sorted(there - self._shielded.keys() - self.refused.keys()):
             try:
                 self._shielded[link] = self._shield(link)
@@ -191,7 +194,9 @@ class ShieldCapture:
             one = self._shielded.pop(link)
             self._found += self._counted(one, one.shield.flush())
             tally, name = self._tally(one), str(link)
-            self._gone[name] = _joined(self._gone[name], tally) if name in self._gone else tally
+            self._gone[name] = joined(self._gone.pop(name, None), tally)
+            while len(self._gone) > MOST_GONE:  # they were told when they went
+                del self._gone[next(iter(self._gone))]
             one.shield.close()
             if one.identity:
                 with contextlib.suppress(LoomidiError, OSError):
@@ -228,17 +233,6 @@ class ShieldCapture:
     def _complain(self, line: str) -> None:
         if line not in self._problems and len(self._problems) < _MOST_PROBLEMS:
             self._problems.append(line)
-
-
-def _joined(one: Tally, other: Tally) -> Tally:
-    """A link of the same name that came after."""
-    return dataclasses.replace(
-        other,
-        packets=summed(one.packets, other.packets),
-        exported=one.exported + other.exported,
-        flows=one.flows + other.flows,
-        uncovered=one.uncovered + other.uncovered,
-    )
 
 
 def _counts(shield: KernelShield) -> dict[str, int]:

@@ -51,6 +51,9 @@ class SocketCapture:
             if link.name != GONE:
                 packets[str(link)] = summed(packets.get(str(link), {}), counts)
                 undelivered[str(link)] += figures.get(link, {}).get("undelivered", 0)
+        for counted in (self._exported, self._flows):
+            for name in [name for name in counted if name not in packets]:
+                del counted[name]  # as its account: told when it went
         return {
             link: Tally(self.rung, counts, self._exported[link], self._flows[link], undelivered[link])
             for link, counts in packets.items()
