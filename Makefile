@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel fuzz lock clean
+.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel flink-tools fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,19 @@ wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . > .venv/wheel.txt 2>&1 || { cat .venv/wheel.txt; exit 1; }
 	@ls dist/*.whl
 
+FLINK := $(HOME)/.cache/loomidi/flink-2.3.0
+FLINK_KAFKA := flink-sql-connector-kafka-5.0.0-2.2.jar
+flink-tools: $(FLINK)/.ready ## PyFlink in an environment of its own and its Kafka connector (Java 17, Maven, 1 GB, two minutes)
+
+$(FLINK)/.ready: requirements-flink.lock
+	@command -v java >/dev/null && command -v mvn >/dev/null || { echo "missing: java or mvn; run: apt-get install openjdk-17-jdk-headless maven"; exit 2; }
+	@mkdir -p $(FLINK)
+	@test -x $(FLINK)/venv/bin/python || $(PYTHON) -m venv $(FLINK)/venv
+	@$(FLINK)/venv/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r requirements-flink.lock
+	@test -f $(FLINK)/$(FLINK_KAFKA) || mvn -q -B dependency:copy -DoutputDirectory=$(FLINK) \
+	  -Dartifact=org.apache.flink:flink-sql-connector-kafka:$(FLINK_KAFKA:flink-sql-connector-kafka-%.jar=%)
+	@touch $@
+
 fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
 	@bpf/fuzz/run.sh $(FUZZ_SECONDS)
 
@@ -78,6 +91,8 @@ lock: ## renew the locks from pyproject.toml (needs uv)
 	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench"; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header --no-annotate $${set#*:} pyproject.toml -o $${set%%:*}.lock || exit 1; done
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate requirements-flink.txt -o requirements-flink.lock
 
 clean: ## remove everything that was built or cached here
 	@test ! -f bpf/Makefile || $(MAKE) -s -C bpf clean

@@ -127,17 +127,10 @@ class WindowMachine:
 
     def _enveloped(self, rows: pa.RecordBatch, stream: Stream, producer: str) -> Iterator[Envelope]:
         key = f"{producer} {stream}"
-        for begin in range(0, rows.num_rows, _SLICE_ROWS):
-            seq = self._seqs.get(key, 0)
-            self._seqs[key] = seq + 1
-            yield encode(
-                rows.slice(begin, _SLICE_ROWS),
-                stream=stream.value,
-                producer=producer,
-                epoch=self.epoch,
-                seq=seq,
-                created_ns=self._watermarks.now_ns,
-            )
+        seq, now = self._seqs.get(key, 0), self._watermarks.now_ns
+        for one in enveloped(rows, stream, producer, epoch=self.epoch, seq=seq, created_ns=now):
+            self._seqs[key] = one.seq + 1
+            yield one
 
     def figures(self) -> dict[str, int]:
         """What it counted, and what it holds now."""
@@ -185,6 +178,15 @@ class WindowMachine:
         machine._late_rows = sum(batch.num_rows for batch in machine._late)
         machine._values = sum(one.values for some in machine._parts.values() for one in some)
         return machine
+
+
+def enveloped(
+    rows: pa.RecordBatch, stream: Stream, producer: str, *, epoch: int, seq: int, created_ns: int = 0
+) -> Iterator[Envelope]:
+    """Rows in envelopes of a fitting size, numbered from `seq`."""
+    for number, begin in enumerate(range(0, rows.num_rows, _SLICE_ROWS), seq):
+        piece = rows.slice(begin, _SLICE_ROWS)
+        yield encode(piece, stream=stream, producer=producer, epoch=epoch, seq=number, created_ns=created_ns)
 
 
 def _ipc(batches: list[pa.RecordBatch]) -> bytes:

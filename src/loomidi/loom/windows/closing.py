@@ -38,6 +38,7 @@ class Closer:
     def __init__(self, settings: WindowSettings) -> None:
         self.settings = settings
         self.closed_ns: int | None = None  # all before it is closed; None: nothing yet
+        self.panes_closed = 0  # since it was made: its state is another when this grows
         self.counters = {"edges_collapsed": 0, "peers_forgotten": 0}
         self._next_ns: int | None = None  # beginning of the pane to close next
         self._peers, self._series = NO_PEERS, requests.NO_SERIES
@@ -57,7 +58,7 @@ class Closer:
             if start + PANE_NS > to_ns:
                 break
             closed += self._close_pane(start, [one for some in inside.values() for one in some], samples.get(start, []))
-            self._next_ns = start + PANE_NS
+            self._next_ns, self.panes_closed = start + PANE_NS, self.panes_closed + 1
             samples.pop(start, None)
             for at in inside:
                 del parts[at]

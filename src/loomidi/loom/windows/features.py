@@ -45,6 +45,7 @@ def _share(part: str, *whole: str) -> pl.Expr:
 
 
 def rates(seconds: float) -> list[pl.Expr]:
+    """Per second of the window."""
     return [
         (pl.col("delta_flow_count") / seconds).alias("flows_per_second"),
         ((pl.col("packet_delta_count") + pl.col("reverse_packet_delta_count")) / seconds).alias("packets_per_second"),
@@ -53,6 +54,7 @@ def rates(seconds: float) -> list[pl.Expr]:
 
 
 def balances(_: float) -> list[pl.Expr]:
+    """Which way the octets went."""
     return [
         _share("octet_delta_count", "octet_delta_count", "reverse_octet_delta_count").alias("octet_ratio"),
         _share("payload_octet_count", "payload_octet_count", "reverse_payload_octet_count").alias("payload_ratio"),
@@ -60,6 +62,7 @@ def balances(_: float) -> list[pl.Expr]:
 
 
 def errors(_: float) -> list[pl.Expr]:
+    """How flows failed."""
     return [
         _share("unanswered_flow_count", "original_flows_completed").alias("unanswered_ratio"),
         _share("reset_flow_count", "delta_flow_count").alias("reset_ratio"),
@@ -68,12 +71,14 @@ def errors(_: float) -> list[pl.Expr]:
 
 
 def dispersion(_: float) -> list[pl.Expr]:
+    """Whether source ports change."""
     count = pl.col("source_port_count")
     entropy = pl.when(count > 0).then(pl.col("source_port_term") / (count * float(1 << BITS)))
     return [entropy.alias("source_transport_port_entropy")]
 
 
 def periodicity(_: float) -> list[pl.Expr]:
+    """Whether flows begin at regular times."""
     count, total = pl.col("gap_count"), pl.col("gap_us").cast(pl.Float64)
     mean = total / count
     spread = (pl.col("gap_square_us") - total * mean).clip(lower_bound=0.0) / (count - 1)

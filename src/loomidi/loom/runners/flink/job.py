@@ -1,0 +1,62 @@
+"""The job itself: reads like the diagram.
+
+Run by `submitting` in Flink's environment as `python -m loomidi.loom.runners.flink.job SETTINGS`. In: a file of
+settings. Out: the job, executed in a mini-cluster within this process or sent to a session cluster.
+
+    payloads -> batch time -> Reduce (parallel) -> Close (one task) -> envelopes
+                                 `--> late rows ------------------------^
+"""
+
+import sys
+from pathlib import Path
+
+from pyflink.common import Configuration, Duration, WatermarkStrategy
+from pyflink.datastream import CheckpointingMode, ExternalizedCheckpointRetention, StreamExecutionEnvironment
+
+from loomidi.loom.runners.flink.connecting import deliver, payloads
+from loomidi.loom.runners.flink.functions import ENVELOPE, LATE_TAG, PIECE, TIMED, BatchTime, Close, Reduce, timed
+from loomidi.loom.runners.flink.settings import FlinkSettings
+
+
+def configured(settings: FlinkSettings) -> StreamExecutionEnvironment:
+    """Python of this environment in the workers, our package beside it, checkpoints exactly once."""
+    options = Configuration()
+    options.set_string("python.executable", sys.executable)
+    options.set_string("python.client.executable", sys.executable)
+    if settings.master:
+        host, _, port = settings.master.rpartition(":")
+        options.set_string("execution.target", "remote")
+        options.set_string("rest.address", host)
+        options.set_string("rest.port", port)
+    if settings.checkpoints:
+        options.set_string("execution.checkpointing.dir", settings.checkpoints)
+    if settings.restore:
+        options.set_string("execution.state-recovery.path", settings.restore)
+    env = StreamExecutionEnvironment.get_execution_environment(options)
+    env.set_parallelism(settings.parallelism)
+    env.enable_checkpointing(round(settings.checkpoint_s * 1000), CheckpointingMode.EXACTLY_ONCE)
+    retention = ExternalizedCheckpointRetention.RETAIN_ON_CANCELLATION
+    env.get_checkpoint_config().set_externalized_checkpoint_retention(retention)
+    if settings.master:
+        env.add_python_file(str(Path(__file__).parents[4]))  # the folder that `submitting` made, with our package
+    return env
+
+
+def main(path: str) -> None:
+    """Build it and run it."""
+    settings = FlinkSettings.from_json(Path(path).read_text())
+    windows, env = settings.windows, configured(settings)
+    strategy = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_millis(round(windows.lateness_s * 1000)))
+    strategy = strategy.with_timestamp_assigner(BatchTime())
+    if not settings.bounded:  # a bounded source ends by itself, and until then each task waits for its own rows
+        strategy = strategy.with_idleness(Duration.of_millis(round(windows.idle_s * 1000)))
+    batches = payloads(env, settings).map(timed, output_type=TIMED).assign_timestamps_and_watermarks(strategy)
+    pieces = batches.process(Reduce(windows), output_type=PIECE)
+    closed = pieces.key_by(lambda _: 0).process(Close(windows, settings.epoch), output_type=ENVELOPE)
+    envelopes = closed.force_non_parallel().union(pieces.get_side_output(LATE_TAG))
+    deliver(env, envelopes, settings)
+    env.execute("loomidi-windows")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,138 @@
+"""The Flink job gives exactly what the local runner gives: from files, from Kafka, and after kill -9.
+
+Each test says which rung ran. They need `make flink-tools`; those with Kafka also its broker (tests/integration/bus).
+"""
+
+import asyncio
+import base64
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from loomidi.contracts.errors import EnvironmentLacks
+from loomidi.contracts.streams import Envelope, Stream
+from loomidi.loom.bus import BusSettings, open_bus
+from loomidi.loom.bus.envelopes import from_headers
+from loomidi.loom.runners.flink import FlinkSettings, Submitted, submit
+from loomidi.loom.windows import WindowSettings, WindowSpec
+from tests.integration.bus.brokers import KafkaBroker
+from tests.integration.runners import hours
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+LONG = WindowSettings(specs=(WindowSpec(10, 10), WindowSpec(60, 10), WindowSpec(300, 60)))
+HOUR_S = 3600
+PATIENCE_S = 240.0
+
+
+def submitted(settings: FlinkSettings) -> Submitted:
+    try:
+        return submit(settings)
+    except EnvironmentLacks as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[KafkaBroker]:
+    broker = KafkaBroker(tmp_path / "kafka")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def write_files(folder: Path, batches: list[pa.RecordBatch]) -> None:
+    folder.mkdir()
+    payloads = [base64.b64encode(one.payload).decode() for one in hours.envelopes(batches)]
+    (folder / "flows.txt").write_text("\n".join(payloads) + "\n")
+
+
+def read_files(folder: Path) -> list[Envelope]:
+    lines = [json.loads(line) for path in folder.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    return [
+        from_headers(line["headers"], base64.b64decode(line["payload"]), stream="", offset=0)
+        for line in lines
+    ]  # fmt: skip
+
+
+async def publish(broker: KafkaBroker, batches: list[Envelope]) -> None:
+    async with await open_bus(BusSettings(url=broker.url)) as bus:
+        for stream in hours.OUT:
+            await (await bus.reader(stream, "makes-the-topic")).close()
+        await bus.publish(batches)
+
+
+async def read(broker: KafkaBroker, reader: str, enough: int) -> list[Envelope]:
+    """All windows that are there, waiting until there are `enough` envelopes."""
+    found = list[Envelope]()
+    until = time.monotonic() + PATIENCE_S
+    async with await open_bus(BusSettings(url=broker.url)) as bus:
+        readers = [await bus.reader(stream, reader, after={}) for stream in hours.OUT]
+        while len(found) < enough and time.monotonic() < until:
+            for one in readers:
+                found += [message.envelope for message in await one.fetch(1000, 0.5)]
+        for one in readers:  # and nothing beyond
+            found += [message.envelope for message in await one.fetch(1000, 1.0)]
+            await one.close()
+    return found
+
+
+def test_from_files_both_runners_give_the_same_rows_of_all_sizes(tmp_path: Path) -> None:
+    windows = WindowSettings()
+    batches = hours.flows(90, each=100)
+    write_files(tmp_path / "in", batches)
+    source, sink = ((tmp_path / name).as_uri() for name in ("in", "out"))
+    submitted(FlinkSettings(windows, source=source, sink=sink, bounded=True, epoch=7)).wait(PATIENCE_S)
+    expected = hours.rows(hours.local(batches, windows, 90))
+    assert hours.rows(read_files(tmp_path / "out")) == expected
+    print(f"rung: files, mini-cluster, {sum(table.num_rows for table in expected.values())} rows of windows")
+
+
+def test_from_kafka_both_runners_give_the_same_rows_of_an_hour(broker: KafkaBroker) -> None:
+    batches = hours.flows(HOUR_S)
+    asyncio.run(publish(broker, hours.envelopes(batches)))
+    bootstrap = broker.url.removeprefix("kafka://")
+    job = submitted(FlinkSettings(LONG, bootstrap=bootstrap, bounded=True, epoch=7))
+    job.wait(PATIENCE_S)
+    told = hours.local(batches, LONG, HOUR_S)
+    expected = hours.rows(told)
+    assert hours.rows(asyncio.run(read(broker, "test", len(told)))) == expected
+    print(f"rung: Kafka, mini-cluster, {sum(table.num_rows for table in expected.values())} rows of windows")
+
+
+def test_killed_and_restored_from_its_checkpoint_it_neither_loses_nor_doubles(
+    broker: KafkaBroker, tmp_path: Path
+) -> None:
+    batches = hours.flows(600)
+    half = hours.envelopes(batches)[: len(batches) // 2]
+    asyncio.run(publish(broker, half))
+    checkpoints = (tmp_path / "checkpoints").as_uri()
+    bootstrap = broker.url.removeprefix("kafka://")
+    settings = FlinkSettings(LONG, bootstrap=bootstrap, checkpoints=checkpoints, checkpoint_s=1.0, epoch=7)
+    job = submitted(settings)
+    try:
+        first = asyncio.run(read(broker, "first", 20))
+        assert len(first) >= 20, job.log.read_text()[-3000:]
+        job.kill()
+        asyncio.run(publish(broker, hours.envelopes(batches)[len(batches) // 2 :]))
+        newest = max((tmp_path / "checkpoints").glob("*/chk-*/_metadata"), key=lambda path: path.stat().st_mtime)
+        job = submitted(dataclasses.replace(settings, restore=newest.parent.as_uri(), bounded=True))
+        job.wait(PATIENCE_S)
+    finally:
+        job.kill()
+    told = hours.local(batches, LONG, 600)
+    assert hours.rows(asyncio.run(read(broker, "second", len(told)))) == hours.rows(told)
+    print("rung: Kafka, mini-cluster killed and restored")
+
+
+def test_late_rows_go_to_the_late_stream(tmp_path: Path) -> None:
+    early, far = hours.flows(10)[0], hours.flows(200)[-1]
+    write_files(tmp_path / "in", [far, early])
+    source, sink = ((tmp_path / name).as_uri() for name in ("in", "out"))
+    settings = FlinkSettings(LONG, source=source, sink=sink, bounded=True, epoch=7)
+    submitted(settings).wait(PATIENCE_S)
+    late = [one for one in read_files(tmp_path / "out") if one.stream == Stream.LATE]
+    assert sum(one.rows for one in late) in (0, early.num_rows)  # Flink's watermark comes every 200 ms of its clock
