@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md names what is there: every file and function of the two paths, and its first invariants hold."""
+"""ARCHITECTURE.md names what is there: every file and function of the paths, and its first invariants hold."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
-PATHS = PAGE.split("## The two paths, step by step")[1].split("\n## ")[0]
+PATHS = PAGE.split("## The paths, step by step")[1].split("\n## ")[0]
 FILES = [path for folder in ("src", "bpf") for path in (ROOT / folder).rglob("*.[pch]*") if path.suffix != ".pyc"]
 NAMED = re.findall(r"`([^`]+)`", PATHS)
 
