@@ -1,6 +1,8 @@
 """One contract for the lake on every store: local files, SeaweedFS by S3 and by its REST catalog, MinIO by S3."""
 
 import dataclasses
+import json
+import os
 import random
 import signal
 import subprocess
@@ -148,6 +150,7 @@ def test_none_of_the_keepers_loses_a_row_while_a_committer_runs(make: Make) -> N
         assert lake.marks("metrics").position == {0: 12}
 
 
+ROUNDS = int(os.environ.get("LOOMIDI_FAULT_ROUNDS", "3"))  # for each store
 CHILD = """
 import dataclasses, json, sys
 from pathlib import Path
@@ -168,14 +171,12 @@ with Lake(LakeSettings(**given)) as lake, Committer(lake, "metrics") as committe
 
 @pytest.mark.slow
 def test_kill_at_any_moment_loses_nothing_and_doubles_nothing(make: Make) -> None:
-    import json
-
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     draw = random.Random(seed)
     with make(expire_every=3, keep_last=3) as lake:
         given = json.dumps({**dataclasses.asdict(lake.settings), "folder": str(lake.settings.folder)})
-        for _ in range(4):
+        for _ in range(ROUNDS):
             child = subprocess.Popen([sys.executable, "-c", CHILD, given], cwd=ROOT, stdout=subprocess.PIPE, text=True)
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n", f"seed {seed}"
