@@ -1,6 +1,7 @@
 """The server of our own: one owner of a folder, others join, it comes back when it dies, nothing is left behind."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -86,7 +87,7 @@ def test_nobody_without_the_password_is_let_in(tmp_path: Path) -> None:
         async with await open_bus(settings(tmp_path)):
             url = json.loads((tmp_path / "server.json").read_text())["url"]
             with pytest.raises(EnvironmentLacks, match="credentials"):
-                await open_bus(BusSettings(url=url, patience_s=2.0))
+                await open_bus(BusSettings(url=url, patience_s=20.0))
         assert (tmp_path / "server.conf").stat().st_mode & 0o077 == 0
 
     run(claim)
@@ -201,3 +202,19 @@ def big(seq: int) -> Envelope:
 async def filled(bus: TendedBus) -> None:
     for seq in range(1000):
         await bus.publish([big(seq)])
+
+
+def test_plans_and_receipts_are_kept_by_a_server_that_always_flushes(tmp_path: Path) -> None:
+    async def claim() -> None:
+        mixed = [envelope(0), dataclasses.replace(envelope(0), stream="receipts"), envelope(1)]
+        async with await open_bus(settings(tmp_path)) as bus, await open_bus(settings(tmp_path)) as guest:
+            assert [ack.id for ack in await bus.publish(mixed)] == ["n1/1/0", "n1/1/0", "n1/1/1"]
+            assert "sync_interval: always" in (tmp_path / "ledger" / "server.conf").read_text()
+            (receipt,) = await (await guest.reader("receipts", "lake")).fetch(10, 5.0)
+            await guest.bury(receipt, reader="lake", cause="bad")
+            assert [one.stream for one in await bus.standings()] == ["receipts", "flows", "dead"]
+            assert await guest.exhume([one.id for one in await bus.dead()]) == 1
+            assert len(await (await bus.reader("receipts", "again")).fetch(10, 5.0)) == 2
+            assert (await bus.standings())[1].messages == 2
+
+    run(claim)

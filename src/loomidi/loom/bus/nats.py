@@ -19,7 +19,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from nats.js.manager import JetStreamManager
 
 from loomidi.contracts.errors import Retryable
-from loomidi.contracts.streams import Ack, Dead, Envelope, Message, Position
+from loomidi.contracts.streams import Ack, Dead, Envelope, Message, Position, Stream
 from loomidi.loom.bus.envelopes import from_headers, to_headers
 from loomidi.loom.bus.nats_connecting import Connection, mapped
 from loomidi.loom.bus.nats_reading import NatsReader, behind
@@ -27,12 +27,15 @@ from loomidi.loom.bus.settings import BusSettings
 from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 
 DEAD, POSITIONS = "dead", "positions"
+LEDGER = frozenset({Stream.PLANS.value, Stream.RECEIPTS.value})
+"""Streams of which nothing may be lost to a power failure either, kept by a server of their own where we start it."""
 
 
 class NatsBus:
     """All streams on one NATS server or cluster."""
 
     name = "nats"
+    ledger: "NatsBus | None" = None  # where the streams of `LEDGER` are kept, if not here
     on_close: Callable[[], Awaitable[None]] | None = None  # stops the server of our own
     on_stalled: Callable[[], Awaitable[str]] | None = None  # why the server of our own takes nothing; mends it
 
@@ -57,6 +60,10 @@ class NatsBus:
 
     async def publish(self, envelopes: Sequence[Envelope]) -> list[Ack]:
         """One flight: sent without waiting, acknowledged together."""
+        if self.ledger is not None and any(one.stream in LEDGER for one in envelopes):
+            there = iter(await self.ledger.publish([one for one in envelopes if one.stream in LEDGER]))
+            here = iter(await self.publish([one for one in envelopes if one.stream not in LEDGER]))
+            return [next(there if one.stream in LEDGER else here) for one in envelopes]
         for stream in {envelope.stream for envelope in envelopes}:
             await self.ensure(stream)
         acks, flying, octets = list[Ack | Retryable](), deque[tuple[Envelope, asyncio.Future[dict[str, object]]]](), 0
@@ -88,6 +95,9 @@ class NatsBus:
             why = await self.on_stalled() if self.connection.stalled and self.on_stalled is not None else ""
             return Retryable(f"the bus takes nothing: {why}") if why else error
         return Ack(envelope.id, duplicate=bool(answer.get("duplicate")))
+
+    def _home(self, stream: str) -> "NatsBus":
+        return self.ledger if self.ledger is not None and stream in LEDGER else self
 
     async def ensure(self, stream: str) -> None:
         """The stream exists. Once for each stream, whoever asks first."""
@@ -141,6 +151,8 @@ class NatsBus:
 
     async def reader(self, stream: str, name: str, *, after: Position | None = None) -> NatsReader:
         """The durable consumer of that name. One at a time: a second one of the same name reads the same again."""
+        if self._home(str(stream)) is not self:
+            return await self._home(str(stream)).reader(stream, name, after=after)
         reader = NatsReader(self.connection, str(stream), checked(name))
         await self.ensure(str(stream))
         await self.ensure(POSITIONS)
@@ -186,13 +198,17 @@ class NatsBus:
                 except (NotFoundError, BadRequestError):
                     continue
             envelope = _exhumed(raw)
-            await self.ensure(envelope.stream)
-            headers = {"Nats-Msg-Id": f"{envelope.id}/exhumed/{one}", **to_headers(envelope)}
-            sent = await self.connection.send(self._names.subject(envelope.stream), envelope.payload, headers)
-            await self.connection.answer(sent)
+            await self._home(envelope.stream).republish(envelope, f"{envelope.id}/exhumed/{one}")
             with mapped("dead letters"):
                 done += bool(await jsm.delete_msg(self._names.stream(DEAD), one))
         return done
+
+    async def republish(self, envelope: Envelope, message_id: str) -> None:
+        """What comes from the dead letters, under an id of its own."""
+        await self.ensure(envelope.stream)
+        headers = {"Nats-Msg-Id": message_id, **to_headers(envelope)}
+        sent = await self.connection.send(self._names.subject(envelope.stream), envelope.payload, headers)
+        await self.connection.answer(sent)
 
     # -- keeping -----------------------------------------------------------------------------------------------
 
@@ -211,7 +227,7 @@ class NatsBus:
             )
             limit = info.config.max_bytes if (info.config.max_bytes or 0) > 0 else None
             told.append(StreamStanding(stream, info.state.messages, info.state.bytes, limit, readers))
-        return told
+        return [*(await self.ledger.standings() if self.ledger is not None else ()), *told]
 
     async def _positions(self, jsm: JetStreamManager) -> dict[str, dict[str, int]]:
         """Stream -> reader -> committed offset."""
@@ -228,7 +244,8 @@ class NatsBus:
     async def trim(self, older_than_s: float | None = None) -> int:
         """Remove what all readers have committed and what is older; the rest stays, whatever its age."""
         age = self.settings.retention_s if older_than_s is None else older_than_s
-        before, gone, jsm = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age), 0, await self.api()
+        before, jsm = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age), await self.api()
+        gone = 0 if self.ledger is None else await self.ledger.trim(older_than_s)
         for stream, readers in (await self._positions(jsm)).items():
             with mapped("stream " + stream):
                 name = self._names.stream(stream)
@@ -270,6 +287,8 @@ class NatsBus:
             task.cancel()
         await asyncio.gather(*self._ready.values(), return_exceptions=True)
         try:
+            if self.ledger is not None:
+                await self.ledger.close()
             await self.connection.close()
         finally:
             if self.on_close is not None:

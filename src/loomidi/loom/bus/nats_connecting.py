@@ -59,7 +59,7 @@ class Connection:
         self._tokens = itertools.count()
         self._inbox = ""
         self._up = asyncio.Event()
-        self._last_fault = "no answer"
+        self._last_fault, self._refused = "no answer", asyncio.Event()
         self.stalled = False  # the server is there and stores nothing: its disk may be full
         self.losses = 0  # connections lost so far: readers look whether theirs is still the one they began with
 
@@ -69,17 +69,30 @@ class Connection:
         options = {**pace, **_login(self._settings, self._login), **_tls(self._settings)}
         try:
             async with asyncio.timeout(max(self._settings.patience_s, 0.1)):
-                await self._connect(options)
+                await self._connected_or_refused(options)
         except (TimeoutError, OSError, nats.errors.Error) as error:
             if not isinstance(error, TimeoutError):  # it was told before what kept us waiting
                 self._note(error)
             await self._abandon()
-            if "authorization" in self._last_fault or "authentication" in self._last_fault:
+            if self._refused.is_set():
                 raise EnvironmentLacks(f"{self._told()} does not let us in; check the credentials") from error
             raise Retryable(f"{self._told()} does not answer: {self._last_fault}") from error
         self._inbox = self._client.new_inbox()
         await self._client.subscribe(f"{self._inbox}.*", cb=self._answered)
         self._up.set()
+
+    async def _connected_or_refused(self, options: dict[str, Any]) -> None:
+        """nats-py tries for ever; who is not let in need not wait for that."""
+        tasks = [asyncio.create_task(one) for one in (self._connect(options), self._refused.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not tasks[0].done():
+                raise nats.errors.NoServersError
+            await tasks[0]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connect(self, options: dict[str, Any]) -> None:
         await self._client.connect(
@@ -105,6 +118,8 @@ class Connection:
 
     def _note(self, error: BaseException) -> None:
         self._last_fault = " ".join(str(error).split()).lower() or type(error).__name__
+        if "authorization" in self._last_fault or "authentication" in self._last_fault:
+            self._refused.set()
 
     async def _failed(self, error: Exception) -> None:
         self._note(error)

