@@ -56,10 +56,17 @@ class Pipeline:
 
     def start(self, only: str = "") -> None:
         """The whole, or the parts of that name; their words go to a file."""
-        command = [sys.executable, "-m", "loomidi", "run", *(["--only", only] if only else [])]
-        with (self.folder / f"{only or 'all'}.log").open("ab") as log:
-            self.processes[only] = subprocess.Popen(
-                command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+        self.launch(only, "run", *(["--only", only] if only else []))
+
+    def launch(self, name: str, *arguments: str) -> None:
+        """A command that goes on, under a name."""
+        with (self.folder / f"{name or 'all'}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "loomidi", *arguments],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def kill(self, only: str = "") -> None:
