@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class WatchSettings:
     # Also the cluster's Event objects.
     gather_s: float = 0.2
     # Changes of so long go into one batch.
+    tell_again_s: float = 6 * 3600.0
+    # Open rows are told at the start and then this often: a reader that goes back a day knows whoever is there.
     retry_s: float = 1.0
     # Between two tries to hand a batch on.
     state: Path | None = None
@@ -61,7 +64,7 @@ class KubernetesWatch:
         """Raises InputError for a state file that is not ours."""
         self.settings = settings or WatchSettings()
         self.ownership = Ownership(self.settings.cluster)
-        self.retries = 0
+        self.retries, self._began_ns = 0, time.time_ns()
         self._send, self._news, self._events = send, asyncio.Event(), list[Object]()
         self._known: set[str] = set()  # ids of events that were met
         listeners = Listeners(self._listed, self._changed)
@@ -91,12 +94,22 @@ class KubernetesWatch:
         try:
             await self._list_in_order(ending)
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._tell_again(ending))
                 for watcher in self.watchers:
                     group.create_task(watcher.run(ending))
         finally:
             told.set()
             self._news.set()
             await sending
+
+    async def _tell_again(self, ending: asyncio.Event) -> None:
+        before_ns = self._began_ns
+        while not ending.is_set():
+            if self.ownership.tell_again(before_ns, time.time_ns()):
+                self._news.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ending.wait(), self.settings.tell_again_s)
+            before_ns = time.time_ns() - round(self.settings.tell_again_s / 2 * 1e9)
 
     async def _list_in_order(self, ending: asyncio.Event) -> None:
         """What fails is listed by its watcher later; nobody waits for it."""

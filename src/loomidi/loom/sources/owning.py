@@ -79,6 +79,14 @@ class Ownership:
         taken, self._rows = self._rows, []
         return pa.RecordBatch.from_pylist(taken, schema=ENTITIES) if taken else None
 
+    def tell_again(self, before_ns: int, now_ns: int) -> int:
+        """Open rows that were told last before that moment, so that who reads a while back knows all of them."""
+        old = [place for place, row in self._told.items() if row["seen"] < before_ns]
+        for place in old:
+            self._told[place] = self._told[place] | {"seen": now_ns}
+            self._rows.append(self._told[place])
+        return len(old)
+
     # -- what the API says -------------------------------------------------------------------------------------------
 
     def changed(self, kind: str, change: str, item: Object, now_ns: int) -> None:

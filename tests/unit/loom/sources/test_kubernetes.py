@@ -224,6 +224,15 @@ def test_what_vanished_while_nobody_watched_ends_at_the_next_start(tmp_path: Pat
     assert [(row.name, row.to_ns > 0) for row in sink.book] == [("a", True), ("b", False)]
 
 
+def test_at_each_start_what_is_open_is_told_again(tmp_path: Path) -> None:
+    api, sink, state = Api(), Sink(), tmp_path / "state.json"
+    api.items[PODS.path] = [pod("a")]
+    watched(api, sink, lambda _: len(sink.book) == 1, state=state)
+    again = Sink()
+    watched(api, again, lambda _: len(again.book) == 1, state=state)
+    assert [row.name for row in again.book] == ["a"]
+
+
 def test_a_state_of_another_cluster_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").write_text(json.dumps({"cluster": "other", "rows": []}))
     with pytest.raises(InputError, match="remove it to begin anew"):

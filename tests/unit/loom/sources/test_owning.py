@@ -235,6 +235,18 @@ def test_what_does_not_change_is_not_told_again() -> None:
     assert len(play.told) == 2
 
 
+def test_open_rows_are_told_again_to_who_reads_a_while_back() -> None:
+    play = Play()
+    play.list("Pod", pod("a"), pod("b", "10.244.1.6"), at=1)
+    play.change("Pod", pod("b", "10.244.1.6"), 5, "DELETED")
+    assert play.ownership.tell_again(ns(100), ns(100)) == 1
+    assert play.ownership.tell_again(ns(100), ns(101)) == 0
+    batch = play.ownership.take()
+    assert batch is not None
+    assert batch.column("name").to_pylist() == ["a"]
+    assert batch.column("from").cast("int64").to_pylist() == [ns(0)]
+
+
 def test_odd_objects_do_no_harm() -> None:
     ownership = Ownership()
     for kind in ("Pod", "Service", "Node", "EndpointSlice", "ReplicaSet", "Job"):
