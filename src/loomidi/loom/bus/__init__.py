@@ -6,7 +6,14 @@ use: who needs the memory bus loads no client library.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loomidi.loom.bus.envelopes import BadBatch
+    from loomidi.loom.bus.opening import open_bus
+    from loomidi.loom.bus.publishing import Publisher
+    from loomidi.loom.bus.settings import BusSettings, PublisherSettings
+    from loomidi.loom.bus.standings import TendedBus
 
 _HOMES = {
     "BadBatch": "envelopes",

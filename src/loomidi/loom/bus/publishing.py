@@ -18,12 +18,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import pyarrow as pa
 
 from loomidi.contracts.errors import LoomidiError, Retryable
-from loomidi.contracts.streams import Ack, Bus, Envelope
+from loomidi.contracts.streams import Ack, Envelope
 from loomidi.kit.logging import logger
 from loomidi.loom.bus import thinning
 from loomidi.loom.bus.envelopes import encode
@@ -42,6 +42,13 @@ Counter = tuple[str, str, str, int]
 """Stream, name, unit, value since this publisher began; `waiting` and `spool` are what is there now."""
 
 
+class Takes(Protocol):
+    """The part of a bus that publishing needs."""
+
+    async def publish(self, envelopes: Sequence[Envelope]) -> list[Ack]:
+        """As `contracts.streams.Bus.publish`."""
+
+
 class _Key(NamedTuple):
     stream: str
     interval: int  # of the sampling that we have done
@@ -58,7 +65,7 @@ class Publisher:
 
     def __init__(
         self,
-        bus: Bus,
+        bus: Takes,
         *,
         producer: str,
         spool: Path | None = None,
