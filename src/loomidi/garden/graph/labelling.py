@@ -69,11 +69,6 @@ class FlowNamer:
             self.named += batch.num_rows - columns[f"{side}_entity"].null_count
         return pa.RecordBatch.from_arrays(list(columns.values()), schema=FLOW_RECORDS)
 
-    def unknown(self, batch: pa.RecordBatch) -> set[str]:
-        """Addresses of the batch that nobody is known to have ever had."""
-        sides = (batch.column(f"{side}_ip_address") for side in ("source", "destination"))
-        return {address for side in sides for address in side.unique().to_pylist() if not self.book.moments(address)}
-
     def _refresh(self) -> None:
         changed = self.book.changes()
         if len(self._labels) > _MOST_LABELS or any("/" in address for address in changed):

@@ -5,6 +5,7 @@ import ipaddress
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from loomidi.contracts.errors import LoomidiError
 from loomidi.contracts.streams import Stream
 from loomidi.garden.graph.labelling import FlowNamer
 from loomidi.garden.graph.naming import AddressBook
+from loomidi.loom.sources.audit import parse_audit_lines
 from loomidi.loom.sources.clusters import access
 from loomidi.loom.sources.kubernetes import KubernetesWatch, WatchSettings
+from loomidi.loom.sources.tailing import Tail
 from loomidi_lab.cluster import Lab
 from tests.unit.garden.test_labelling import flows
 
@@ -235,3 +238,18 @@ def test_a_drain_moves_the_names_with_the_pods(cluster: Lab, namespace: str, wat
     assert not bad
     addresses = {row.address for row in watched.book if row.kind == "Node" and row.name == node and not row.to_ns}
     assert cluster.nodes[0].address in addresses
+
+
+def test_the_audit_log_of_a_real_api_server_is_read_whole(cluster: Lab, namespace: str, tmp_path: Path) -> None:
+    """Every line of it is an event; the namespace of this test was created by somebody."""
+    tail, refusals, events = Tail(cluster.api_log, tmp_path / "position"), Counter[str](), list[dict[str, Any]]()
+    while (piece := tail.take()) is not None:
+        batch = parse_audit_lines(piece.lines, refusals)
+        assert batch.num_rows == len(piece.lines)
+        events += batch.select(["kind", "entity", "actor", "severity"]).to_pylist()
+        tail.done(piece)
+    tail.close()
+    assert not refusals
+    made = [one for one in events if (one["kind"], one["entity"]) == ("create", f"namespace/{namespace}")]
+    assert made
+    assert all(one["actor"] for one in made)
