@@ -98,7 +98,7 @@ def test_compaction_expiry_and_sweep_keep_rows_and_marks(make: Make) -> None:
 
 def test_metadata_files_stay_few(make: Make) -> None:
     with make(expire_every=5, keep_last=5, keep_minutes=0, keep_hours=0) as lake:
-        committed(lake, 30)
+        committed(lake, 24)
         found = sweep(lake, "metrics")
         named = sum(".metadata.json" in each for each in _listing(lake))
         assert len(lake.snapshots("metrics")) <= 10

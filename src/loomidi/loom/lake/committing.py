@@ -15,7 +15,6 @@ from typing import Self
 import pyarrow as pa
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import Table
 
 from loomidi.contracts.errors import Conflict, Retryable
 from loomidi.contracts.streams import Envelope, Message, Position
@@ -24,7 +23,7 @@ from loomidi.loom.lake import appending, expiring, mapping, reading, writing
 from loomidi.loom.lake.faults import FileGone, LakeFull, mapped
 from loomidi.loom.lake.lakes import Lake, marks_of, properties_of
 from loomidi.loom.lake.locks import TableLock, turn
-from loomidi.loom.lake.marks import COMMIT, ROWS, WRITER
+from loomidi.loom.lake.marks import COMMIT, ROWS, WRITER, Marks
 
 COMMITTER = "committer"
 _RACES = 8  # commits of compaction and expiry that one commit of ours may lose against
@@ -61,6 +60,31 @@ class Committed:
     ids_given_up: int = 0  # ids in the oldest gap of a run with too many gaps: they will be taken for duplicates
 
 
+@dataclasses.dataclass(slots=True)
+class _Pending:
+    """What one snapshot is to add."""
+
+    marks: Marks  # of the table with it
+    tables: list[pa.Table] = dataclasses.field(default_factory=list)
+    rows_of: dict[str, int] = dataclasses.field(default_factory=dict)  # run -> rows
+    taken: Taken = dataclasses.field(default_factory=Taken)
+    since_ns: int | None = None  # monotonic; when the first of it was taken
+    newest_ns: int = 0
+    given_up: int = 0
+    attempt: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)  # how the catalog is asked for it
+    unsure: bool = False  # it was tried, and nobody knows how that ended
+
+    def note(self, envelope: Envelope, rows: int, now_ns: int) -> None:
+        """A batch of so many rows is in it."""
+        self.given_up += self.marks.add(envelope, rows, now_ns)
+        run = f"{envelope.producer}/{envelope.epoch}"
+        self.rows_of[run] = self.rows_of.get(run, 0) + rows
+        self.newest_ns = max(self.newest_ns, envelope.created_ns)
+        self.taken.batches += 1
+        self.taken.rows += rows
+        self.taken.octets += len(envelope.payload)
+
+
 class Committer:
     """Takes messages, commits snapshots. Not for two threads at once."""
 
@@ -82,18 +106,10 @@ class Committer:
         except BaseException:
             self._lock.close()
             raise
-        self._committed, self._next = self._in_table.copy(), self._in_table.copy()
-        self._clear()
+        self._position = dict(self._in_table.position)
+        self._open = _Pending(self._in_table.copy())
+        self._unknown: _Pending | None = None  # was tried, and nobody knows how that ended; `_open` is what came since
         self._commits = 0
-
-    def _clear(self) -> None:
-        self._tables: list[pa.Table] = []
-        self._rows_of: dict[str, int] = {}
-        self._taken = Taken()
-        self._since_ns: int | None = None
-        self._newest_ns = self._given_up = 0
-        self._attempt = uuid.uuid4().hex
-        self._unsure = False
 
     def __enter__(self) -> Self:
         return self
@@ -108,22 +124,23 @@ class Committer:
     @property
     def position(self) -> Position:
         """All up to there is dealt with: a reader begins behind it."""
-        return dict(self._committed.position)
+        return dict(self._position)
 
     @property
     def waiting(self) -> Taken:
-        """What was taken since the last commit."""
-        return dataclasses.replace(self._taken)
+        """What was taken and is not known to be committed."""
+        both = (dataclasses.astuple(each.taken) for each in (self._unknown, self._open) if each is not None)
+        return Taken(*(sum(numbers) for numbers in zip(*both, strict=True)))
 
     def take(self, messages: Sequence[Message]) -> Taken:
         """Decode and hold what is new. Returns what became of these; raises only what `bury` raised."""
-        before = dataclasses.replace(self._taken)
-        if messages and self._since_ns is None:
-            self._since_ns = self.lake.clock.monotonic_ns()
+        before = dataclasses.replace(self._open.taken)
+        if messages and self._open.since_ns is None:
+            self._open.since_ns = self.lake.clock.monotonic_ns()
         at = 0
         while at < len(messages):
             at += self._take_some(messages[at:])
-        pairs = zip(dataclasses.astuple(self._taken), dataclasses.astuple(before), strict=True)
+        pairs = zip(dataclasses.astuple(self._open.taken), dataclasses.astuple(before), strict=True)
         return Taken(*(now - then for now, then in pairs))
 
     def _take_some(self, messages: Sequence[Message]) -> int:
@@ -133,8 +150,8 @@ class Committer:
         for message in messages:
             count += 1
             envelope = message.envelope
-            if self._next.holds(envelope) or envelope.id in ids:
-                self._taken.duplicates += 1
+            if self._open.marks.holds(envelope) or envelope.id in ids:
+                self._open.taken.duplicates += 1
                 continue
             try:
                 fresh.append((message, self._decoded(envelope)))
@@ -146,7 +163,7 @@ class Committer:
         if cause:
             self._put_away(messages[count - 1], cause)
         for message in messages[:count]:
-            self._next.passed(message.partition, message.offset)
+            self._open.marks.passed(message.partition, message.offset)
         return count
 
     def _hold(self, fresh: list[tuple[Message, pa.RecordBatch]]) -> None:
@@ -154,9 +171,8 @@ class Committer:
         if not fresh:
             return
         try:
-            self._tables.append(
-                mapping.to_stored(pa.Table.from_batches([batch for _, batch in fresh]).combine_chunks())
-            )
+            rows = pa.Table.from_batches([batch for _, batch in fresh]).combine_chunks()
+            self._open.tables.append(mapping.to_stored(rows))
         except mapping.DoesNotFit as error:
             if len(fresh) == 1:
                 self._put_away(fresh[0][0], str(error))
@@ -165,24 +181,15 @@ class Committer:
                 self._hold([one])
             return
         for message, batch in fresh:
-            self._note(message.envelope, batch.num_rows)
+            self._open.note(message.envelope, batch.num_rows, self.lake.clock.now_ns())
 
     def _put_away(self, message: Message, cause: str) -> None:
         if self._bury is not None:
             self._bury(message, cause)
-        self._taken.buried += 1
-
-    def _note(self, envelope: Envelope, rows: int) -> None:
-        self._given_up += self._next.add(envelope, rows, self.lake.clock.now_ns())
-        run = f"{envelope.producer}/{envelope.epoch}"
-        self._rows_of[run] = self._rows_of.get(run, 0) + rows
-        self._newest_ns = max(self._newest_ns, envelope.created_ns)
-        self._taken.batches += 1
-        self._taken.rows += rows
-        self._taken.octets += len(envelope.payload)
+        self._open.taken.buried += 1
 
     def _decoded(self, envelope: Envelope) -> pa.RecordBatch:
-        if self._next.too_old(envelope):
+        if self._open.marks.too_old(envelope):
             days = self.lake.settings.remember_s / 86400
             raise BadBatch(f"older than what the lake remembers of producers ({days:g} days): it may be in the table")
         batch = decode(envelope, self.spec.schema)
@@ -190,96 +197,97 @@ class Committer:
 
     def due(self, monotonic_ns: int | None = None) -> bool:
         """Whether it is time: enough rows, enough octets, or the first has waited long enough."""
-        if self._since_ns is None:
+        settings, taken, since_ns = self.lake.settings, self._open.taken, self._open.since_ns
+        if self._unknown is not None:
+            return True
+        if since_ns is None:
             return False
-        settings = self.lake.settings
-        if self._taken.rows >= settings.commit_rows or self._taken.octets >= settings.commit_octets:
+        if taken.rows >= settings.commit_rows or taken.octets >= settings.commit_octets:
             return True
         now = self.lake.clock.monotonic_ns() if monotonic_ns is None else monotonic_ns
-        return not 0 <= now - self._since_ns < settings.commit_age_s * 1e9
+        return not 0 <= now - since_ns < settings.commit_age_s * 1e9
 
     def commit(self) -> Committed:
         """One snapshot with all that was taken; none when there is nothing new.
 
-        Raises LakeFull and other Retryable with everything still held: call again. Raises Conflict when somebody else
-        committed rows of this stream: this committer is no longer the one, make a new one.
+        Raises LakeFull and other Retryable with everything still held: call again. After one of which nobody knows
+        how it ended, the next call settles that one, with what belonged to it; what was taken since waits for the
+        call after. Raises Conflict when somebody else committed rows of this stream: make a new committer then.
         """
-        forgotten = self._next.forget(self.lake.clock.now_ns() - round(self.lake.settings.remember_s * 1e9))
-        done: tuple[int | None, list[DataFile]] = (None, [])
-        if self._tables:
-            with mapped(f"table {self.stream}"):
-                done = self._landed() or self._write_and_append()
-        told = self._told(done, forgotten)
-        self._committed, self._next = self._next, self._next.copy()
-        self._clear()
-        if done[0] is not None:
-            self._in_table = self._committed.copy()
+        pending = self._unknown or self._open
+        forgotten = pending.marks.forget(self.lake.clock.now_ns() - round(self.lake.settings.remember_s * 1e9))
+        done = _Done(None, ())
+        if pending.tables:
+            try:
+                with mapped(f"table {self.stream}"):
+                    done = self._landed(pending) or self._write_and_append(pending)
+            finally:
+                self._set_aside(pending)
+        self._settled(pending, done)
+        return _told(pending, done, forgotten)
+
+    def _set_aside(self, pending: _Pending) -> None:
+        """What may be in the table gets no more rows: they would be lost if it is."""
+        if pending.unsure and pending is self._open:
+            self._unknown, self._open = pending, _Pending(pending.marks.copy())
+
+    def _settled(self, pending: _Pending, done: "_Done") -> None:
+        self._position = dict(pending.marks.position)
+        if pending is self._unknown:
+            self._unknown = None
+        else:
+            self._open = _Pending(pending.marks.copy())
+        if done.snapshot_id is not None:
+            self._in_table = pending.marks.copy()
             self._commits += 1
             self._tidy()
-        return told
 
-    def _told(self, done: tuple[int | None, list[DataFile]], forgotten: int) -> Committed:
-        snapshot_id, made = done
-        return Committed(
-            rows=self._taken.rows,
-            batches=self._taken.batches,
-            duplicates=self._taken.duplicates,
-            buried=self._taken.buried,
-            octets=sum(each.file_size_in_bytes for each in made),
-            files=len(made),
-            position=dict(self._next.position),
-            snapshot_id=snapshot_id,
-            newest_ns=self._newest_ns,
-            forgotten_runs=forgotten,
-            ids_given_up=self._given_up,
-        )
-
-    def _landed(self) -> tuple[int | None, list[DataFile]] | None:
+    def _landed(self, pending: _Pending) -> "_Done | None":
         """After an attempt of which nobody knows how it ended: what the catalog says. None: it did not land."""
-        if not self._unsure:
+        if not pending.unsure:
             return None
         self._table = self.lake.find(self.stream)
-        self._unsure = False
-        return self._found(self._table)
+        pending.unsure = False
+        return self._found(pending)
 
-    def _found(self, table: Table) -> tuple[int | None, list[DataFile]] | None:
-        for snapshot in table.metadata.snapshots:
-            if properties_of(snapshot).get(COMMIT) == self._attempt:
-                return snapshot.snapshot_id, []
+    def _found(self, pending: _Pending) -> "_Done | None":
+        for snapshot in self._table.metadata.snapshots:
+            if properties_of(snapshot).get(COMMIT) == pending.attempt:
+                return _Done(snapshot.snapshot_id, ())
         return None
 
-    def _write_and_append(self) -> tuple[int | None, list[DataFile]]:
+    def _write_and_append(self, pending: _Pending) -> "_Done":
         files = reading.files_of(self._table)
-        made = writing.write(self._table, files, self.spec, pa.concat_tables(self._tables))
+        made = writing.write(self._table, files, self.spec, pa.concat_tables(pending.tables))
         try:
             with turn(self.lake.settings, self.stream):
-                return self._append(made)
+                return self._append(pending, made)
         except CommitFailedException as error:
             writing.discard(files, [each.file_path for each in made])
             raise Retryable(f"table {self.stream}: lost the race for the catalog {_RACES} times; call again") from error
         except (Conflict, LakeFull):
-            landed = self._landed()
+            landed = self._landed(pending)
             if landed is not None:
                 return landed
             writing.discard(files, [each.file_path for each in made])
             raise
 
-    def _append(self, made: list[DataFile]) -> tuple[int | None, list[DataFile]]:
+    def _append(self, pending: _Pending, made: list[DataFile]) -> "_Done":
         """Repeated only when what came between was somebody who keeps our marks, such as compaction."""
-        properties = {**self._next.properties(), COMMIT: self._attempt, WRITER: COMMITTER, ROWS: _json(self._rows_of)}
+        told = {**pending.marks.properties(), COMMIT: pending.attempt, WRITER: COMMITTER, ROWS: _json(pending.rows_of)}
         for race in range(_RACES):
             try:
-                self._unsure = True
+                pending.unsure = True
                 with mapped(f"table {self.stream}"):
-                    snapshot_id = appending.append(self._table, made, properties, self.lake.now_ms())
-                self._unsure = False
-                return snapshot_id, made
+                    snapshot_id = appending.append(self._table, made, told, self.lake.now_ms())
+                pending.unsure = False
+                return _Done(snapshot_id, tuple(made))
             except (CommitFailedException, FileGone):  # the table has moved on from the state that we know
-                self._unsure = False
                 self._table = self.lake.find(self.stream)
-                found = self._found(self._table)
+                pending.unsure = False
+                found = self._found(pending)
                 if found is not None:
-                    return found[0], made
+                    return found
                 self._still_ours()
                 if race == _RACES - 1:
                     raise
@@ -301,6 +309,30 @@ class Committer:
                 expiring.thin(self.lake, self.lake.find(self.stream))
         except (Retryable, CommitFailedException):
             return
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Done:
+    """How an attempt ended."""
+
+    snapshot_id: int | None  # None: there was nothing to commit
+    files: tuple[DataFile, ...]  # empty where a former attempt had landed
+
+
+def _told(pending: _Pending, done: _Done, forgotten: int) -> Committed:
+    return Committed(
+        rows=pending.taken.rows,
+        batches=pending.taken.batches,
+        duplicates=pending.taken.duplicates,
+        buried=pending.taken.buried,
+        octets=sum(each.file_size_in_bytes for each in done.files),
+        files=len(done.files),
+        position=dict(pending.marks.position),
+        snapshot_id=done.snapshot_id,
+        newest_ns=pending.newest_ns,
+        forgotten_runs=forgotten,
+        ids_given_up=pending.given_up,
+    )
 
 
 def _json(value: object) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -170,6 +171,34 @@ def test_rows_of_another_committer_are_a_conflict_and_nothing_is_doubled(tmp_pat
         with pytest.raises(Conflict, match="one committer per table"):
             mine.commit()
     assert values(first) == [float(each) for each in range(9)]
+
+
+@pytest.mark.parametrize("landed", [True, False], ids=["landed", "lost"])
+def test_rows_that_come_after_a_commit_of_unknown_end_are_neither_lost_nor_doubled(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, landed: bool
+) -> None:
+    """The catalog's answer is lost on the way, after or before it did what it was asked."""
+    committing = lake.catalog.commit_table
+
+    def lossy(*given: Any) -> Any:
+        if landed:
+            committing(*given)
+        raise ConnectionError("the line went dead")
+
+    with Committer(lake, "metrics") as committer:
+        committer.take(messages(2))
+        committer.commit()
+        committer.take(messages(2, first=2))
+        monkeypatch.setattr(lake.catalog, "commit_table", lossy)
+        with pytest.raises(Retryable, match="the line went dead"):
+            committer.commit()
+        monkeypatch.setattr(lake.catalog, "commit_table", committing)
+        assert committer.take(messages(5)).duplicates == 4
+        assert (committer.waiting.batches, committer.position, committer.due()) == (3, {0: 2}, True)
+        first, second = committer.commit(), committer.commit()
+    assert [(each.rows, dict(each.position)) for each in (first, second)] == [(6, {0: 4}), (3, {0: 5})]
+    assert values(lake) == [float(each) for each in range(15)]
+    assert lake.holdings("metrics") == {("node-a", 1): Held(15, 5)}
 
 
 def test_a_compaction_in_between_is_no_conflict(lake: Lake) -> None:
