@@ -330,6 +330,22 @@ def test_only_what_every_reader_has_committed_is_trimmed(venue: Venue) -> None:
     run(claim)
 
 
+def test_a_reader_that_is_forgotten_holds_trimming_no_longer(venue: Venue) -> None:
+    async def claim() -> None:
+        async with await venue.open() as bus:
+            await bus.publish(envelopes(5))
+            gone, there = await bus.reader("flows", "gone"), await bus.reader("flows", "there")
+            await gone.close()
+            messages = await read(there, 5)
+            await there.commit({0: messages[4].offset})
+            assert await bus.trim(0.0) == 0
+            assert await bus.forget("flows", "gone")
+            assert not await bus.forget("flows", "gone")
+            assert await bus.trim(0.0) == 5
+
+    run(claim)
+
+
 def test_standings_tell_streams_readers_and_dead_letters(venue: Venue) -> None:
     async def claim() -> None:
         async with await venue.open() as bus:

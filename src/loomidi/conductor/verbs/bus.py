@@ -108,6 +108,17 @@ def _draw(standings: "list[StreamStanding]") -> None:
         click.echo(f"{one.stream:16}{one.messages:>10,}{octets:>16}{limit:>16}  {readers}")
 
 
+@command.command("forget")
+@click.argument("stream")
+@click.argument("reader")
+@click.pass_obj
+def forget(ask: Ask, /, *, stream: str, reader: str) -> None:
+    """A reader that will not come back: what it has not read need not be kept for it any longer."""
+    if not ask(lambda bus: bus.forget(stream, reader)):
+        raise UsageError(f"{stream} has no reader {reader}; `loomidi bus status` tells those that it has")
+    click.echo(f"{reader} holds nothing of {stream} any longer")
+
+
 @command.group("dead")
 def dead() -> None:
     """Letters that nobody could deliver, each with its cause."""

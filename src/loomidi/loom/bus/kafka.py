@@ -316,6 +316,18 @@ class KafkaBus:
                 cuts[partition] = (low, until)
         return cuts
 
+    async def forget(self, stream: str, reader: str) -> bool:
+        """It holds `trim` no longer, nor on other streams."""
+        return await self._call(self._forget_reader, stream, reader)
+
+    def _forget_reader(self, stream: str, reader: str) -> bool:
+        with mapped("forgetting"):
+            if self._topic(stream) not in self._offsets().get(reader, {}):
+                return False
+            for done in self._admin.delete_consumer_groups([self._group(reader)]).values():
+                done.result()
+        return True
+
     async def reachable(self) -> bool:
         """Whether a broker answers."""
         try:

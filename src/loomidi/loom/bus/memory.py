@@ -135,6 +135,11 @@ class MemoryBus:
             gone += log.drop_until(old[-1]) if old else 0
         return gone
 
+    async def forget(self, stream: str, reader: str) -> bool:
+        """It holds `trim` no longer."""
+        self.check()
+        return self.log(stream).committed.pop(reader, None) is not None
+
     async def reachable(self) -> bool:
         """Whether it is not set away."""
         return not self.away
@@ -204,7 +209,7 @@ class MemoryReader:
     async def lag(self) -> Lag:
         """What is not committed."""
         self._bus.check()
-        return lag_of(self._log, self._log.committed[self.name])
+        return lag_of(self._log, self._log.committed.get(self.name, 0))
 
     async def close(self) -> None:
         """What was fetched and not committed comes again to the next reader of this name."""

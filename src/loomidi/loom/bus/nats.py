@@ -256,6 +256,18 @@ class NatsBus:
                     gone += min(until - state.first_seq, state.messages)
         return gone
 
+    async def forget(self, stream: str, reader: str) -> bool:
+        """It holds `trim` no longer."""
+        if self._home(stream) is not self:
+            return await self._home(stream).forget(stream, reader)
+        jsm = await self.api()
+        known = reader in (await self._positions(jsm)).get(stream, {})
+        if known:
+            with mapped("positions"):
+                subject = self._names.subject(POSITIONS, stream, reader)
+                await jsm.purge_stream(self._names.stream(POSITIONS), subject=subject)
+        return known
+
     async def _first_after(
         self, jsm: JetStreamManager, name: str, between: tuple[int, int], moment: dt.datetime
     ) -> int:

@@ -34,7 +34,7 @@ _log = logger("loom.bus")
 _LOWER, _SAMPLE = 0.5, 0.75  # of the queue: where detail is lowered, where sampling begins
 _FLIGHT = 4 << 20  # octets of one `publish`: large enough for the broker, soon over
 _BITE = 16 << 20  # octets of batches that are made into envelopes at once
-_STALL_S = 2.0  # a flight that takes longer goes to the spool: what comes after it must not wait
+_STALL_S = 3.0  # a flight that takes longer goes to the spool: what comes after it must not wait
 _PACKED = 8  # how much smaller an envelope is than its batch, until we have seen
 _MOST_PAYLOAD = 900 << 10  # a NATS server takes 1 MiB unless it is told otherwise
 

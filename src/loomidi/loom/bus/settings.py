@@ -55,7 +55,7 @@ class BusSettings:
 class PublisherSettings:
     """How batches become envelopes, and what gives way when they come faster than they go."""
 
-    queue_octets: int = 64 * MIB
+    queue_octets: int = 128 * MIB
     # Most that waits in memory. Detail is lowered from a half on, sampling begins at three quarters.
     envelope_octets: int = 200 << 10
     # Aim of an envelope's size: between 64 and 256 KiB a broker is at its best and a lost flight is small.

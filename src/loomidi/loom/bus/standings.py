@@ -45,6 +45,12 @@ class TendedBus(Bus, Protocol):
         Returns how many messages went. A stream without readers keeps all; dead letters are never trimmed.
         """
 
+    async def forget(self, stream: str, reader: str) -> bool:
+        """A reader that will not come back holds `trim` no longer; whether it was there.
+
+        On Kafka its group goes, and with it what it has committed of other streams.
+        """
+
 
 def checked(name: str) -> str:
     """A reader's name that every bus takes. Raises UsageError."""
