@@ -1,12 +1,12 @@
 """One table of routes with the authority of each, as an ASGI application in which every failure is a problem.
 
-Called by services with their table. In: routes and a gate. Out: a Starlette application; each request is admitted,
+Called by services with their table. In: routes and a gate. Out: an ASGI application; each request is admitted,
 handled, answered, told to `told` (counters, access log) in that order. Leaves reading bodies to the handlers.
 """
 
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,7 +23,6 @@ from loomidi.services.http.problems import Answer, Problem
 
 _log = logging.logger("services.http")
 Send = Callable[[Any], Awaitable[None]]
-Application = Starlette
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,6 +90,26 @@ class _Endpoint:
         await _send(send, answer)
 
 
+class Application:
+    """The table: a request whose path and method are in it goes straight to its endpoint, all others through Starlette.
+
+    Starlette's middleware and matching take as long as everything else that is done for a small request.
+    """
+
+    def __init__(self, endpoints: Mapping[tuple[str, str], _Endpoint]) -> None:
+        self._endpoints = endpoints
+        table = [StarletteRoute(path, endpoint, methods=[method]) for (method, path), endpoint in endpoints.items()]
+        self._others = Starlette(routes=table, exception_handlers={HTTPException: _no_route})
+        self._others.router.redirect_slashes = False  # a POST that is redirected loses its body with many clients
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+
 async def _send(send: Send, answer: Answer) -> None:
     headers = [
         (b"content-type", answer.media_type.encode()),
@@ -103,12 +122,7 @@ async def _send(send: Send, answer: Answer) -> None:
 
 def application(prefix: str, routes: Sequence[Route], gate: Gate, told: Told) -> Application:
     """The table as an application."""
-    table = [
-        StarletteRoute(prefix + route.path, _Endpoint(route, gate, told), methods=[route.method]) for route in routes
-    ]
-    app = Starlette(routes=table, exception_handlers={HTTPException: _no_route})
-    app.router.redirect_slashes = False  # a POST that is redirected loses its body with many clients
-    return app
+    return Application({(route.method, prefix + route.path): _Endpoint(route, gate, told) for route in routes})
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

@@ -61,6 +61,11 @@ def row_id(held: Sequence[Held], row: int) -> tuple[str, bool]:
 
 def accepted(taken: Taken, refusals: Refusals, *, lenient: bool, packets: dict[str, int] | None = None) -> Answer:
     """202."""
+    if not refusals.rows and not refusals.first and packets is None:  # most of them: a third of the time of `dumps`
+        again = "true" if taken.duplicate else "false"
+        text = f'{{"id": "{taken.id}", "stream": "{taken.stream}", "kind": "{taken.kind}", "accepted": {{"rows": '
+        text += f'{taken.rows}}}, "refused": {{"rows": 0, "reasons": {{}}, "first": []}}, "duplicate": {again}}}'
+        return Answer(202, text.encode(), headers=LENIENT if lenient else ())
     document: dict[str, Any] = {
         "id": taken.id,
         "stream": taken.stream,

@@ -25,6 +25,8 @@ from loomidi.services.ingest_api.counting import Counts
 
 _log = logging.logger("services.ingest")
 _INLINE_ROWS = 2000  # more are built in a thread: a millisecond is what others may wait
+_LINGER_S = 0.001
+_COMPANY = 4  # parts of the last envelope from which on waiting brings more rows than it costs time
 KIND = "metrics"
 
 
@@ -47,6 +49,7 @@ class MetricGroup:
         self._outlet, self._counts, self._most_rows = outlet, counts, most_rows
         self._waiting: list[Part] = []
         self._flying: asyncio.Task[None] | None = None
+        self._company = 1  # parts of the last envelope
 
     async def submit(self, rows: Sequence[Any], *, key: int | None, lenient: bool) -> Answer:
         """Durable when it returns. Raises Problem."""
@@ -59,8 +62,10 @@ class MetricGroup:
     async def _fly(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(0)  # those that came in the same turn of the loop
+                # Those that came in the same turn of the loop; under load also those whose last answer is just out.
+                await asyncio.sleep(_LINGER_S if self._company > _COMPANY else 0)
                 parts = self._next()
+                self._company = len(parts)
                 try:
                     await self._commit(parts)
                 except Problem as problem:

@@ -91,14 +91,15 @@ def _columns(rows: Sequence[Any], received_ns: int) -> dict[str, pa.Array]:
 
 def _names(values: list[Any]) -> pa.Array:
     column = _texts(values, _NAME_OCTETS)
-    if column.null_count or (len(column) and pc.min(pc.binary_length(column)).as_py() == 0):
+    if column.null_count or "" in values:
         raise _Odd
     return column
 
 
 def _texts(values: list[Any], most: int) -> pa.Array:
     column = pa.array(values, pa.utf8())
-    if column.null_count < len(column) and pc.max(pc.binary_length(column)).as_py() > most:
+    # What is short together has no long one; asking Arrow for the longest takes longer than building a short column.
+    if column.nbytes > most and column.null_count < len(column) and pc.max(pc.binary_length(column)).as_py() > most:
         raise _Odd
     return column
 
@@ -106,10 +107,9 @@ def _texts(values: list[Any], most: int) -> pa.Array:
 def _numbers(values: list[Any]) -> pa.Array:
     if not set(map(type, values)) <= {int, float}:  # Arrow would take true for 1
         raise _Odd
-    column = pa.array(values, pa.float64())
-    if not (pc.all(pc.is_finite(column)).as_py() or not values):
+    if not all(map(math.isfinite, values)):
         raise _Odd
-    return column
+    return pa.array(values, pa.float64())
 
 
 def _times(values: list[Any], received: pa.Array) -> pa.Array:
