@@ -15,7 +15,7 @@ from loomidi.services.http.problems import Problem, try_later
 
 Receive = Callable[[], Awaitable[Any]]
 _MIB = 1 << 20
-_TIMED = 64 * 1024  # octets after which the deadline moves; a timer for each chunk would cost more than it brings
+_TIMED = 64 * 1024  # octets after which the deadline moves
 _INLINE = 4096  # octets that are unpacked at once; more goes to a thread, for the loop serves others
 
 
@@ -108,33 +108,35 @@ def _too_large(limits: BodyLimits) -> Problem:
 
 
 async def _received(receive: Receive, limits: BodyLimits, held: _Held) -> bytes:
-    chunks: list[bytes] = []
-    began, told = asyncio.get_running_loop().time(), 0
+    began = asyncio.get_running_loop().time() + limits.grace_s
     try:
-        async with asyncio.timeout_at(began + limits.grace_s) as timer:
-            async for chunk in _chunks(receive):
-                chunks.append(chunk)
-                held.take(len(chunk))
-                if held.octets > limits.body_octets:
-                    raise _too_large(limits)
-                if held.octets - told > _TIMED:
-                    told = held.octets
-                    timer.reschedule(began + limits.grace_s + told / limits.least_rate)
+        async with asyncio.timeout_at(began) as timer:
+            return await _gathered(
+                receive, limits, held, lambda octets: timer.reschedule(began + octets / limits.least_rate)
+            )
     except TimeoutError:
         detail = f"the body came at less than {limits.least_rate:,} octets a second: send it faster or in parts"
         raise Problem("too-slow", detail, headers={"Connection": "close"}) from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+async def _gathered(receive: Receive, limits: BodyLimits, held: _Held, came: Callable[[int], object]) -> bytes:
+    """All chunks. `came` hears now and then how many octets there are: a timer for each chunk would cost too much."""
+    chunks: list[bytes] = []
+    told = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise Problem("malformed", "the body ended before it was complete: send it again")
         if chunk := message.get("body", b""):
-            yield chunk
+            held.take(len(chunk))
+            chunks.append(chunk)
+        if held.octets > limits.body_octets:
+            raise _too_large(limits)
+        if held.octets - told > _TIMED:
+            told = held.octets
+            came(told)
         if not message.get("more_body", False):
-            return
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _unpacked(packed: bytes, limits: BodyLimits, held: _Held) -> bytes:
