@@ -82,6 +82,11 @@ def decode(envelope: Envelope, schema: pa.Schema) -> pa.RecordBatch:
     return batch
 
 
+def opened(payload: bytes, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch of a payload whose envelope is not at hand, as in a Flink job. Raises BadBatch."""
+    return _fitted(_read(payload), schema)
+
+
 def _read(payload: bytes) -> pa.RecordBatch:
     """The only batch of an Arrow stream, its offsets and text checked, so that no later reader runs out of it."""
     try:

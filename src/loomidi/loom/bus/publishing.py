@@ -96,6 +96,8 @@ class Publisher:
         self._again = 0.0  # loop time of the next attempt while it is away
         names = (("make", self._make()), ("send", self._send()))
         self._tasks = [asyncio.create_task(task, name=f"loomidi-publisher-{name}") for name, task in names]
+        for task in self._tasks:
+            task.add_done_callback(_tell_end)
 
     async def __aenter__(self) -> Self:
         return self
@@ -413,3 +415,9 @@ class Publisher:
                 await event.wait()
         except TimeoutError:
             return
+
+
+def _tell_end(task: "asyncio.Task[None]") -> None:
+    """Nobody may be waiting for a task of ours that fails."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a publisher has failed, nothing more is sent", part=task.get_name(), exc_info=error)
