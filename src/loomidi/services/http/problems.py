@@ -29,7 +29,6 @@ STATUSES: Mapping[str, int] = {
     "memory": 429,  # bodies in progress fill what is set aside for them
     "internal": 500,  # a bug
     "away": 503,  # the bus does not acknowledge
-    "ending": 503,  # the service is on its way down
 }
 """Every reason and its status."""
 
