@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from loomidi.contracts.errors import InputError, UsageError
+from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
 from loomidi.contracts.schemas import COUNTERS
 from loomidi.services.http.authority import Authority, Door, Gate, Tokens
 from loomidi.services.http.limits import BodyLimits, Budget, whole_body
-from loomidi.services.http.problems import STATUSES, Problem
+from loomidi.services.http.problems import PROBLEM_JSON, STATUSES, Answer, Problem
+from loomidi.services.http.routing import Call, Route, application
 from loomidi.services.ingest_api import documents
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.probes import Probes, Sample, exposition
@@ -222,6 +223,19 @@ def test_the_page_names_every_reason_route_and_setting() -> None:
     source = (ROOT / "src" / "loomidi" / "services" / "ingest_api" / "settings.py").read_text()
     names = re.findall(r"^    (\w+): ", source.split("class IngestSettings")[1], re.MULTILINE)
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(EnvironmentLacks("no table"), 429), (KeyError("a bug"), 500)])
+def test_whatever_a_handler_raises_is_answered_as_a_problem(error: Exception, status: int) -> None:
+    async def handler(_call: Call) -> Answer:
+        raise error
+
+    seen: list[int] = []
+    routes = [Route("GET", "/x", Authority.ANYONE, handler)]
+    client = Client(application("", routes, Gate(Door()), lambda _path, answer, *_: seen.append(answer.status)))
+    answer = client.get("/x")
+    assert (answer.status_code, answer.headers["content-type"], seen) == (status, PROBLEM_JSON, [status])
+    assert "a bug" not in answer.text
 
 
 def test_a_request_is_json_whatever_the_case_of_its_media_type() -> None:

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
+from loomidi.contracts.errors import EnvironmentLacks
 from loomidi.kit import logging
 from loomidi.services.http.authority import Authority, Gate
 from loomidi.services.http.limits import Receive
-from loomidi.services.http.problems import Answer, Problem
+from loomidi.services.http.problems import Answer, Problem, try_later
 
 _log = logging.logger("services.http")
 Send = Callable[[Any], Awaitable[None]]
@@ -82,6 +83,9 @@ class _Endpoint:
             answer = await self._route.handler(call)
         except Problem as problem:
             answer = problem.answer()
+        except (EnvironmentLacks, MemoryError) as error:
+            _log.error("request found no memory", path=self._route.path, problem=str(error))
+            answer = try_later("memory", "the service has no memory for this body now: send again later", 5).answer()
         except Exception as error:  # noqa: BLE001 - the edge: the client gets an answer, the log the traceback
             _log.error("request failed unexpectedly", path=self._route.path, exc_info=error)
             detail = "an error inside the service, logged there; please report it"
