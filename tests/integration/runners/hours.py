@@ -10,6 +10,8 @@ from loomidi.loom.bus.envelopes import decode, encode
 from loomidi.loom.runners import WindowMachine
 from loomidi.loom.windows import WindowSettings
 from loomidi.loom.windows.synthetic import START_NS, flow_records
+from tests.unit.loom.windows.building import metric
+from tests.unit.loom.windows.building import metrics as batch_of_metrics
 
 SECOND = 10**9
 OUT = {Stream.EDGE_WINDOWS: EDGE_WINDOWS, Stream.ENTITY_WINDOWS: ENTITY_WINDOWS}
@@ -24,14 +26,31 @@ def flows(seconds: int, *, step: int = 5, each: int = 30) -> list[pa.RecordBatch
     ]
 
 
-def envelopes(batches: Sequence[pa.RecordBatch]) -> list[Envelope]:
-    return [encode(batch, stream="flows", producer="node-1", epoch=1, seq=k) for k, batch in enumerate(batches)]
+def metrics(seconds: int) -> list[pa.RecordBatch]:
+    """Scrapes of an HTTP server every 15 s; a tenth of its requests fail."""
+    found = []
+    for scrape, at in enumerate(range(0, seconds, 15)):
+        counted = {"200": scrape * 90, "500": scrape * 10}
+        samples = [metric(at, "http_requests_total", value, code=code) for code, value in counted.items()]
+        found.append(batch_of_metrics(samples))
+    return found
 
 
-def local(batches: Sequence[pa.RecordBatch], windows: WindowSettings, end_s: int | None) -> list[Envelope]:
+def envelopes(batches: Sequence[pa.RecordBatch], stream: Stream = Stream.FLOWS) -> list[Envelope]:
+    return [encode(batch, stream=stream, producer="node-1", epoch=1, seq=k) for k, batch in enumerate(batches)]
+
+
+def local(
+    batches: Sequence[pa.RecordBatch],
+    windows: WindowSettings,
+    end_s: int | None,
+    samples: Sequence[pa.RecordBatch] = (),
+) -> list[Envelope]:
     """What the local runner's machine gives, windows closed as they become due; with `end_s` all at the end."""
     machine = WindowMachine(windows, epoch=7)
     found = list[Envelope]()
+    for batch in samples:
+        machine.absorb_metrics(batch)
     for batch in batches:
         machine.absorb(batch)
         due = machine.due()

@@ -44,10 +44,11 @@ def broker(tmp_path: Path) -> Iterator[KafkaBroker]:
     broker.stop()
 
 
-def write_files(folder: Path, batches: list[pa.RecordBatch]) -> None:
-    folder.mkdir()
-    payloads = [base64.b64encode(one.payload).decode() for one in hours.envelopes(batches)]
-    (folder / "flows.txt").write_text("\n".join(payloads) + "\n")
+def write_files(folder: Path, flows: list[pa.RecordBatch], metrics: list[pa.RecordBatch]) -> None:
+    for stream, batches in ((Stream.FLOWS, flows), (Stream.METRICS, metrics)):
+        payloads = [base64.b64encode(one.payload).decode() for one in hours.envelopes(batches, stream)]
+        (folder / stream).mkdir(parents=True)
+        (folder / stream / "all.txt").write_text("".join(f"{payload}\n" for payload in payloads))
 
 
 def read_files(folder: Path) -> list[Envelope]:
@@ -60,7 +61,7 @@ def read_files(folder: Path) -> list[Envelope]:
 
 async def publish(broker: KafkaBroker, batches: list[Envelope]) -> None:
     async with await open_bus(BusSettings(url=broker.url)) as bus:
-        for stream in hours.OUT:
+        for stream in (*hours.OUT, Stream.LATE, Stream.METRICS, Stream.FLOWS):
             await (await bus.reader(stream, "makes-the-topic")).close()
         await bus.publish(batches)
 
@@ -82,22 +83,22 @@ async def read(broker: KafkaBroker, reader: str, enough: int) -> list[Envelope]:
 
 def test_from_files_both_runners_give_the_same_rows_of_all_sizes(tmp_path: Path) -> None:
     windows = WindowSettings()
-    batches = hours.flows(90, each=100)
-    write_files(tmp_path / "in", batches)
+    batches, samples = hours.flows(90, each=100), hours.metrics(90)
+    write_files(tmp_path / "in", batches, samples)
     source, sink = ((tmp_path / name).as_uri() for name in ("in", "out"))
     submitted(FlinkSettings(windows, source=source, sink=sink, bounded=True, epoch=7)).wait(PATIENCE_S)
-    expected = hours.rows(hours.local(batches, windows, 90))
+    expected = hours.rows(hours.local(batches, windows, 90, samples))
     assert hours.rows(read_files(tmp_path / "out")) == expected
     print(f"rung: files, mini-cluster, {sum(table.num_rows for table in expected.values())} rows of windows")
 
 
 def test_from_kafka_both_runners_give_the_same_rows_of_an_hour(broker: KafkaBroker) -> None:
-    batches = hours.flows(HOUR_S)
-    asyncio.run(publish(broker, hours.envelopes(batches)))
+    batches, samples = hours.flows(HOUR_S), hours.metrics(HOUR_S)
+    asyncio.run(publish(broker, [*hours.envelopes(samples, Stream.METRICS), *hours.envelopes(batches)]))
     bootstrap = broker.url.removeprefix("kafka://")
     job = submitted(FlinkSettings(LONG, bootstrap=bootstrap, bounded=True, epoch=7))
     job.wait(PATIENCE_S)
-    told = hours.local(batches, LONG, HOUR_S)
+    told = hours.local(batches, LONG, HOUR_S, samples)
     expected = hours.rows(told)
     assert hours.rows(asyncio.run(read(broker, "test", len(told)))) == expected
     print(f"rung: Kafka, mini-cluster, {sum(table.num_rows for table in expected.values())} rows of windows")
@@ -126,13 +127,3 @@ def test_killed_and_restored_from_its_checkpoint_it_neither_loses_nor_doubles(
     told = hours.local(batches, LONG, 600)
     assert hours.rows(asyncio.run(read(broker, "second", len(told)))) == hours.rows(told)
     print("rung: Kafka, mini-cluster killed and restored")
-
-
-def test_late_rows_go_to_the_late_stream(tmp_path: Path) -> None:
-    early, far = hours.flows(10)[0], hours.flows(200)[-1]
-    write_files(tmp_path / "in", [far, early])
-    source, sink = ((tmp_path / name).as_uri() for name in ("in", "out"))
-    settings = FlinkSettings(LONG, source=source, sink=sink, bounded=True, epoch=7)
-    submitted(settings).wait(PATIENCE_S)
-    late = [one for one in read_files(tmp_path / "out") if one.stream == Stream.LATE]
-    assert sum(one.rows for one in late) in (0, early.num_rows)  # Flink's watermark comes every 200 ms of its clock

@@ -147,8 +147,8 @@ class WindowMachine:
         """All state."""
         self._reduce()
         parts = [(start, one.to_bytes()) for start, some in self._parts.items() for one in some]
-        samples = [(start, _ipc(some)) for start, some in self._samples.items()]
-        late = [_ipc(self._late)] if self._late else []
+        samples = [(start, ipc(some)) for start, some in self._samples.items()]
+        late = [ipc(self._late)] if self._late else []
         pieces = [self._closer.to_bytes(), *(data for _, data in (*parts, *samples)), *late]
         head = {
             "epoch": self.epoch,
@@ -173,8 +173,8 @@ class WindowMachine:
         for start in head["parts"]:
             machine._parts.setdefault(start, []).append(Parts.from_bytes(next(pieces)))
         for start in head["samples"]:
-            machine._samples[start] = _batches(next(pieces))
-        machine._late = [batch for piece in pieces for batch in _batches(piece)]
+            machine._samples[start] = batches_of(next(pieces))
+        machine._late = [batch for piece in pieces for batch in batches_of(piece)]
         machine._late_rows = sum(batch.num_rows for batch in machine._late)
         machine._values = sum(one.values for some in machine._parts.values() for one in some)
         return machine
@@ -189,7 +189,8 @@ def enveloped(
         yield encode(piece, stream=stream, producer=producer, epoch=epoch, seq=number, created_ns=created_ns)
 
 
-def _ipc(batches: list[pa.RecordBatch]) -> bytes:
+def ipc(batches: list[pa.RecordBatch]) -> bytes:
+    """As one Arrow stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batches[0].schema) as writer:
         for batch in batches:
@@ -198,7 +199,8 @@ def _ipc(batches: list[pa.RecordBatch]) -> bytes:
     return data
 
 
-def _batches(data: bytes) -> list[pa.RecordBatch]:
+def batches_of(data: bytes) -> list[pa.RecordBatch]:
+    """What `ipc` gave."""
     return list(pa.ipc.open_stream(data))
 
 

@@ -7,6 +7,7 @@ Each stream has a table; its transactions are committed with Flink's checkpoints
 
 import base64
 import json
+from typing import Any
 
 from pyflink.common import Types, WatermarkStrategy
 from pyflink.common.serialization import ByteArraySchema, Encoder
@@ -25,25 +26,25 @@ from loomidi.contracts.streams import Stream
 from loomidi.loom.runners.flink.functions import BYTES
 from loomidi.loom.runners.flink.settings import CONNECTOR, FlinkSettings
 
-STREAMS = (Stream.EDGE_WINDOWS, Stream.ENTITY_WINDOWS, Stream.LATE)
+DEAD = "dead"  # the bus's topic of dead letters
 
 
-def payloads(env: StreamExecutionEnvironment, settings: FlinkSettings) -> DataStream:
-    """Arrow IPC streams of flows, as they come."""
+def payloads(env: StreamExecutionEnvironment, stream: Stream, settings: FlinkSettings) -> DataStream:
+    """Arrow IPC streams of flows or metrics, as they come."""
     never = WatermarkStrategy.no_watermarks()
     if not settings.bootstrap:
-        source = FileSource.for_record_stream_format(StreamFormat.text_line_format(), settings.source)
-        lines = env.from_source(source.process_static_file_set().build(), never, "flows")
+        source = FileSource.for_record_stream_format(StreamFormat.text_line_format(), f"{settings.source}/{stream}")
+        lines = env.from_source(source.process_static_file_set().build(), never, stream.value)
         return lines.map(base64.b64decode, output_type=BYTES)
     env.add_jars((settings.home / f"flink-sql-connector-kafka-{CONNECTOR}.jar").as_uri())
     builder = KafkaSource.builder().set_bootstrap_servers(settings.bootstrap).set_group_id(settings.group)
-    builder = builder.set_topics(settings.topic(Stream.FLOWS)).set_value_only_deserializer(ByteArraySchema())
+    builder = builder.set_topics(settings.topic(stream)).set_value_only_deserializer(ByteArraySchema())
     builder = builder.set_starting_offsets(KafkaOffsetsInitializer.earliest())
     for name, value in settings.properties:
         builder = builder.set_property(name, value)
     if settings.bounded:
         builder = builder.set_bounded(KafkaOffsetsInitializer.latest())
-    return env.from_source(builder.build(), never, "flows")
+    return env.from_source(builder.build(), never, stream.value)
 
 
 def deliver(env: StreamExecutionEnvironment, envelopes: DataStream, settings: FlinkSettings) -> None:
@@ -56,15 +57,15 @@ def deliver(env: StreamExecutionEnvironment, envelopes: DataStream, settings: Fl
         return
     tables = StreamTableEnvironment.create(env)
     statements = tables.create_statement_set()
-    for stream in STREAMS:
+    for stream in (Stream.EDGE_WINDOWS, Stream.ENTITY_WINDOWS, Stream.LATE, DEAD):
         tables.execute_sql(_table(stream, settings))
-        rows = envelopes.filter(lambda row, stream=stream: row[0] == stream.value)
+        rows = envelopes.filter(lambda row, stream=str(stream): _goes_to(row) == stream)
         chosen = tables.from_data_stream(rows)
-        statements.add_insert(stream.value, chosen.drop_columns(chosen.stream))
+        statements.add_insert(str(stream), chosen.drop_columns(chosen.stream))
     statements.attach_as_datastream()
 
 
-def _table(stream: Stream, settings: FlinkSettings) -> str:
+def _table(stream: str, settings: FlinkSettings) -> str:
     options = {
         "connector": "kafka",
         "topic": settings.topic(stream),
@@ -84,7 +85,11 @@ def _table(stream: Stream, settings: FlinkSettings) -> str:
     return f"CREATE TABLE {stream} ({columns}) WITH ({told})"
 
 
-def _line(row: "list[object]") -> str:
+def _goes_to(row: Any) -> str:
+    return DEAD if "Loomidi-Cause" in row[2] else str(row[0])
+
+
+def _line(row: Any) -> str:
     """One envelope as JSON."""
-    headers = {name: bytes(value).decode() for name, value in dict(row[2]).items()}  # type: ignore[call-overload]
-    return json.dumps({"headers": headers, "payload": base64.b64encode(bytes(row[3])).decode()})  # type: ignore[call-overload]
+    headers = {name: bytes(value).decode() for name, value in row[2].items()}
+    return json.dumps({"headers": headers, "payload": base64.b64encode(bytes(row[3])).decode()})

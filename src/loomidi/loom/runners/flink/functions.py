@@ -6,7 +6,7 @@ timers of event time close. Leaves the operators to `loom.windows`, connectors t
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -15,33 +15,76 @@ from pyflink.common.watermark_strategy import TimestampAssigner
 from pyflink.datastream import KeyedProcessFunction, OutputTag, ProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
+from loomidi.contracts.schemas import FLOW_RECORDS, METRICS
 from loomidi.contracts.streams import Envelope, Stream
-from loomidi.loom.bus.envelopes import encode, to_headers
-from loomidi.loom.runners.machines import LATE, enveloped
-from loomidi.loom.windows import Closer, Parts, WindowSettings, merged, project, reduced, split
+from loomidi.loom.bus.envelopes import BadBatch, encode, opened, to_headers
+from loomidi.loom.runners.machines import LATE, batches_of, enveloped, ipc
+from loomidi.loom.windows import PANE_S, Closer, Parts, WindowSettings, merged, project, reduced, split
+from loomidi.loom.windows import requests as http
 
 MS = 1_000_000
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
-PIECE = Types.TUPLE([Types.LONG(), BYTES])  # start in ms, parts
+PIECE = Types.TUPLE([Types.LONG(), Types.BOOLEAN(), BYTES])  # start in ms, whether these are samples, parts or samples
 TIMED = Types.TUPLE([Types.LONG(), BYTES])  # newest flow end in ms, payload
 ENVELOPE = Types.ROW_NAMED(
     ["stream", "producer", "headers", "payload"],
     [Types.STRING(), Types.STRING(), Types.MAP(Types.STRING(), BYTES), BYTES],
 )
-LATE_TAG = OutputTag("late", ENVELOPE)
-
-
-def timed(payload: bytes) -> tuple[int, bytes]:
-    """With the end of its newest flow, in ms: the batch's event time."""
-    ends = batch_of(payload).column("flow_end_nanoseconds").view(pa.int64()).to_numpy()
-    return int(ends.max(initial=0)) // MS, payload
+LATE_TAG, DEAD_TAG = OutputTag("late", ENVELOPE), OutputTag("dead", ENVELOPE)
+SCHEMAS = {Stream.FLOWS: FLOW_RECORDS, Stream.METRICS: METRICS}
 
 
 class BatchTime(TimestampAssigner):  # type: ignore[misc]  # PyFlink ships no types
-    """The newest flow of a batch."""
+    """The newest flow of a batch, or the pane of samples."""
 
     def extract_timestamp(self, value: Any, record_timestamp: int) -> int:
         return int(value[0])
+
+
+class _Decode(ProcessFunction):  # type: ignore[misc]  # PyFlink ships no types
+    """Payloads to batches; one that nobody can use goes to the dead letters with its cause."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._task = self._epoch = self._seq = 0
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        # A new epoch for every run: after a restart other rows may come here, under ids that must not be old ones.
+        self._task = runtime_context.get_index_of_this_subtask()
+        self._epoch, self._seq = time.time_ns(), 0
+
+    def process_element(self, value: Any, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        try:
+            batch = opened(bytes(value), SCHEMAS[self.stream])
+        except BadBatch as error:
+            self._seq += 1
+            letter = Envelope(self.stream, f"flink-{self._task}", self._epoch, self._seq - 1, 0, bytes(value))
+            told = {"Loomidi-Cause": str(error), "Loomidi-Reader": "flink", "Loomidi-At": str(time.time_ns())}
+            yield DEAD_TAG, row_of(letter, told)
+        else:
+            yield from self.use(batch)
+
+    def use(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        raise NotImplementedError
+
+
+class DecodeFlows(_Decode):
+    """Flows with the end of the newest of them, in ms: the batch's event time."""
+
+    def use(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        ends = batch.column("flow_end_nanoseconds").view(pa.int64()).to_numpy()
+        if len(ends):
+            yield int(ends.max()) // MS, ipc([batch])
+
+
+class DecodeMetrics(_Decode):
+    """METRICS to what HTTP servers told, by panes."""
+
+    def use(self, batch: pa.RecordBatch) -> Iterator[Any]:
+        rows, width = http.project(batch), PANE_S * 10**9
+        starts = rows.column("at").to_numpy() // width * width
+        for start in sorted(set(starts.tolist())):
+            yield start // MS, True, ipc([rows.filter(pa.array(starts == start))])
 
 
 class Reduce(ProcessFunction):  # type: ignore[misc]  # PyFlink ships no types
@@ -57,7 +100,7 @@ class Reduce(ProcessFunction):  # type: ignore[misc]  # PyFlink ships no types
         self._epoch, self._seq = time.time_ns(), 0
 
     def process_element(self, value: Any, ctx: ProcessFunction.Context) -> Iterator[Any]:
-        batch, width = batch_of(value[1]), self.settings.base_s * 10**9
+        (batch,), width = batches_of(bytes(value[1])), self.settings.base_s * 10**9
         mark = ctx.timer_service().current_watermark()
         ends = batch.column("flow_end_nanoseconds").view(pa.int64()).to_numpy()
         late = (ends // width + 1) * width // MS - 1 <= mark
@@ -65,7 +108,7 @@ class Reduce(ProcessFunction):  # type: ignore[misc]  # PyFlink ships no types
             rows, batch = batch.filter(pa.array(late)), batch.filter(pa.array(~late))
             yield LATE_TAG, row_of(self._late(rows))
         for start, some in split(project(batch, self.settings.grain), self.settings.base_s):
-            yield start // MS, reduced(some).to_bytes()
+            yield start // MS, False, reduced(some).to_bytes()
 
     def _late(self, rows: pa.RecordBatch) -> Envelope:
         self._seq += 1
@@ -83,20 +126,24 @@ class Close(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ships no typ
     def open(self, runtime_context: RuntimeContext) -> None:
         state = runtime_context
         self._parts = state.get_map_state(MapStateDescriptor("parts", Types.LONG(), Types.PICKLED_BYTE_ARRAY()))
+        self._samples = state.get_map_state(MapStateDescriptor("samples", Types.LONG(), Types.PICKLED_BYTE_ARRAY()))
         self._closer_state = state.get_state(ValueStateDescriptor("closer", BYTES))
         self._closed_state = state.get_state(ValueStateDescriptor("closed", Types.LONG()))
         self._seqs = state.get_map_state(MapStateDescriptor("seqs", Types.STRING(), Types.LONG()))
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> None:
-        start, data = value
-        held: list[bytes] = self._parts.get(start) or []
+        start, are_samples, data = value
+        if start + PANE_S * 1000 <= (self._closed_state.value() or 0) // MS:
+            return  # only samples can be as late as that: `Reduce` has set late flows aside
+        state = self._samples if are_samples else self._parts
+        held: list[bytes] = state.get(start) or []
         if not held:
             for at in self._timers(start):
                 ctx.timer_service().register_event_time_timer(at - 1)
         held = [*held, bytes(data)]
-        if len(held) > 16:
+        if len(held) > 16 and not are_samples:
             held = [merged([Parts.from_bytes(one) for one in held], self.settings.max_edges).to_bytes()]
-        self._parts.put(start, held)
+        state.put(start, held)
 
     def _timers(self, start: int) -> list[int]:
         """When anything ends that this piece is part of: itself, its pane, and later every 10 s while a window may."""
@@ -107,22 +154,30 @@ class Close(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ships no typ
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
         to_ms, closer = timestamp + 1, self._current()
-        starts = sorted(start for start in self._parts.keys() if start < to_ms)  # noqa: SIM118  # no dict
-        parts = {start * MS: [Parts.from_bytes(one) for one in self._parts.get(start)] for start in starts}
-        before = closer.panes_closed
-        for one in closer.close(parts, {}, to_ms * MS):
+        parts = {start * MS: [Parts.from_bytes(one) for one in some] for start, some in self._until(self._parts, to_ms)}
+        samples = {
+            start * MS: [batch for one in some for batch in batches_of(one)]
+            for start, some in self._until(self._samples, to_ms)
+        }
+        taken, before = (list(parts), list(samples)), closer.panes_closed
+        for one in closer.close(parts, samples, to_ms * MS):
             key = f"{one.spec.producer} {one.stream}"
             seq = self._seqs.get(key) or 0
             for envelope in enveloped(one.rows, one.stream, one.spec.producer, epoch=self.epoch, seq=seq):
                 seq = envelope.seq + 1
                 yield row_of(envelope)
             self._seqs.put(key, seq)
-        for start in starts:
-            if start * MS not in parts:
-                self._parts.remove(start)
+        for starts, left, state in zip(taken, (parts, samples), (self._parts, self._samples), strict=True):
+            for start in starts:
+                if start not in left:
+                    state.remove(start // MS)
         self._closed_state.update(to_ms * MS)
         if closer.panes_closed != before:
             self._closer_state.update(closer.to_bytes())
+
+    def _until(self, state: Any, to_ms: int) -> list[tuple[int, list[bytes]]]:
+        """What is held of the time before `to_ms`, in order."""
+        return [(start, state.get(start)) for start in sorted(state.keys()) if start < to_ms]
 
     def _current(self) -> Closer:
         """In memory; after a restart from Flink's state."""
@@ -133,14 +188,7 @@ class Close(KeyedProcessFunction):  # type: ignore[misc]  # PyFlink ships no typ
         return self._closer
 
 
-def batch_of(payload: bytes) -> pa.RecordBatch:
-    """The only batch of an Arrow stream."""
-    batch = pa.ipc.open_stream(bytes(payload)).read_next_batch()
-    assert isinstance(batch, pa.RecordBatch)
-    return batch
-
-
-def row_of(envelope: Envelope) -> Row:
-    """As `ENVELOPE` has it."""
-    headers = {name: value.encode() for name, value in to_headers(envelope).items()}
+def row_of(envelope: Envelope, more: Mapping[str, str] | None = None) -> Row:
+    """As `ENVELOPE` has it, with more headers."""
+    headers = {name: value.encode() for name, value in {**to_headers(envelope), **(more or {})}.items()}
     return Row(envelope.stream, envelope.producer, headers, envelope.payload)

@@ -3,8 +3,10 @@
 Run by `submitting` in Flink's environment as `python -m loomidi.loom.runners.flink.job SETTINGS`. In: a file of
 settings. Out: the job, executed in a mini-cluster within this process or sent to a session cluster.
 
-    payloads -> batch time -> Reduce (parallel) -> Close (one task) -> envelopes
-                                 `--> late rows ------------------------^
+    flows -> DecodeFlows -> Reduce (parallel) ---+--> Close (one task) --+--> envelopes
+                  |            `--> late rows ---)-----------------------+
+                  +--> dead letters -------------)-----------------------'
+    metrics -> DecodeMetrics --------------------'
 """
 
 import sys
@@ -13,8 +15,20 @@ from pathlib import Path
 from pyflink.common import Configuration, Duration, WatermarkStrategy
 from pyflink.datastream import CheckpointingMode, ExternalizedCheckpointRetention, StreamExecutionEnvironment
 
+from loomidi.contracts.streams import Stream
 from loomidi.loom.runners.flink.connecting import deliver, payloads
-from loomidi.loom.runners.flink.functions import ENVELOPE, LATE_TAG, PIECE, TIMED, BatchTime, Close, Reduce, timed
+from loomidi.loom.runners.flink.functions import (
+    DEAD_TAG,
+    ENVELOPE,
+    LATE_TAG,
+    PIECE,
+    TIMED,
+    BatchTime,
+    Close,
+    DecodeFlows,
+    DecodeMetrics,
+    Reduce,
+)
 from loomidi.loom.runners.flink.settings import FlinkSettings
 
 
@@ -42,18 +56,28 @@ def configured(settings: FlinkSettings) -> StreamExecutionEnvironment:
     return env
 
 
+def watermarks(settings: FlinkSettings, idle_s: float) -> WatermarkStrategy:
+    """By the newest of each task. A bounded source ends by itself: until then each task waits for its own rows."""
+    lateness = Duration.of_millis(round(settings.windows.lateness_s * 1000))
+    strategy = WatermarkStrategy.for_bounded_out_of_orderness(lateness)
+    if not settings.bounded:
+        strategy = strategy.with_idleness(Duration.of_millis(max(round(idle_s * 1000), 1)))
+    return strategy.with_timestamp_assigner(BatchTime())  # the last: PyFlink forgets it otherwise
+
+
 def main(path: str) -> None:
     """Build it and run it."""
     settings = FlinkSettings.from_json(Path(path).read_text())
     windows, env = settings.windows, configured(settings)
-    strategy = WatermarkStrategy.for_bounded_out_of_orderness(Duration.of_millis(round(windows.lateness_s * 1000)))
-    strategy = strategy.with_timestamp_assigner(BatchTime())
-    if not settings.bounded:  # a bounded source ends by itself, and until then each task waits for its own rows
-        strategy = strategy.with_idleness(Duration.of_millis(round(windows.idle_s * 1000)))
-    batches = payloads(env, settings).map(timed, output_type=TIMED).assign_timestamps_and_watermarks(strategy)
-    pieces = batches.process(Reduce(windows), output_type=PIECE)
-    closed = pieces.key_by(lambda _: 0).process(Close(windows, settings.epoch), output_type=ENVELOPE)
-    envelopes = closed.force_non_parallel().union(pieces.get_side_output(LATE_TAG))
+    flows = payloads(env, Stream.FLOWS, settings).process(DecodeFlows(Stream.FLOWS), output_type=TIMED)
+    metrics = payloads(env, Stream.METRICS, settings).process(DecodeMetrics(Stream.METRICS), output_type=PIECE)
+    pieces = flows.assign_timestamps_and_watermarks(watermarks(settings, windows.idle_s))
+    pieces = pieces.process(Reduce(windows), output_type=PIECE)
+    # Samples come seldom: between two of them they hold nothing back.
+    samples = metrics.assign_timestamps_and_watermarks(watermarks(settings, idle_s=0.001))
+    closed = pieces.union(samples).key_by(lambda _: 0).process(Close(windows, settings.epoch), output_type=ENVELOPE)
+    aside = (pieces.get_side_output(LATE_TAG), flows.get_side_output(DEAD_TAG), metrics.get_side_output(DEAD_TAG))
+    envelopes = closed.force_non_parallel().union(*aside)
     deliver(env, envelopes, settings)
     env.execute("loomidi-windows")
 

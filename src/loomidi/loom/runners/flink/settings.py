@@ -29,9 +29,10 @@ class FlinkSettings:
     properties: tuple[tuple[str, str], ...] = ()
     # More of Kafka's client, such as security.protocol and sasl.jaas.config; names as in Kafka's documentation.
     source: str = ""
-    # Without brokers: a folder of text files, each line one Arrow IPC stream of flows in base64.
+    # Without brokers: a URL under which `flows` and `metrics` are folders of text files; a line is an Arrow IPC stream,
+    # in base64.
     sink: str = ""
-    # Without brokers: a folder; each line is a JSON object of an envelope, its payload in base64.
+    # Without brokers: a folder's URL; each line is a JSON object of an envelope, its payload in base64.
     bounded: bool = False
     # End at what is there now and close all windows; else go on until the job is cancelled.
     group: str = "loomidi-windows-flink"
