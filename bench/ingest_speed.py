@@ -94,8 +94,8 @@ async def noop(port: int) -> None:
 
 
 @contextmanager
-def started(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A process that listens on the port, until the end of the context."""
+def started(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """A process that listens on the port, until the end of the context; its id."""
     process = subprocess.Popen(command, env=os.environ | environment, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 60
@@ -106,26 +106,35 @@ def started(command: list[str], port: int, environment: dict[str, str]) -> Itera
             if process.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"bench: {command[1:4]} did not come up")
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(60)
 
 
-def loaded(port: int, body: Any, given: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """One run of wrk, after a short one that warms up."""
+def cpu_seconds(process: int) -> float:
+    """User and system, of all its threads; a broker that it started is not in it."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def loaded(server: tuple[int, int], body: Any, given: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """One run of wrk, after a short one that warms up. `server`: its port and its process."""
+    port, process = server
     wrk, environment = load_generator()
     script = folder / "post.lua"
     script.write_text(SCRIPT % json.dumps(body))
     url = f"http://127.0.0.1:{port}{PATH}"
     for seconds in (2, given.seconds):
         command = [wrk, "-t1", f"-c{given.connections}", f"-d{seconds}s", "-s", str(script), url]
+        before = cpu_seconds(process)
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
     found = re.search(r"^FIGURES (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", done.stdout, re.MULTILINE)
     assert found is not None, done.stdout
     requests, micros, p50, p99, refused, broken = (int(number) for number in found.groups())
     return {
         "requests_per_s": requests / micros * 1e6,
+        "cpu_us": (cpu_seconds(process) - before) / requests * 1e6,
         "p50_ms": p50 / 1000,
         "p99_ms": p99 / 1000,
         "not_2xx": refused,
@@ -148,12 +157,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         port, probes = free_port(), free_port()
-        with started([sys.executable, __file__, "--noop", str(port)], port, {}):
-            found |= {f"noop_{kind}": loaded(port, body, given, folder) for kind, body in bodies.items()}
+        with started([sys.executable, __file__, "--noop", str(port)], port, {}) as process:
+            found |= {f"noop_{kind}": loaded((port, process), body, given, folder) for kind, body in bodies.items()}
         port = free_port()
         command = [sys.executable, "-m", "loomidi", "serve", "ingest", "--port", str(port), "--probes", str(probes)]
-        with started(command, port, {"LOOMIDI_BUS_FOLDER": str(folder / "bus")}):
-            found |= {f"durable_{kind}": loaded(port, body, given, folder) for kind, body in bodies.items()}
+        with started(command, port, {"LOOMIDI_BUS_FOLDER": str(folder / "bus")}) as process:
+            found |= {f"durable_{kind}": loaded((port, process), body, given, folder) for kind, body in bodies.items()}
             found["rows_published"] = published(probes)
     return found
 
@@ -185,11 +194,13 @@ def judged(found: dict[str, Any]) -> dict[str, Any]:
 
 def show(found: dict[str, Any]) -> None:
     """As lines for a person."""
-    print(f"{'':24} {'requests/s':>12} {'metrics/s':>12} {'p50 ms':>8} {'p99 ms':>8}  not accepted")
+    print(f"{'':24} {'requests/s':>12} {'metrics/s':>12} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>8}  not accepted")
     for name in ("noop_single", "durable_single", "noop_array", "durable_array"):
         run, rows = found[name], ARRAY if name.endswith("array") else 1
         figures = f"{run['requests_per_s']:12,.0f} {run['requests_per_s'] * rows:12,.0f}"
-        print(f"{name:24} {figures} {run['p50_ms']:8.2f} {run['p99_ms']:8.2f}  {run['not_2xx'] + run['broken']}")
+        print(
+            f"{name:24} {figures} {run['p50_ms']:8.2f} {run['p99_ms']:8.2f} {run['cpu_us']:8.0f}  {run['not_2xx'] + run['broken']}"
+        )
     print(f"rows on the bus          {found['rows_published']:12,}")
     for target, met in found["targets"].items():
         print(f"{'met' if met else 'MISSED':12} {target}")
