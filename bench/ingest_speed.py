@@ -198,9 +198,8 @@ def show(found: dict[str, Any]) -> None:
     for name in ("noop_single", "durable_single", "noop_array", "durable_array"):
         run, rows = found[name], ARRAY if name.endswith("array") else 1
         figures = f"{run['requests_per_s']:12,.0f} {run['requests_per_s'] * rows:12,.0f}"
-        print(
-            f"{name:24} {figures} {run['p50_ms']:8.2f} {run['p99_ms']:8.2f} {run['cpu_us']:8.0f}  {run['not_2xx'] + run['broken']}"
-        )
+        times = f"{run['p50_ms']:8.2f} {run['p99_ms']:8.2f} {run['cpu_us']:8.0f}"
+        print(f"{name:24} {figures} {times}  {run['not_2xx'] + run['broken']}")
     print(f"rows on the bus          {found['rows_published']:12,}")
     for target, met in found["targets"].items():
         print(f"{'met' if met else 'MISSED':12} {target}")
