@@ -106,13 +106,13 @@ def query(
     loomidi lake query "select source_ip_address, sum(octet_delta_count) o from flows group by 1 order by 2 desc"
     loomidi lake query --since 1h --json "select * from events where severity = 'high'"
     """
-    from loomidi.loom.lake import Query
-
     as_json = options["as_json"]
     if as_json and parquet:
         raise UsageError("give either --json or --parquet")
     shown = limit if limit is not None or as_json or parquet else _SHOWN + 1
     with open_lake() as lake:
+        from loomidi.loom.lake import Query
+
         now_ns = lake.clock.now_ns()
         since, until = (moment(options[name], now_ns) if options[name] else None for name in ("since", "until"))
         snapshot, at_ms = _as_of(options["as_of"], now_ns)
@@ -161,9 +161,9 @@ def snapshots(open_lake: Callable[[], "Lake"], table: str, *, as_json: bool) -> 
 @click.pass_obj
 def compact(open_lake: Callable[[], "Lake"], names: tuple[str, ...], *, every_hour: bool, as_json: bool) -> int:
     """Rewrite the small files of closed hours as large sorted ones. Safe while rows are committed."""
-    from loomidi.loom import lake as house
-
     with open_lake() as lake:
+        from loomidi.loom import lake as house
+
         rows = [
             {"table": name, **dataclasses.asdict(done), "hour": _hour(done.hour)}
             for name in names or lake.tables()
@@ -183,9 +183,9 @@ def expire(
     open_lake: Callable[[], "Lake"], names: tuple[str, ...], *, older_than: str, keep: int, as_json: bool
 ) -> int:
     """Let go of old snapshots and delete the files that only they need. Rows of the present stay."""
-    from loomidi.loom import lake as house
-
     with open_lake() as lake:
+        from loomidi.loom import lake as house
+
         before_ms = moment(older_than, lake.clock.now_ns()) // 1_000_000
         rows = [
             {"table": name, **dataclasses.asdict(house.expire(lake, name, older_than_ms=before_ms, keep_last=keep))}
@@ -206,10 +206,10 @@ def sweep(open_lake: Callable[[], "Lake"], /, names: tuple[str, ...], *, age: st
 
     Exit code 1 when orphans were found and not removed.
     """
-    from loomidi.loom import lake as house
-
     remove, as_json = options["remove"], options["as_json"]
     with open_lake() as lake:
+        from loomidi.loom import lake as house
+
         now_ns = lake.clock.now_ns()
         age_s = None if age is None else (now_ns - moment(age, now_ns)) / 1e9
         done = [(name, house.sweep(lake, name, age_s=age_s, remove=remove)) for name in names or lake.tables()]

@@ -1,6 +1,8 @@
 """`loomidi lake`."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,3 +151,18 @@ def test_a_moment_is_a_time_or_so_long_ago(text: str, ns: int) -> None:
 def test_what_is_no_moment_is_refused() -> None:
     with pytest.raises(UsageError, match="no time"):
         moment("yesterday", 0)
+
+
+WITHOUT = """
+import sys
+sys.modules["pyiceberg"] = None
+from loomidi.conductor.cli import guarded, loomidi
+calls = (["query", "select 1"], ["tables"], ["compact"], ["expire"], ["sweep"])
+print([guarded(lambda: loomidi.main(["lake", *words], standalone_mode=False)) for words in calls])
+"""
+
+
+def test_without_the_libraries_it_says_what_to_install() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
+    assert done.stdout == "[2, 2, 2, 2, 2]\n"
+    assert done.stderr.count("pip install 'loomidi[pipeline]'") == 5
