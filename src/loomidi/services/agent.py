@@ -27,8 +27,8 @@ from loomidi.contracts.errors import Conflict
 from loomidi.contracts.streams import Stream
 from loomidi.kit import logging
 from loomidi.loom.flows.recording import as_records
-from loomidi.loom.sources.capturing import Capture, Taken, Tally
-from loomidi.services.agent_books import Books, closing, counts_of, keep, kept
+from loomidi.loom.sources.capturing import Capture, Taken, Tally, joined
+from loomidi.services.agent_books import Books, closed, closing, counts_of, keep, kept
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.counting import Count, Counter, published
 from loomidi.services.probes import Sample
@@ -72,6 +72,7 @@ class Agent:
         self._books, self._lock = state / "agent.json", _locked(state / "agent.lock")
         self._tallies: dict[str, Tally] = {}
         self._told: dict[str, Tally] = {}
+        self._before: dict[str, Tally] = {}  # of an agent of this same run that failed and is tried again
         self._gone: list[Count] = []  # what had become of the flows when it was told last
         self._round_took_s = 0.0
         self._rounds = self._counted_ns = 0
@@ -141,7 +142,7 @@ class Agent:
             if flows.num_rows:
                 record = as_records(flows, exporter=self.counter.node, link=link)
                 self._publisher.offer(Stream.FLOWS, record)  # 2
-        self._tallies = tallies
+        self._tallies = self._before | {link: joined(self._before.get(link), one) for link, one in tallies.items()}
         self._offer_counts(self._counts(everything=last))  # 3
         await asyncio.to_thread(keep, self._books, self._now(ended=last))  # 4
         self._rounds += 1
@@ -176,6 +177,9 @@ class Agent:
         if former is None:
             return
         adopted = capture.adopted()
+        if former.epoch == self.counter.epoch:
+            self._before = closed(former, adopted)
+            return
         told = closing(former, adopted)
         if not told:
             return

@@ -49,27 +49,37 @@ def closing(books: Books, adopted: Mapping[str, Adopted]) -> list[Count]:
     """
     told = []
     for link, tally in books.links.items():
-        here = adopted.get(link)
-        if here is not None and here.identity == tally.identity:
-            told += _closed(link, _later(tally, here), here.recovered)
-        elif not books.ended and tally.open:
-            told += _closed(link, tally, 0)
+        here = _same(tally, adopted.get(link))
+        if here is not None or not books.ended:
+            told += _told(link, tally, here)
     return told
 
 
-def _later(tally: Tally, here: Adopted) -> Tally:
-    """What the shield had counted when we took over, on top of what was told before."""
-    grown = {name: value - tally.base.get(name, 0) for name, value in here.packets.items()}
-    grown = {name: value for name, value in grown.items() if value or name in tally.packets}
-    return dataclasses.replace(tally, packets=grown)
+def closed(books: Books, adopted: Mapping[str, Adopted]) -> dict[str, Tally]:
+    """The same as tallies with nothing open, for a successor that counts on within the same run."""
+    return {link: _closed(tally, _same(tally, adopted.get(link))) for link, tally in books.links.items()}
 
 
-def _closed(link: str, tally: Tally, recovered: int) -> list[Count]:
-    uncovered = tally.uncovered + tally.open - recovered
-    ended = dataclasses.replace(tally, exported=tally.exported + recovered, uncovered=uncovered)
-    told = [count for count in counts_of(link, ended) if (count.name, count.unit) != ("exported", "packets")]
-    told += [Count("export", "flows", link, "exported", "packets", tally.exported)]
+def _same(tally: Tally, here: Adopted | None) -> Adopted | None:
+    return here if here is not None and here.identity == tally.identity else None
+
+
+def _told(link: str, tally: Tally, here: Adopted | None) -> list[Count]:
+    if here is None and not tally.open:
+        return []
+    recovered = here.recovered if here else 0
+    told = [one for one in counts_of(link, _closed(tally, here)) if (one.name, one.unit) != ("exported", "packets")]
+    told.append(Count("export", "flows", link, "exported", "packets", tally.exported))
     return [*told, Count("export", "flows", link, "recovered", "packets", recovered)] if recovered else told
+
+
+def _closed(tally: Tally, here: Adopted | None) -> Tally:
+    """With what the shield had counted when we took over, and all that no flow shows as `uncovered`."""
+    if here is not None:
+        grown = {name: value - tally.base.get(name, 0) for name, value in here.packets.items()}
+        grown = {name: value for name, value in grown.items() if value or name in tally.packets}
+        tally = dataclasses.replace(tally, packets=grown, exported=tally.exported + here.recovered)
+    return dataclasses.replace(tally, uncovered=tally.uncovered + tally.open)
 
 
 def kept(path: Path) -> Books | None:

@@ -14,7 +14,7 @@ from loomidi.contracts.schemas import COUNTERS, FLOW_RECORDS
 from loomidi.contracts.streams import Bus
 from loomidi.loom.bus import BusSettings, Publisher, PublisherSettings, open_bus
 from loomidi.loom.bus.envelopes import decode
-from loomidi.loom.sources.capturing import Adopted, Taken, Tally
+from loomidi.loom.sources.capturing import Adopted, Taken, Tally, joined
 from loomidi.services.agent import Agent
 from loomidi.services.agent_books import Books, closing, keep, kept
 from loomidi.services.agent_settings import AgentSettings
@@ -187,6 +187,16 @@ def test_a_shield_that_counted_on_is_told_as_recovered_and_uncovered(tmp_path: P
     assert parts == {"exported": 15, "recovered": 9, "uncovered": 7, "open": 0}
 
 
+def test_an_agent_that_is_tried_again_within_its_run_counts_on(tmp_path: Path) -> None:
+    """The same epoch: values go on growing, what was open is told as uncovered."""
+    _, counters = played(tmp_path, (some_traffic, 7, True, FakeCapture()), (some_traffic, 7, False, FakeCapture()))
+    assert last(counters, 7, "capture", "received") == 48
+    parts = {name: last(counters, 7, "export", name) for name in ("exported", "uncovered", "open")}
+    assert parts == {"exported": 36, "uncovered": 6, "open": 0}
+    received = [row["value"] for row in counters.drop_columns(["timestamp"]).to_pylist() if row["name"] == "received"]
+    assert received == sorted(received)
+
+
 def test_an_agent_that_ended_in_order_leaves_nothing_to_close(tmp_path: Path) -> None:
     played(tmp_path, (some_traffic, 7, False, FakeCapture()))
     books = kept(tmp_path / "agent.json")
@@ -226,6 +236,17 @@ def test_how_it_is_and_what_it_measures_can_be_asked(tmp_path: Path) -> None:
     assert seen["before"] == ["agent: the capture is not open yet"]
     assert (seen["after"], seen["line"]) == ([], "1 links by sockets")
     assert seen["samples"]["loomidi_agent_packets", "received"] == 5
+
+
+def test_a_link_with_a_past_is_closed_with_all_of_it() -> None:
+    """10 packets before, 5 of a second shield (which had counted 100 for others) since, then 7 more while nobody ran."""
+    past = Tally("tc", {"received": 10, "accounted": 10}, 10, 2)
+    now = Tally("tc", {"received": 5, "accounted": 5}, 3, 1, base={"received": 100, "accounted": 100}, identity="pin")
+    books = Books("n1", 7, False, {"eth0": joined(past, now)})
+    told = closing(books, {"eth0": Adopted("pin", {"received": 112, "accounted": 112}, 4)})
+    found = {(one.stage, one.name): one.value for one in told if one.unit == "packets"}
+    assert (found["capture", "received"], found["capture", "accounted"]) == (22, 22)
+    assert [found["export", name] for name in ("exported", "recovered", "uncovered", "open")] == [13, 4, 5, 0]
 
 
 def test_books_that_are_none_are_refused(tmp_path: Path) -> None:

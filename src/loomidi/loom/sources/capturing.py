@@ -97,4 +97,6 @@ def joined(one: Tally | None, other: Tally) -> Tally:
         flows=one.flows + other.flows,
         undelivered=one.undelivered + other.undelivered,
         uncovered=one.uncovered + other.uncovered,
+        # So that what its counter has later, less this, holds both.
+        base={name: other.base.get(name, 0) - one.packets.get(name, 0) for name in {**one.packets, **other.base}},
     )
