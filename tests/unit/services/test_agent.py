@@ -239,7 +239,7 @@ def test_how_it_is_and_what_it_measures_can_be_asked(tmp_path: Path) -> None:
 
 
 def test_a_link_with_a_past_is_closed_with_all_of_it() -> None:
-    """10 packets before, 5 of a second shield (which had counted 100 for others) since, then 7 more while nobody ran."""
+    """10 packets before, 5 of a second shield (it had counted 100 for others), then 7 more while nobody ran."""
     past = Tally("tc", {"received": 10, "accounted": 10}, 10, 2)
     now = Tally("tc", {"received": 5, "accounted": 5}, 3, 1, base={"received": 100, "accounted": 100}, identity="pin")
     books = Books("n1", 7, False, {"eth0": joined(past, now)})
