@@ -74,7 +74,7 @@ def _is_small(lake: Lake, file: DataFile) -> bool:
 
 
 def _groups(lake: Lake, files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """As many as may be sorted at once, in the order of their paths' age: rows that came together stay together."""
+    """As many as may be sorted at once."""
     group: list[DataFile] = []
     rows = octets = 0
     for each in files:
@@ -93,7 +93,7 @@ def _hour(lake: Lake, stream: str, hour: int, old: list[DataFile]) -> Compacted:
     table, attempt = lake.find(stream), uuid.uuid4().hex
     new: list[DataFile] = []
     try:
-        for group in _groups(lake, sorted(old, key=_first_time)):
+        for group in _groups(lake, sorted(old, key=lambda file: _first_time(table, file))):
             new += _rewritten(lake, stream, table, group)
         _check(stream, old, new)
         _replace(lake, stream, (old, new), attempt)
@@ -105,14 +105,19 @@ def _hour(lake: Lake, stream: str, hour: int, old: list[DataFile]) -> Compacted:
     return Compacted(hour, len(old), len(new), *octets, sum(each.record_count for each in new))
 
 
-def _first_time(file: DataFile) -> bytes:
-    return min((file.lower_bounds or {}).values(), default=b"")
+def _first_time(table: Table, file: DataFile) -> int:
+    """Microseconds, as Iceberg keeps a bound: eight octets, the lowest first."""
+    bound = (file.lower_bounds or {}).get(table.spec().fields[0].source_id, b"")
+    return int.from_bytes(bound, "little", signed=True)
 
 
 def _rewritten(lake: Lake, stream: str, table: Table, group: list[DataFile]) -> list[DataFile]:
     found = reading.of_files(table, [each.file_path for each in group], shaping.plain(table))
     rows: pa.Table = found.to_table().combine_chunks()
-    return writing.write(table, reading.files_of(table), lake.spec(stream), rows, for_long=True)
+    made = writing.write(table, reading.files_of(table), lake.spec(stream), rows, for_long=True)
+    del rows
+    pa.default_memory_pool().release_unused()  # the process may live for months and compact for minutes
+    return made
 
 
 def _check(stream: str, old: list[DataFile], new: list[DataFile]) -> None:

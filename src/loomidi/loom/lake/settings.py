@@ -49,7 +49,7 @@ class LakeSettings:
     # A run of a producer that was silent for so long is forgotten; what it still sends is dead-lettered, not guessed.
     target_octets: int = 128 * MIB
     # Size that compaction aims at: few files to open, still split among cores by row groups.
-    compact_rows: int = 250_000
+    compact_rows: int = 150_000
     # Most rows that compaction sorts at once: some 2 KiB of memory for each row of flows. Half of it is "small".
     closed_s: float = 300.0
     # An hour is closed so long after its end; compaction leaves younger ones to the committer.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from loomidi.contracts.errors import Conflict, InputError
@@ -222,3 +223,20 @@ def test_late_rows_of_an_hour_that_was_compacted_join_it_at_the_next_one(lake: L
         committer.commit()
     (done,) = compact(lake, "metrics")
     assert (done.files_before, done.files_after, done.rows) == (2, 1, 25)
+
+
+def test_files_that_overlap_little_stay_apart_in_time(tmp_path: Path) -> None:
+    """Groups are made in the order of time, so that a range of time opens few of them."""
+    lake = lake_in(tmp_path, compact_rows=10)
+    with Committer(lake, "metrics") as committer:
+        for at in (5, 0, 3, 1, 4, 2):
+            committer.take(messages(1, first=at))
+            committer.commit()
+    compact(lake, "metrics")
+    ranges = []
+    for file in (lake.settings.folder / "files").rglob("*.parquet"):
+        times = pq.read_table(file, columns=["timestamp_ns"]).column(0).to_pylist()
+        if len(times) == 9:
+            ranges.append((times[0], times[-1]))
+    (_, end), (begin, _) = sorted(ranges)
+    assert end < begin
