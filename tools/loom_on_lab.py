@@ -2,8 +2,8 @@
 
 Run as root: `python -m tools.loom_on_lab PLAN FOLDER [SEED]` (PLAN: smoke, standard; FOLDER is emptied). In: a lab of
 its own, the shop, its users; an agent for each node and `loomidi run` as processes of their own; the recorder. Out:
-the balance of the pipeline, and of every flow that ended in a quiet part of the recording whether the lake names its two
-ends as the recording's own table of entities does; `--json` of all of it in FOLDER/figures.json. Exit 1 when the
+the balance of the pipeline, and of every flow that ended in a quiet part of the recording whether the lake names its
+two ends as the recording's own table of entities does; all of it as JSON in FOLDER/figures.json. Exit 1 when the
 balance does not add up or fewer than 99.9 % of the names agree.
 """
 
