@@ -215,16 +215,20 @@ class KafkaBus:
             until = time.monotonic() + _ANSWER_S
             while low < high:
                 raw = consumer.poll(0.5)
-                if raw is not None and raw.error() is None:
+                error = raw.error() if raw is not None else None
+                if raw is not None and error is None:
                     low, until = (raw.offset() or 0) + 1, time.monotonic() + _ANSWER_S
                     yield raw
+                elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+                    return  # what follows are marks of transactions, such as Flink's
                 elif time.monotonic() > until:
                     raise Retryable(f"{topic}: the broker does not answer; try again")
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[Consumer]:
         """A consumer that asks and commits nothing."""
-        consumer = Consumer({**self._config, "group.id": self._group("asking"), "enable.auto.commit": False})
+        more = {"group.id": self._group("asking"), "enable.auto.commit": False, "enable.partition.eof": True}
+        consumer = Consumer({**self._config, **more})
         try:
             yield consumer
         finally:

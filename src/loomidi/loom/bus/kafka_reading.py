@@ -113,7 +113,7 @@ class KafkaReader:
         self._committed |= ahead
 
     async def lag(self) -> Lag:
-        """What is not committed; Kafka does not tell octets."""
+        """What is not committed, marks of transactions included; Kafka does not tell octets."""
         return Lag(await self._call(self._behind), None)
 
     def _behind(self) -> int:
