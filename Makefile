@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel flink-tools fuzz lock clean
+.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel flink-tools flink-ready fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten
 	  { tools/install_ebpf_deps.sh --lab && $(BIN)/loomidi-lab build; } || echo "lab: could not be built, its tests are skipped"; \
 	  else echo "lab: needs root and Go, its tests are skipped"; fi
 
-test: setup lab-ready ## every test that this machine can run, with the reason of each skip
+test: setup lab-ready flink-ready ## every test that this machine can run, with the reason of each skip
 	@$(BIN)/python -m pytest
 
 lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium (root, Go; over an hour)
@@ -83,6 +83,10 @@ $(FLINK)/.ready: requirements-flink.lock
 	@test -f $(FLINK)/$(FLINK_KAFKA) || mvn -q -B dependency:copy -DoutputDirectory=$(FLINK) \
 	  -Dartifact=org.apache.flink:flink-sql-connector-kafka:$(FLINK_KAFKA:flink-sql-connector-kafka-%.jar=%)
 	@touch $@
+
+flink-ready:
+	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(MAKE) -s flink-tools || echo "flink: could not be installed, its tests are skipped"; \
+	  else echo "flink: needs Java 17 and Maven, its tests are skipped"; fi
 
 fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
 	@bpf/fuzz/run.sh $(FUZZ_SECONDS)
