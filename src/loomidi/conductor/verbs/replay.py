@@ -59,20 +59,19 @@ def _settings(options: dict[str, Any]) -> "ReplaySettings":
 
 
 async def _replayed(captures: tuple[str, ...], settings: "ReplaySettings", options: dict[str, Any]) -> "list[Replayed]":
-    from loomidi.services import replaying
-
-    if options["ingest"]:
+    try:
         import httpx
 
+        from loomidi.loom.bus import open_bus
+        from loomidi.services import replaying
+        from loomidi.services.counting import Counter
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    if options["ingest"]:
         token = options["token_file"]
         headers = {"Authorization": f"Bearer {token.read_text(encoding='utf-8').split()[0]}"} if token else {}
         async with httpx.AsyncClient(headers=headers, timeout=60.0) as client:
             return await replaying.replay(captures, replaying.ApiSink(client, options["ingest"]), settings)
-    try:
-        from loomidi.loom.bus import open_bus
-        from loomidi.services.counting import Counter
-    except ModuleNotFoundError as error:
-        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     counter = Counter(settings.node, replaying.COMPONENT, time.time_ns())
     async with await open_bus(_bus(options)) as bus:
         return await replaying.replay(captures, replaying.BusSink(bus, counter), settings)

@@ -22,6 +22,7 @@ from loomidi.contracts.errors import Retryable
 Object = dict[str, Any]
 _GONE = 410
 _DENIED = (401, 403)
+_LISTS = 3  # tries of one list
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,15 +80,19 @@ class Watcher:
 
     async def list_all(self) -> None:
         """Everything there is. Raises Retryable."""
-        while True:
-            with contextlib.suppress(Forgotten):  # a list that took too long is begun anew
-                items, version = await self._pages()
-                break
-            self.counts["lists begun anew"] += 1
+        items, version = await self._whole()
         before, self.seen_ns = self.seen_ns, time.time_ns()
         self.counts["lists"] += 1
         self._listeners.listed(self.resource.kind, items, self.seen_ns, before)
         self._version, self.problem = version, ""
+
+    async def _whole(self) -> tuple[list[Object], str]:
+        """A list that took so long that the API forgot its beginning is begun anew, a few times."""
+        for _ in range(_LISTS):
+            with contextlib.suppress(Forgotten):
+                return await self._pages()
+            self.counts["lists begun anew"] += 1
+        raise Retryable(f"{self.resource.path}: the API forgets its lists before they are read; is it overloaded?")
 
     async def run(self, ending: asyncio.Event) -> None:
         """Until `ending`; never raises for what the API does."""

@@ -127,6 +127,14 @@ def test_what_the_api_has_forgotten_is_listed_anew(script: list[Any]) -> None:
     assert watcher.counts["relists"] == 1
 
 
+def test_lists_that_are_always_forgotten_are_tried_later() -> None:
+    api = Api()
+    api.refuse[PODS.path] = 410
+    _, watcher = followed(api, lambda _, watcher: watcher.counts["broken connections"] >= 2)
+    assert "forgets its lists" in watcher.problem
+    assert watcher.counts["lists begun anew"] >= 6
+
+
 def test_long_lists_come_in_pages() -> None:
     api = Api()
     api.items[PODS.path] = [pod(f"p{number}") for number in range(7)]
