@@ -86,7 +86,8 @@ def test_from_files_both_runners_give_the_same_rows_of_all_sizes(tmp_path: Path)
     batches, samples = hours.flows(90, each=100), hours.metrics(90)
     write_files(tmp_path / "in", batches, samples)
     source, sink = ((tmp_path / name).as_uri() for name in ("in", "out"))
-    submitted(FlinkSettings(windows, source=source, sink=sink, bounded=True, epoch=7)).wait(PATIENCE_S)
+    with submitted(FlinkSettings(windows, source=source, sink=sink, bounded=True, epoch=7)) as job:
+        job.wait(PATIENCE_S)
     expected = hours.rows(hours.local(batches, windows, 90, samples))
     assert hours.rows(read_files(tmp_path / "out")) == expected
     print(f"rung: files, mini-cluster, {sum(table.num_rows for table in expected.values())} rows of windows")
@@ -96,8 +97,8 @@ def test_from_kafka_both_runners_give_the_same_rows_of_an_hour(broker: KafkaBrok
     batches, samples = hours.flows(HOUR_S), hours.metrics(HOUR_S)
     asyncio.run(publish(broker, [*hours.envelopes(samples, Stream.METRICS), *hours.envelopes(batches)]))
     bootstrap = broker.url.removeprefix("kafka://")
-    job = submitted(FlinkSettings(LONG, bootstrap=bootstrap, bounded=True, epoch=7))
-    job.wait(PATIENCE_S)
+    with submitted(FlinkSettings(LONG, bootstrap=bootstrap, bounded=True, epoch=7)) as job:
+        job.wait(PATIENCE_S)
     told = hours.local(batches, LONG, HOUR_S, samples)
     expected = hours.rows(told)
     assert hours.rows(asyncio.run(read(broker, "test", len(told)))) == expected
@@ -113,17 +114,14 @@ def test_killed_and_restored_from_its_checkpoint_it_neither_loses_nor_doubles(
     checkpoints = (tmp_path / "checkpoints").as_uri()
     bootstrap = broker.url.removeprefix("kafka://")
     settings = FlinkSettings(LONG, bootstrap=bootstrap, checkpoints=checkpoints, checkpoint_s=1.0, epoch=7)
-    job = submitted(settings)
-    try:
+    with submitted(settings) as job:
         first = asyncio.run(read(broker, "first", 20))
         assert len(first) >= 20, job.log.read_text()[-3000:]
         job.kill()
-        asyncio.run(publish(broker, hours.envelopes(batches)[len(batches) // 2 :]))
-        newest = max((tmp_path / "checkpoints").glob("*/chk-*/_metadata"), key=lambda path: path.stat().st_mtime)
-        job = submitted(dataclasses.replace(settings, restore=newest.parent.as_uri(), bounded=True))
+    asyncio.run(publish(broker, hours.envelopes(batches)[len(batches) // 2 :]))
+    newest = max((tmp_path / "checkpoints").glob("*/chk-*/_metadata"), key=lambda path: path.stat().st_mtime)
+    with submitted(dataclasses.replace(settings, restore=newest.parent.as_uri(), bounded=True)) as job:
         job.wait(PATIENCE_S)
-    finally:
-        job.kill()
     told = hours.local(batches, LONG, 600)
     assert hours.rows(asyncio.run(read(broker, "second", len(told)))) == hours.rows(told)
     print("rung: Kafka, mini-cluster killed and restored")

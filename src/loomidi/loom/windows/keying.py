@@ -47,13 +47,17 @@ def ordered(keys: Ints) -> Numbered:
 
 def ranks(column: pa.Array) -> Ints:
     """For each row the rank of its text, 0 for null."""
+    return _ranked(column)[0]
+
+
+def _ranked(column: pa.Array) -> tuple[Ints, pa.Array]:
+    """For each row the rank of its text, 0 for null; the texts in their order, the first of rank 1."""
     encoded = column.dictionary_encode()
-    words = encoded.dictionary.to_numpy(zero_copy_only=False)
-    place = np.zeros(len(words) + 1, np.int64)  # the last one, -1, is null's
-    place[np.argsort(words)] = np.arange(1, len(words) + 1)
+    order = np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False))
+    place = np.zeros(len(order) + 1, np.int64)  # the last one, -1, is null's
+    place[order] = np.arange(1, len(order) + 1)
     codes = encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices
-    found: Ints = place[codes.to_numpy()]
-    return found
+    return place[codes.to_numpy()], encoded.dictionary.take(pa.array(order))
 
 
 def packed(columns: tuple[Ints, ...]) -> Ints:
@@ -72,12 +76,10 @@ def greatest(column: pa.Array, by: Numbered) -> pl.Series:
     """The greatest text of each number: mostly there is one, and the greatest does not depend on the order."""
     if column.null_count == len(column):
         return pl.Series([None] * by.many, dtype=pl.String)
-    rank = ranks(column)
+    rank, words = _ranked(column)
     best = rank[by.first]
     if (best[by.of] != rank).any():
         np.maximum.at(best, by.of, rank)
-    words = column.unique().drop_null()
-    words = words.take(pa.array(np.argsort(words.to_numpy(zero_copy_only=False))))
     return pl.Series(words.take(pa.array(best - 1, mask=best == 0)))
 
 

@@ -7,10 +7,14 @@ one window can then be held or sent on without the other 100 columns.
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from loomidi.loom.windows.latencies import latencies
+
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 SUMS = (
     "delta_flow_count",
@@ -52,6 +56,7 @@ _GRAINS = {"entity": ("entity",), "workload": ("workload", "entity")}
 
 def project(batch: pa.RecordBatch, grain: str = "entity") -> pa.RecordBatch:
     """The columns that windows need, of flows in the columns of FLOW_RECORDS."""
+    ended = pc.not_equal(batch.column("flow_end_reason"), "active").to_numpy(zero_copy_only=False)
     columns = {
         "flow_end_ns": _nanoseconds(batch, "flow_end_nanoseconds"),
         "destination_service": batch.column("destination_service"),
@@ -59,8 +64,8 @@ def project(batch: pa.RecordBatch, grain: str = "entity") -> pa.RecordBatch:
         "protocol_identifier": batch.column("protocol_identifier"),
         **{end: _who(batch, end, grain) for end in ("source", "destination")},
         **{name: batch.column(name) for name in WORKLOADS},
-        **_counts(batch),
-        **_raw(batch),
+        **_counts(batch, ended),
+        **_raw(batch, ended),
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in ROWS.names], schema=ROWS)
 
@@ -90,9 +95,8 @@ def _who(batch: pa.RecordBatch, end: str, grain: str) -> pa.Array:
     return found
 
 
-def _counts(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+def _counts(batch: pa.RecordBatch, ended: Flags) -> dict[str, pa.Array]:
     weight = _int64(batch, "sampling_interval")
-    ended = pc.not_equal(batch.column("flow_end_reason"), "active").to_numpy(zero_copy_only=False)
     answers = _int64(batch, "reverse_packet_delta_count")
     resets, back_resets = _int64(batch, "tcp_rst_total_count"), _int64(batch, "reverse_tcp_rst_total_count")
     numbers = {name: _int64(batch, name) for name in SUMS if name in batch.schema.names} | {
@@ -109,9 +113,8 @@ def _counts(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     return {name: pa.array(values.astype(np.int64)) for name, values in numbers.items()}
 
 
-def _raw(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+def _raw(batch: pa.RecordBatch, ended: Flags) -> dict[str, pa.Array]:
     found = latencies(batch)
-    ended = pc.not_equal(batch.column("flow_end_reason"), "active").to_numpy(zero_copy_only=False)
     start = _nanoseconds(batch, "flow_start_nanoseconds").to_numpy() // 1000
     raw = {
         "source_transport_port": _int64(batch, "source_transport_port"),
@@ -122,8 +125,8 @@ def _raw(batch: pa.RecordBatch) -> dict[str, pa.Array]:
     return {name: pa.array(values) for name, values in raw.items()}
 
 
-def _int64(batch: pa.RecordBatch, name: str) -> "np.typing.NDArray[np.int64]":
-    numbers: np.typing.NDArray[np.int64] = batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
+def _int64(batch: pa.RecordBatch, name: str) -> Ints:
+    numbers: Ints = batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
     return numbers
 
 

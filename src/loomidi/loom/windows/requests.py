@@ -5,6 +5,7 @@ each counter grew, per entity: requests by whether they failed, and by bucket of
 OpenTelemetry's HTTP conventions as Prometheus writes them, and the older ones of Prometheus' client libraries.
 """
 
+import functools
 from collections.abc import Sequence
 
 import polars as pl
@@ -108,6 +109,15 @@ def added(some: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def features(counts: pl.DataFrame) -> pl.DataFrame:
     """Per entity: requests, errors, and quantiles of the duration, straight between the bounds of a bucket."""
+    return _features(counts) if len(counts) else _no_features()
+
+
+@functools.cache
+def _no_features() -> pl.DataFrame:
+    return _features(NO_REQUESTS)
+
+
+def _features(counts: pl.DataFrame) -> pl.DataFrame:
     totals = counts.group_by("entity").agg(
         pl.col("count").filter(pl.col("what") == "request").sum().alias("http_server_request_count"),
         pl.col("count").filter(pl.col("what") == "error").sum().alias("http_server_error_count"),

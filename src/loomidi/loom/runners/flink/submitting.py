@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Self
 
 from loomidi.contracts.errors import EnvironmentLacks
 from loomidi.loom.runners.flink.settings import CONNECTOR, FlinkSettings
@@ -47,6 +48,18 @@ class Submitted:
         """At once, with the Java process and the Python workers that it started."""
         self._tell(signal.SIGKILL)
         self.process.wait()
+
+    def close(self) -> None:
+        """End it if it runs, and remove its log and settings."""
+        if self.process.poll() is None:
+            self.kill()
+        self.folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _tell(self, word: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
