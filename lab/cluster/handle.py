@@ -211,6 +211,8 @@ class Lab:
         } | ({"cilium": cilium.start} if self.network == "cilium" else {})
         for part in parts or tuple(starters):
             if not self.launcher.pid(f"{name}-{part}"):
+                if part == "kubelet":
+                    nodes.await_containerd(self.site, number)
                 starters[part](self.site, number)
 
     @staticmethod

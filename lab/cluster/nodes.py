@@ -5,7 +5,9 @@ processes. All mounts are made inside the node's mount namespace, all processes 
 first process is killed, the kernel removes both.
 """
 
+import contextlib
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -85,6 +87,22 @@ def start_containerd(site: Site, number: int) -> None:
     environment = {"PATH": path, "CILIUM_SOCK": str(home / "cilium.sock")}
     arguments = [str(tools.binary("containerd")), "--config", str(home / "containerd.toml")]
     site.launcher.daemon(f"{name(number)}-containerd", [*inside(init(site, number)), *arguments], environment)
+
+
+def await_containerd(site: Site, number: int, timeout_s: float = 20.0) -> None:
+    """Until it takes calls: a kubelet that asks before that ends at once. Raises EnvironmentLacks.
+
+    Its socket being there says nothing: one that was killed has left its own.
+    """
+    until = time.monotonic() + timeout_s
+    while True:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, contextlib.suppress(OSError):
+            client.connect(str(folder(site, number) / "containerd.sock"))
+            return
+        label = f"{name(number)}-containerd"
+        if time.monotonic() > until:
+            raise EnvironmentLacks(f"{label} takes no calls after {timeout_s:g} s: {site.launcher.last_words(label)}")
+        time.sleep(0.05)
 
 
 def start_kubelet(site: Site, number: int, authority: certificates.Authority | None = None) -> None:

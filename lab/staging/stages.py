@@ -190,9 +190,9 @@ class Stage:
         """End what still goes on in the background; from now on steps undo."""
         self._undoer = threading.get_ident()
         self.stopping.set()
-        if not self._joined(_SOON_S):
-            self._end_commands()
-            self._joined(_END_S)
+        until = time.monotonic() + _END_S
+        while not self._joined(_SOON_S) and time.monotonic() < until:
+            self._end_commands()  # again: one that is just being started has left no pid file yet
         self.undoing = True
         self.stopping.clear()
 
