@@ -26,7 +26,7 @@ def stale(path: Path) -> None:
 
 def test_a_socket_that_a_killed_one_left_is_not_taken_for_a_living_one(site: Any, tmp_path: Path) -> None:
     stale(tmp_path / "containerd.sock")
-    with pytest.raises(EnvironmentLacks, match="n2-containerd takes no calls after 0.1 s: n2-containerd was killed"):
+    with pytest.raises(EnvironmentLacks, match=r"takes no calls after 0\.1 s: n2-containerd was killed"):
         nodes.await_containerd(site, 2, 0.1)
 
 
