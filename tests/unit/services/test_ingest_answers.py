@@ -104,13 +104,15 @@ def test_gzip_is_unpacked_and_a_bomb_is_not() -> None:
     service = Service()
     rows = gzip.compress(json.dumps([ROW] * 50).encode())
     assert service.post("system-metrics", rows, **JSON, Content_Encoding="gzip").json()["accepted"] == {"rows": 50}
+    assert service.count("request", "received", "octets") == len(rows)
     bomb = gzip.compress(b" " * 5_000_000)
     assert service.post("system-metrics", bomb, **JSON, Content_Encoding="gzip").json()["reason"] == "too-large"
+    assert service.count("request", "too-large", "octets") == len(bomb)
 
 
 def test_memory_for_bodies_is_bounded_and_given_back() -> None:
     service = Service(IngestSettings(limits=BodyLimits(memory_octets=1000)))
-    assert service.post("system-metrics", " " * 1001, **JSON).status_code == 429
+    assert service.post("system-metrics", " " * 1000 + "x", **JSON).status_code == 429
     assert service.metrics(ROW).status_code == 202
 
 

@@ -56,14 +56,24 @@ class Budget:
 
 @contextlib.asynccontextmanager
 async def whole_body(
-    receive: Receive, headers: Mapping[bytes, bytes], limits: BodyLimits, budget: Budget
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    limits: BodyLimits,
+    budget: Budget,
+    came: Callable[[int], object] = lambda _octets: None,
 ) -> AsyncIterator[bytes]:
-    """The body, unpacked; its memory is given back at the end of the context."""
+    """The body, unpacked; its memory is given back at the end of the context. `came`: octets as sent, whatever happens.
+
+    Raises Problem for what is beyond the limits.
+    """
     encoding = _encoding(headers)
     _check_told(headers, limits)
     held = _Held(budget)
     try:
-        body = await _received(receive, limits, held)
+        try:
+            body = await _received(receive, limits, held)
+        finally:
+            came(held.octets)
         if encoding == "gzip":
             body = await _unpacked(body, limits, held)
         yield body

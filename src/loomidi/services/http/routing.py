@@ -33,7 +33,11 @@ class Call:
     headers: Mapping[bytes, bytes]  # names in lower case
     receive: Receive
     query: bytes = b""
-    received_octets: int = 0  # of the body, unpacked; the handler says it
+    received_octets: int = 0  # of the body, as sent; the handler says it
+
+    def took(self, octets: int) -> None:
+        """Note how many octets came."""
+        self.received_octets = octets
 
     def header(self, name: str) -> str:
         """Its value; empty when it is not there."""

@@ -105,8 +105,7 @@ class Handlers:
         place = f"{route}?{call.query.decode('latin-1')} {lenient}"
         self.in_progress += 1
         try:
-            async with whole_body(call.receive, call.headers, limits, self.budget) as body:
-                call.received_octets = len(body)
+            async with whole_body(call.receive, call.headers, limits, self.budget, call.took) as body:
                 if not body:
                     raise Problem("unusable", "the body is empty: there is nothing to take")
                 run = functools.partial(_swapped, handle, body, lenient)
