@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -155,16 +156,19 @@ class Tail:
     def _candidates(self) -> list[Path]:
         if not self._place.inode:
             return []
-        return [self.path, *(one for one in self._rotated() if self._inode_of(one) == self._place.inode)]
+        return [self.path, *(one for one in self._beside() if self._inode_of(one) == self._place.inode)]
+
+    def _beside(self) -> list[Path]:
+        """Other files of the folder: a name says nothing, the inode and the beginning do."""
+        with contextlib.suppress(FileNotFoundError):
+            return [one for one in self.path.parent.iterdir() if one != self.path and one.is_file()]
+        return []
 
     def _rotated(self) -> list[Path]:
-        """What rotation may have made of the file, oldest first: `audit.log.1`, `audit-2026-11-26T03-00-00.000.log`."""
-        stem, found = self.path.name.partition(".")[0], []
-        with contextlib.suppress(FileNotFoundError):
-            for one in self.path.parent.iterdir():
-                packed = one.suffix in (".gz", ".zst", ".bz2", ".xz")
-                if one.name.startswith(stem) and one != self.path and one.is_file() and not packed:
-                    found.append(one)
+        """What rotation makes of such a file, oldest first: `a.log.1`, `a.log-20261126`, `a-2026-11-26T03-00.log`."""
+        name, stem, end = (re.escape(text) for text in (self.path.name, self.path.stem, self.path.suffix))
+        pattern = re.compile(rf"{name}[.-]\d[\dT.-]*|{stem}-\d{{4}}-\d\d-\d\dT[\d.-]+{end}")
+        found = [one for one in self._beside() if pattern.fullmatch(one.name)]
         return sorted(found, key=lambda one: (self._changed_at(one), one.name))
 
     @staticmethod

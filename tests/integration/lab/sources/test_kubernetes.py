@@ -69,21 +69,21 @@ class Truth(threading.Thread):
                 pods = self._lab.api.list("/api/v1/pods")
             except LoomidiError:
                 continue
-            # The answer is of a moment after we asked: a pod that it shows had been there when we asked, or came since.
-            self.seen += [one for pod in pods if (one := _seen(pod, at_ns, time.time_ns())) is not None]
+            # The answer is of a moment after we asked, and who it shows running had its address by then for long.
+            self.seen += [one for pod in pods if (one := _seen(pod, at_ns)) is not None]
 
     def end(self) -> None:
         self._ending.set()
         self.join()
 
 
-def _seen(pod: dict[str, Any], asked_ns: int, now_ns: int) -> Seen | None:
+def _seen(pod: dict[str, Any], at_ns: int) -> Seen | None:
     """Of a pod that runs and has an address of its own."""
     status, about = pod.get("status", {}), pod["metadata"]
     if status.get("phase") != "Running" or not status.get("podIP") or pod["spec"].get("hostNetwork"):
         return None
     owners = about.get("ownerReferences") or [{}]
-    return Seen((asked_ns + now_ns) // 2, status["podIP"], about["namespace"], about["name"], owners[0].get("kind", ""))
+    return Seen(at_ns, status["podIP"], about["namespace"], about["name"], owners[0].get("kind", ""))
 
 
 class Watched:
@@ -137,7 +137,8 @@ def watched(cluster: Lab) -> Iterator[Watched]:
 def wrong(watched: Watched, namespace: str) -> tuple[int, list[Any]]:
     """How many moments were compared, and those that were named otherwise."""
     seen = [one for one in watched.truth.seen if one.namespace == namespace]
-    named = FlowNamer(watched.book)(flows(*((one.address, "192.0.2.1", one.at_ns) for one in seen)))
+    # The API shows a pod as running until its kubelet says otherwise, up to a second or two after its containers ended.
+    named = FlowNamer(watched.book, late_s=2.0)(flows(*((one.address, "192.0.2.1", one.at_ns) for one in seen)))
     columns = [named.column(f"source_{part}").to_pylist() for part in ("entity", "workload")]
     bad = []
     for one, entity, workload in zip(seen, *columns, strict=True):

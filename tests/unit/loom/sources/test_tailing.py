@@ -116,6 +116,17 @@ def test_rotations_while_nobody_read_are_made_up_for(log: Log) -> None:
     assert log.read() == [b"b", b"c", b"d", b"e"]
 
 
+def test_other_files_beside_it_are_not_taken_for_its_rotations(log: Log) -> None:
+    log.write("a")
+    log.read()
+    log.path.rename(log.path.with_name("moved away"))
+    for name in ("audit-policy.yaml", "audit2.log", "audit.log.swp"):
+        log.path.with_name(name).write_text("foreign\n")
+    log.write("b")
+    log.again()
+    assert log.read() == [b"b"]
+
+
 def test_a_file_that_is_cut_is_read_from_its_start(log: Log) -> None:
     log.write("aaaaaaaa", "b")
     log.read()
