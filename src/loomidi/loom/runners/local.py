@@ -170,8 +170,9 @@ class LocalRunner:
             await self._patiently(lambda: self._bus.bury(message, reader=self.settings.name, cause=cause))
         else:
             if stream is Stream.FLOWS:
-                created = min(message.envelope.created_ns, time.time_ns())  # a clock that is ahead closes nothing
-                await asyncio.to_thread(self.machine.absorb, batch, created_ns=created)
+                created = message.envelope.created_ns
+                heard = min(created, time.time_ns())  # a clock that is ahead closes nothing
+                await asyncio.to_thread(self.machine.absorb, batch, created_ns=created, heard_ns=heard)
             else:
                 await asyncio.to_thread(self.machine.absorb_metrics, batch)
         self._positions[stream.value][message.partition] = message.offset

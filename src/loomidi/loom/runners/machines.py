@@ -23,7 +23,18 @@ _SLICE_ROWS = 1024  # of one envelope: about 256 KiB
 _MOST_PARTS = 16  # of one piece of time, before they are merged
 _MOST_LATE = 65_536  # rows that wait for the next decision
 LATE = "windows-late"
-COUNTERS = ("flows", "samples", "late_flows", "late_samples", "values_left_out", "edge_windows", "entity_windows")
+_AHEAD_NS = 3600 * 10**9
+COUNTERS = (
+    "flows",
+    "samples",
+    "late_flows",
+    "flows_ahead",
+    "late_samples",
+    "values_left_out",
+    "edge_windows",
+    "entity_windows",
+)
+"""`late_flows` holds `flows_ahead`, those of a clock that is more than an hour ahead."""
 
 
 class WindowMachine:
@@ -40,14 +51,21 @@ class WindowMachine:
 
     # -- in --------------------------------------------------------------------------------------------------------
 
-    def absorb(self, batch: pa.RecordBatch, *, created_ns: int = 0) -> None:
-        """Flows, in the columns of FLOW_RECORDS; those whose windows are closed are kept for the late stream."""
+    def absorb(self, batch: pa.RecordBatch, *, created_ns: int = 0, heard_ns: int | None = None) -> None:
+        """Flows, in the columns of FLOW_RECORDS; those whose windows are closed are kept for the late stream.
+
+        So are those that end more than an hour after their batch was complete (`created_ns`, 0: unknown): they would be
+        held until then. `heard_ns` is `created_ns`, or the caller's clock where that is earlier.
+        """
         if not batch.num_rows:
             return
-        self._hear(batch, created_ns)
+        self._hear(batch, created_ns if heard_ns is None else heard_ns)
         closed, width = self._closer.closed_ns, self.settings.base_s * 10**9
         ends = batch.column("flow_end_nanoseconds").view(pa.int64()).to_numpy()
-        if closed is not None and (late := (ends // width + 1) * width <= closed).any():
+        ahead = ends > created_ns + _AHEAD_NS if created_ns else np.zeros(len(ends), np.bool_)
+        late = ahead if closed is None else ahead | ((ends // width + 1) * width <= closed)
+        if late.any():
+            self.counters["flows_ahead"] += int(ahead.sum())
             self._keep_late(batch.filter(pa.array(late)))
             batch = batch.filter(pa.array(~late))
         self.counters["flows"] += batch.num_rows
@@ -167,7 +185,7 @@ class WindowMachine:
         line, _, rest = data.partition(b"\n")
         head, pieces = json.loads(line), iter(_cut(rest, json.loads(line)["lengths"]))
         machine = cls(settings, epoch=head["epoch"])
-        machine.counters, machine._seqs = head["counters"], head["seqs"]
+        machine.counters, machine._seqs = machine.counters | head["counters"], head["seqs"]
         machine._watermarks.restore(head["watermarks"])
         machine._closer = Closer.from_bytes(next(pieces), settings)
         for start in head["parts"]:

@@ -44,7 +44,7 @@ def payloads(env: StreamExecutionEnvironment, stream: Stream, settings: FlinkSet
         builder = builder.set_property(name, value)
     if settings.bounded:
         builder = builder.set_bounded(KafkaOffsetsInitializer.latest())
-    return env.from_source(builder.build(), never, stream.value)
+    return env.from_source(builder.build(), never, stream.value).uid(f"loomidi-{stream}")
 
 
 def deliver(env: StreamExecutionEnvironment, envelopes: DataStream, settings: FlinkSettings) -> None:

@@ -76,6 +76,7 @@ def main(path: str) -> None:
     # Samples come seldom: between two of them they hold nothing back.
     samples = metrics.assign_timestamps_and_watermarks(watermarks(settings, idle_s=0.001))
     closed = pieces.union(samples).key_by(lambda _: 0).process(Close(windows, settings.epoch), output_type=ENVELOPE)
+    closed = closed.uid("loomidi-close")  # whose state a later version of this job finds again
     aside = (pieces.get_side_output(LATE_TAG), flows.get_side_output(DEAD_TAG), metrics.get_side_output(DEAD_TAG))
     envelopes = closed.force_non_parallel().union(*aside)
     deliver(env, envelopes, settings)
