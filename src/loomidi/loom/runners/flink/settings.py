@@ -62,7 +62,7 @@ class FlinkSettings:
     @property
     def home(self) -> Path:
         """The tools' folder."""
-        return Path(self.tools) if self.tools else Path.home() / ".cache" / "loomidi" / f"flink-{FLINK}"
+        return Path(self.tools).absolute() if self.tools else Path.home() / ".cache" / "loomidi" / f"flink-{FLINK}"
 
     def topic(self, stream: str) -> str:
         """As the bus names it."""
