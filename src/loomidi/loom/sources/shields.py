@@ -23,6 +23,9 @@ from loomidi.loom.flows.settings import MeterSettings
 from loomidi.loom.sources.capturing import Adopted, Taken, Tally, joined, packets_in
 
 _MOST_PROBLEMS = 100
+_LEAST_FLOWS, _MANY_FLOWS = 2048, 16_384
+_RING, _SMALL_RING = 8 << 20, 1 << 20  # octets, for flows that did not fit
+_ENTRIES, _WATCHED = 4096, 64  # verdicts, for `loomidi shield deny` on a pinned one; short windows, which are off
 MOST_GONE = 4096  # links that went and are still told of
 _IN_FLOWS = ("accounted", "overflowed")  # both become flow records; the second by way of the ring
 
@@ -35,8 +38,9 @@ class ShieldCaptureSettings:
     # auto, native, generic or tc: which rung.
     pin: bool = False
     # Leave the program and its tables when we end, so that packets are counted meanwhile.
-    max_flows: int = 16_384
-    # Of one link and drain interval; about 1.6 KB of kernel memory each. Beyond: the ring, then counted as lost.
+    max_flows: int = 65_536
+    # Of all links and one drain interval, shared out when a link is met, 2,048 at least; 1.6 KB of kernel memory each.
+    # Beyond them the ring, then counted as lost.
     meter: MeterSettings = dataclasses.field(default_factory=MeterSettings)
     # When flows end.
 
@@ -76,6 +80,7 @@ class ShieldCapture:
         self._adopted: dict[str, Adopted] = {}
         self._found: list[Taken] = []  # flows of adopted shields and of links that went
         self._problems: list[str] = []
+        self._fitting = 0  # most links that were there at once
         self._scan(first=True)
 
     @property
@@ -148,6 +153,7 @@ class ShieldCapture:
         self._retire([link for link in self._shielded if link.netns == netns and link not in there])
         for link in [link for link in self.refused if link.netns == netns and link not in there]:
             del self.refused[link]
+        self._fitting = max(self._fitting, len(self._shielded) + len(there - self._shielded.keys()))
         for link in sorted(there - self._shielded.keys() - self.refused.keys()):
             try:
                 self._shielded[link] = self._shield(link)
@@ -164,7 +170,15 @@ class ShieldCapture:
             with contextlib.suppress(EnvironmentLacks):  # left by an interface that has gone: a new one is attached
                 return self._adopt(link, reopen(link.name))
             detach(link.name)
-        settings = ShieldSettings(max_flows=self.settings.max_flows, watch=None, flows=self.settings.meter)
+        share = max(self.settings.max_flows // max(self._fitting, 1), _LEAST_FLOWS)
+        settings = ShieldSettings(
+            max_flows=share,
+            record_ring=_RING if share >= _MANY_FLOWS else _SMALL_RING,
+            max_entries=_ENTRIES,
+            max_watched=_WATCHED,
+            watch=None,
+            flows=self.settings.meter,
+        )
         if self.settings.pin:
             shield = attach(link.name, self.settings.mode, settings)
             return _Shielded(link, shield, _identity(link.name), {})
