@@ -27,14 +27,20 @@ KINDS = ["memory", "nats", pytest.param("kafka", marks=[pytest.mark.slow, pytest
 class Venue:
     """Where buses of one kind are opened, and how their server is taken away and brought back."""
 
-    def __init__(self, kind: str, broker: KafkaBroker | NatsBroker | None, url: str) -> None:
-        self.kind, self.broker, self.url = kind, broker, url
+    def __init__(self, kind: str, broker: KafkaBroker | NatsBroker | None, url: str, patience_s: float = 2.0) -> None:
+        self.kind, self.broker, self.url, self.patience_s = kind, broker, url, patience_s
         self.prefix = f"t{os.getpid()}x{next(_prefixes)}"
         self._memory: list[MemoryBus] = []
 
     async def open(self, **changes: Any) -> TendedBus:
         settings = BusSettings(
-            **{"url": self.url, "prefix": self.prefix, "stream_octets": 64 << 20, "patience_s": 2.0, **changes}
+            **{
+                "url": self.url,
+                "prefix": self.prefix,
+                "stream_octets": 64 << 20,
+                "patience_s": self.patience_s,
+                **changes,
+            }
         )
         if self.kind != "memory":
             return await open_bus(settings)
@@ -71,13 +77,13 @@ def venue(request: pytest.FixtureRequest, brokers: dict[str, Any], tmp_path_fact
     if kind == "memory":
         return Venue(kind, None, "memory://")
     if kind == "kafka" and os.environ.get("KAFKA"):
-        return Venue(kind, None, f"kafka://{os.environ['KAFKA']}")
+        return Venue(kind, None, f"kafka://{os.environ['KAFKA']}", patience_s=10.0)
     if kind not in brokers:
         folder: Path = tmp_path_factory.mktemp(kind)
         broker = KafkaBroker(folder) if kind == "kafka" else NatsBroker(folder)
         broker.start()
         brokers[kind] = broker
-    return Venue(kind, brokers[kind], brokers[kind].url)
+    return Venue(kind, brokers[kind], brokers[kind].url, patience_s=10.0 if kind == "kafka" else 2.0)
 
 
 def run(claim: Callable[[], Awaitable[None]]) -> None:

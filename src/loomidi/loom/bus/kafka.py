@@ -28,7 +28,7 @@ from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 
 DEAD = "dead"
 _STRUCK = "Loomidi-Exhumed"
-_ANSWER_S = 10.0
+_ANSWER_S, _AGAIN_S = 10.0, 0.2
 _MOST_IDS = 200_000  # remembered of what we have published
 Answer = TypeVar("Answer")
 
@@ -184,11 +184,23 @@ class KafkaBus:
         config = {**self._config, "group.id": self._group(checked(name))}
         reader = KafkaReader(config, topic, str(stream), name)
         try:
-            await reader.open(self._partitions[topic], after)
+            await self._opened(reader, self._partitions[topic], after)
         except BaseException:
             await reader.close()
             raise
         return reader
+
+    async def _opened(self, reader: KafkaReader, partitions: int, after: Position | None) -> None:
+        """A cluster that has just come up first has to find who keeps the group."""
+        until = time.monotonic() + self._patience()
+        while True:
+            try:
+                await reader.open(partitions, after)
+                return
+            except Retryable:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
 
     async def bury(self, message: Message, *, reader: str, cause: str) -> None:
         """Keep it with the reason."""
