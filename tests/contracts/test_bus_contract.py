@@ -7,6 +7,7 @@ name, with the reason.
 import asyncio
 import itertools
 import os
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,23 @@ def test_a_fetch_waits_for_the_first_and_takes_no_more_than_asked(venue: Venue) 
             await bus.publish(envelopes(5, 1))
             assert len(await read(reader, 2)) == 2
             assert seqs(await read(reader, 3)) == [3, 4, 5]
+
+    run(claim)
+
+
+def test_a_fetch_that_is_cancelled_loses_nothing(venue: Venue) -> None:
+    async def claim() -> None:
+        async with await venue.open() as bus:
+            reader, found, dice = await bus.reader("flows", "lake"), list[Message](), random.Random(1)
+            for seq in range(0, 100, 4):
+                fetching = asyncio.create_task(reader.fetch(3, 5.0))
+                await bus.publish(envelopes(4, seq))
+                await asyncio.sleep(dice.random() * 0.004)
+                fetching.cancel()
+                (given,) = await asyncio.gather(fetching, return_exceptions=True)
+                found += given if isinstance(given, list) else []
+            found += await read(reader, 100 - len(found))
+            assert seqs(found) == list(range(100))
 
     run(claim)
 

@@ -27,6 +27,7 @@ class KafkaReader:
     def __init__(self, config: dict[str, Any], topic: str, stream: str, name: str) -> None:
         self.stream, self.name = stream, name
         self._topic, self._away = topic, False
+        self._ready = list[Message]()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"loomidi-kafka-{name}")
         more = {
             "enable.auto.commit": False,
@@ -61,7 +62,14 @@ class KafkaReader:
 
     async def fetch(self, most: int = 64, timeout_s: float = 1.0) -> list[Message]:
         """All that is there, else the first that comes."""
-        return await self._call(self._fetch, most, timeout_s)
+        await self._call(self._fill, most, timeout_s)
+        taken, self._ready = self._ready[:most], self._ready[most:]
+        return taken
+
+    def _fill(self, most: int, timeout_s: float) -> None:
+        """What a fetch that was cancelled has brought is still there, for the next one."""
+        if not self._ready and most > 0:
+            self._ready = self._fetch(most, timeout_s)
 
     def _fetch(self, most: int, timeout_s: float) -> list[Message]:
         with mapped(self._topic):

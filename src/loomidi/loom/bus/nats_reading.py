@@ -40,6 +40,7 @@ class NatsReader:
         self._consumer = ""
         self._inbox: Subscription | None = None
         self._expected = 1  # the consumer's own number of the next message
+        self._due = 0  # messages that the last request may still bring
         self._losses = -1
 
     async def open(self, after: Position | None) -> None:
@@ -99,27 +100,41 @@ class NatsReader:
         with mapped("stream " + self.stream):
             self._consumer = (await jsm.add_consumer(name, config)).name
             self._inbox = await client.subscribe(client.new_inbox(), pending_bytes_limit=4 * _PULL_OCTETS)
-        self._expected = 1
+        self._expected, self._due = 1, 0
 
     async def _pull(self, most: int, wait_s: float) -> list[Msg]:
-        """One request and its answers; a hole in them, or a consumer that is gone, makes the next one begin anew."""
+        """One request and its answers; a hole in them, or a consumer that is gone, makes the next one begin anew.
+
+        Where all came that was asked for there is more: the next request is under way while the caller works.
+        """
         if self._inbox is None:
             return []
-        asked: dict[str, Any] = {"batch": most, "max_bytes": _PULL_OCTETS}
-        asked |= {"expires": max(int(wait_s * 1e9), 1_000_000)} if wait_s else {"no_wait": True}
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._names.stream(self.stream)}.{self._consumer}"
         try:
-            client = await self._connection.client(0.0)
-            await client.publish(subject, json.dumps(asked).encode(), reply=self._inbox.subject)
-            return await self._answers(self._inbox, most, wait_s)
+            if not self._due:
+                await self._ask(self._inbox, most, wait_s)
+            taken = await self._answers(self._inbox, most, wait_s)
+            if len(taken) == most > 1 and not self._due and self._inbox is not None:
+                await self._ask(self._inbox, most, 0.0)
         except (nats.errors.Error, OSError):
             await self._let_go()
             return []
+        except asyncio.CancelledError:
+            self._losses = -1  # what has come of this answer will be asked for again
+            raise
+        return taken
+
+    async def _ask(self, inbox: Subscription, most: int, wait_s: float) -> None:
+        asked: dict[str, Any] = {"batch": most, "max_bytes": _PULL_OCTETS}
+        asked |= {"expires": max(int(wait_s * 1e9), 1_000_000)} if wait_s else {"no_wait": True}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._names.stream(self.stream)}.{self._consumer}"
+        client = await self._connection.client(0.0)
+        await client.publish(subject, json.dumps(asked).encode(), reply=inbox.subject)
+        self._due = most
 
     async def _answers(self, inbox: Subscription, most: int, wait_s: float) -> list[Msg]:
-        """Messages until the server says that there are no more for now."""
+        """Messages until so many are there or the server says that there are no more for now."""
         taken, losses = list[Msg](), self._losses
-        while len(taken) < most and self._connection.losses == losses:
+        while len(taken) < most and self._due and self._connection.losses == losses:
             try:
                 one = await inbox.next_msg(timeout=wait_s + _SILENCE_S)
             except TimeoutError:  # the server always says something; this one does not
@@ -127,6 +142,7 @@ class NatsReader:
                 break
             status = (one.headers or {}).get("Status")
             if status is not None:
+                self._due = 0
                 if status not in _NO_MORE:
                     await self._let_go()
                 break
@@ -134,6 +150,7 @@ class NatsReader:
                 await self._let_go()
                 break
             self._expected += 1
+            self._due -= 1
             taken.append(one)
         return taken
 
