@@ -21,7 +21,15 @@ from tools.machine import machine
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".work" / "bench"
 PAGE = ROOT / "docs" / "benchmarks.md"
-SCRIPTS = ("meter_vs_nfstream", "analyze_speed", "xdp_cost", "lossless", "decision_to_drop", "policy_latency")
+SCRIPTS = (
+    "meter_vs_nfstream",
+    "analyze_speed",
+    "xdp_cost",
+    "lossless",
+    "decision_to_drop",
+    "policy_latency",
+    "bus_speed",
+)
 HEAD = """# Benchmarks
 
 Written by `make bench` on {date}. Machine: {machine}.
