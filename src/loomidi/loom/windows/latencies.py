@@ -28,8 +28,8 @@ class Latencies(NamedTuple):
 class _Packets(NamedTuple):
     """The first packets of all flows, end to end."""
 
-    responders: npt.NDArray[np.bool_]
-    sizes: Ints
+    directions: npt.NDArray[np.uint8]  # 0 initiator, 1 responder
+    sizes: npt.NDArray[np.uint16]
     gaps: Ints
 
 
@@ -94,11 +94,11 @@ def _walk(packets: _Packets, flows: _Flows) -> Latencies:
     """All flows packet by packet: the first of all, the second of those that are not settled, and so on."""
     handshake, response = np.full((2, len(flows.row)), UNKNOWN, np.int64)
     flows = flows.only(flows.end > flows.at)
-    flows = flows.only(~packets.responders[flows.at])  # else it began before we looked
+    flows = flows.only(packets.directions[flows.at] == 0)  # else it began before we looked
     for _ in range(_MOST_PACKETS):
         if not len(flows.row):
             break
-        back, size = packets.responders[flows.at], packets.sizes[flows.at]
+        back, size = packets.directions[flows.at] == 1, packets.sizes[flows.at].astype(np.int64)
         flows = flows._replace(elapsed=flows.elapsed + packets.gaps[flows.at])
         opens = back & flows.tcp & (flows.handshake < 0)
         handshake[flows.row[opens]] = flows.elapsed[opens]
@@ -115,7 +115,7 @@ def _walk(packets: _Packets, flows: _Flows) -> Latencies:
 
 def _packets(batch: pa.RecordBatch) -> _Packets:
     direction, size, gap = (batch.column(f"splt_{name}").flatten().to_numpy() for name in _COLUMNS)
-    return _Packets(direction == 1, size.astype(np.int64), gap.astype(np.int64))
+    return _Packets(direction, size, gap.view(np.int64))  # none of them is looked at twice, so none is converted here
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> Ints:
