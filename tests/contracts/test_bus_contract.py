@@ -254,6 +254,18 @@ def test_a_position_that_is_given_counts_whatever_was_committed(venue: Venue) ->
     run(claim)
 
 
+def test_the_lineage_of_a_stream_stays_and_is_its_own(venue: Venue) -> None:
+    async def claim() -> None:
+        async with await venue.open() as bus:
+            first = await bus.lineage("flows")
+            await bus.publish([envelope(0)])
+            assert await bus.lineage("metrics") != first
+        async with await venue.open() as bus:
+            assert await bus.lineage("flows") == first
+
+    run(claim)
+
+
 def test_lag_is_what_is_not_committed(venue: Venue) -> None:
     async def claim() -> None:
         async with await venue.open() as bus:
@@ -311,9 +323,9 @@ def test_a_letter_can_die_twice(venue: Venue) -> None:
     run(claim)
 
 
+@pytest.mark.parametrize("venue", ["memory", "nats"], indirect=True)
 def test_a_full_stream_refuses_and_forgets_nothing(venue: Venue) -> None:
-    if venue.kind == "kafka":
-        pytest.skip("Kafka has no limit that refuses: its limits forget, so they are off, and the disk is the limit")
+    """Not of Kafka: its limits forget, so they are off, and the disk is the limit."""
 
     async def claim() -> None:
         async with await venue.open(stream_octets=20_000) as bus:
@@ -350,6 +362,17 @@ def test_only_what_every_reader_has_committed_is_trimmed(venue: Venue) -> None:
             assert await bus.trim(0.0) == 4
             anew = await bus.reader("flows", "third", after={})
             assert seqs(await read(anew, 6)) == [4, 5, 6, 7, 8, 9]
+
+    run(claim)
+
+
+def test_trimming_passes_over_a_stream_that_is_empty(venue: Venue) -> None:
+    async def claim() -> None:
+        async with await venue.open() as bus:
+            reader = await bus.reader("events", "r")
+            await reader.commit({0: 0})
+            assert await bus.trim(0.0) == 0
+            await reader.close()
 
     run(claim)
 
@@ -440,9 +463,9 @@ async def again(call: Callable[[], Awaitable[Any]]) -> Any:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("venue", KINDS[1:], indirect=True)
 def test_what_was_acknowledged_and_committed_survives_a_killed_broker(venue: Venue) -> None:
-    if venue.kind == "memory":
-        pytest.skip("what is in memory is durable as long as the process")
+    """Not of memory: what is there is durable as long as the process."""
 
     async def claim() -> None:
         async with await venue.open() as bus:

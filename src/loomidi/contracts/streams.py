@@ -122,6 +122,9 @@ class Bus(Protocol):
     async def reader(self, stream: str, name: str, *, after: Position | None = None) -> Reader:
         """The durable consumer `name`; with `after` it begins behind that position, whatever it had committed."""
 
+    async def lineage(self, stream: str) -> str:
+        """Identity of the stream's numbering: another one when offsets have begun anew, so that no position holds."""
+
     async def bury(self, message: Message, *, reader: str, cause: str) -> None:
         """Keep it on the dead-letter stream. Durable when it returns; commit its position afterwards."""
 

@@ -61,7 +61,10 @@ class Committing:
         bus = await self._plant.bus()
         bury = self._burying(bus, asyncio.get_running_loop())
         async with self._plant.making:
-            committer = await asyncio.to_thread(self._opened, bury)
+            lineage = await bus.lineage(self.stream)
+            committer = await asyncio.to_thread(self._opened, bury, lineage)
+        if committer.restarted:
+            _log.warning("the bus counts anew: all that it holds is taken, doubles are dropped", stream=self.stream)
         try:
             reader = await bus.reader(self.stream, COMMITTER, after=committer.position)
             try:
@@ -71,8 +74,8 @@ class Committing:
         finally:
             await asyncio.to_thread(committer.close)
 
-    def _opened(self, bury: Callable[[Message, str], None]) -> Committer:
-        return Committer(self._plant.lake, self.stream, transform=self._names, bury=bury)
+    def _opened(self, bury: Callable[[Message, str], None], lineage: str) -> Committer:
+        return Committer(self._plant.lake, self.stream, transform=self._names, bury=bury, lineage=lineage)
 
     async def _follow(self, committer: Committer, reader: Reader, told: asyncio.Event) -> None:
         if self._names is not None:

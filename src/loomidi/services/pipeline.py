@@ -25,11 +25,13 @@ from loomidi.services.probes import Probes, Sample
 from loomidi.services.run_settings import RunSettings
 from loomidi.services.supervising import Part, Supervisor
 from loomidi.services.upkeep import Upkeep, told_within
+from loomidi.services.windowing import Windowing
 
 PARTS = {
     "bus": "holds the bus; starts our own server where none is named",
     "probes": "health, readiness and metrics on a port of their own",
     "commit": "one committer for each stream: bus to lake; commit:STREAM for one of them",
+    "windows": "flows and HTTP metrics in windows, per edge and per entity",
     "upkeep": "trims the bus, compacts and sweeps the lake",
     "ingest": "the ingestion API",
     "sources": "the Kubernetes watch, log files, Prometheus targets, where they are configured",
@@ -50,7 +52,7 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "loomidi"))
     plant = Plant(settings, component="-".join(("pipeline", *sorted(only))).replace(":", "."))
-    chosen = {*(only or PARTS), _COUNT, *(["commit:names"] if "commit:flows" in only else [])}
+    chosen = {*(only or PARTS), _COUNT, *(["commit:names"] if {"commit:flows", "windows"} & {*only} else [])}
     supervisor = Supervisor([part for part in _parts(plant, listening) if {part.name, _kind(part.name)} & chosen])
     plant.sampled["parts"] = lambda: _states(supervisor)
     plant.ready = lambda: [*supervisor.ready, *(line for reasons in plant.reasons.values() for line in reasons())]
@@ -73,12 +75,14 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
         committing = Committing(plant, stream, names=names if names.wanted and stream == Stream.FLOWS else None)
         plant.committing.append(committing)
         yield Part(f"commit:{stream}", committing.run)
-    yield Part("upkeep", Upkeep(plant).run)  # 5 both stay small
-    yield Part(_COUNT, lambda told: _count(plant, told))  # 6 counters -> bus -> lake; ends after who counts
-    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 7 HTTP -> bus
-    yield from sources(plant)  # 8 clusters, logs, targets -> bus
+    if plant.settings.windows.sizes_s:
+        yield Part("windows", Windowing(plant, names).run)  # 5 flows -> windows -> bus
+    yield Part("upkeep", Upkeep(plant).run)  # 6 bus and lake stay small
+    yield Part(_COUNT, lambda told: _count(plant, told))  # 7 counters -> bus -> lake; ends after who counts
+    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 8 HTTP -> bus
+    yield from sources(plant)  # 9 clusters, logs, targets -> bus
     if plant.settings.agent.links:
-        yield Part("agent", lambda told: _meter(plant, told))  # 9 packets -> flows -> bus
+        yield Part("agent", lambda told: _meter(plant, told))  # 10 packets -> flows -> bus
 
 
 def _check(only: Sequence[str]) -> None:

@@ -9,9 +9,11 @@ import re
 import socket
 from pathlib import Path
 
+from loomidi.contracts.errors import UsageError
 from loomidi.kit.settings import Storage
 from loomidi.loom.bus import BusSettings, PublisherSettings
 from loomidi.loom.lake import LakeSettings
+from loomidi.loom.windows import SPECS, WindowSettings
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
@@ -53,6 +55,38 @@ class CountSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class WindowGroup:
+    """Windows of flows and HTTP metrics, made beside the bus; see docs/windows.md."""
+
+    sizes_s: tuple[int, ...] = (10, 60, 300)
+    # Of 1, 10, 60 and 300 s; none: no windows. Those of 60 and 300 s slide by 10 and 60 s; those of 1 s cost a third.
+    lateness_s: float = 5.0
+    # How far behind the newest flow of its exporter a row may come; later ones go to the stream `late`.
+    idle_s: float = 30.0
+    # An exporter that is silent for longer does not hold the others back.
+    grain: str = "entity"
+    # Who is a source or destination: entity (pod, else address) or workload.
+    checkpoint_s: float = 15.0
+    # Between snapshots of the state: what is read again after a crash.
+    max_edges: int = 200_000
+    # Of one window; what is beyond, the smallest first, is collapsed into the edge `other`.
+
+    def settings(self) -> WindowSettings:
+        """As the operators take them. Raises UsageError for a size that is not made."""
+        made = {spec.size_s: spec for spec in SPECS}
+        unknown = [size for size in self.sizes_s if size not in made]
+        if unknown:
+            raise UsageError(f"windows of {unknown[0]} s: use {', '.join(map(str, made))}")
+        return WindowSettings(
+            specs=tuple(made[size] for size in self.sizes_s),
+            lateness_s=self.lateness_s,
+            idle_s=self.idle_s,
+            grain=self.grain,
+            max_edges=self.max_edges,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RunSettings:
     """All groups."""
 
@@ -65,5 +99,6 @@ class RunSettings:
     ingest: IngestSettings = dataclasses.field(default_factory=IngestSettings)
     agent: AgentSettings = dataclasses.field(default_factory=AgentSettings)
     sources: SourceSettings = dataclasses.field(default_factory=SourceSettings)
+    windows: WindowGroup = dataclasses.field(default_factory=WindowGroup)
     naming: NamingSettings = dataclasses.field(default_factory=NamingSettings)
     probes: Door = dataclasses.field(default_factory=lambda: Door(port=8079))

@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka import Message as Raw
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it is not in their __all__
 
@@ -201,6 +209,16 @@ class KafkaBus:
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(_AGAIN_S)
+
+    async def lineage(self, stream: str) -> str:
+        """The topic's id: one that was deleted and made again has another."""
+        await self._ensure(str(stream))
+        return await self._call(self._lineage, self._topic(str(stream)))
+
+    def _lineage(self, topic: str) -> str:
+        with mapped(topic):
+            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._patience())
+            return f"kafka/{asked[topic].result().topic_id}"
 
     async def bury(self, message: Message, *, reader: str, cause: str) -> None:
         """Keep it with the reason."""

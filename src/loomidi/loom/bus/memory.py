@@ -7,6 +7,7 @@ what real brokers do when they are away or full can be asked of it (`away`, `str
 import asyncio
 import bisect
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Self
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ class _Log:
     def __init__(self) -> None:
         self.messages: list[tuple[int, int, Envelope]] = []  # offset, ns, envelope
         self.next = 1
+        self.lineage = uuid.uuid4().hex
         self.octets = 0
         self.seen: dict[str, int] = {}
         self.committed: dict[str, int] = {}
@@ -85,6 +87,11 @@ class MemoryBus:
         name = checked(name)
         log.committed[name] = after.get(0, 0) if after is not None else log.committed.get(name, 0)
         return MemoryReader(self, log, str(stream), name)
+
+    async def lineage(self, stream: str) -> str:
+        """Of the log: as long as the object lives."""
+        self.check()
+        return f"memory/{self.log(str(stream)).lineage}"
 
     async def bury(self, message: Message, *, reader: str, cause: str) -> None:
         """Keep it with the reason."""

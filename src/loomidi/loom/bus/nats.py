@@ -159,6 +159,15 @@ class NatsBus:
         await reader.open(after)
         return reader
 
+    async def lineage(self, stream: str) -> str:
+        """When the stream was made: one that was deleted and made again counts from 1."""
+        home, name = self._home(str(stream)), str(stream)
+        await home.ensure(name)
+        jsm = await home.api()
+        with mapped("stream " + name):
+            info = await jsm.stream_info(self._names.stream(name))
+        return f"nats/{info.config.name}/{info.created.isoformat() if info.created else ''}"
+
     async def bury(self, message: Message, *, reader: str, cause: str) -> None:
         """Keep it with the reason."""
         envelope = message.envelope
@@ -250,6 +259,8 @@ class NatsBus:
             with mapped("stream " + stream):
                 name = self._names.stream(stream)
                 state = (await jsm.stream_info(name)).state
+                if not state.messages:
+                    continue  # there is no first message to look at
                 until = await self._first_after(jsm, name, (state.first_seq, min(readers.values()) + 1), before)
                 if until > state.first_seq:
                     await jsm.purge_stream(name, seq=until)

@@ -89,9 +89,18 @@ class Committer:
     """Takes messages, commits snapshots. Not for two threads at once."""
 
     def __init__(
-        self, lake: Lake, stream: str, *, transform: Transform | None = None, bury: Bury | None = None
+        self,
+        lake: Lake,
+        stream: str,
+        *,
+        transform: Transform | None = None,
+        bury: Bury | None = None,
+        lineage: str = "",
     ) -> None:
         """Makes the table if need be. Raises Conflict while another committer of this machine has it.
+
+        `lineage` is the bus's own (`Bus.lineage`): where it is another than that of the table's position, the bus has
+        begun to count anew, and everything on it is taken; what the table holds is known by its id.
 
         `transform` sees each batch before it is written and gives one of the same columns. `bury` keeps what nobody
         can use; it is durable when it returns, and what it raises goes to the caller of `take`, who calls again.
@@ -106,8 +115,10 @@ class Committer:
         except BaseException:
             self._lock.close()
             raise
-        self._position = dict(self._in_table.position)
-        self._open = _Pending(self._in_table.copy())
+        marks = self._in_table.copy()
+        self.restarted = not marks.follow(lineage)
+        self._position = dict(marks.position)
+        self._open = _Pending(marks)
         self._unknown: _Pending | None = None  # was tried, and nobody knows how that ended; `_open` is what came since
         self._commits = 0
 

@@ -78,6 +78,7 @@ class Marks:
 
     position: dict[int, int] = dataclasses.field(default_factory=dict)
     runs: dict[tuple[str, int], Run] = dataclasses.field(default_factory=dict)
+    lineage: str = ""  # of the bus's numbering that `position` belongs to; "": told by nobody
     forgotten_ns: int = -1  # nothing that was forgotten is younger
 
     def holds(self, envelope: Envelope) -> bool:
@@ -98,6 +99,14 @@ class Marks:
         run.last_ns = max(run.last_ns, now_ns)
         run.made_ns = max(run.made_ns, envelope.created_ns or envelope.epoch)
         return run.add(envelope.seq)
+
+    def follow(self, lineage: str) -> bool:
+        """Positions are of this numbering from now on. False when they were of another and are void."""
+        same = not self.lineage or not lineage or self.lineage == lineage
+        if not same:
+            self.position = {}
+        self.lineage = lineage or self.lineage
+        return same
 
     def passed(self, partition: int, offset: int) -> None:
         """All up to there is dealt with."""
@@ -125,7 +134,7 @@ class Marks:
             spans = ",".join(f"{first}-{last}" for first, last in run.intervals)
             runs.setdefault(producer, {})[str(epoch)] = [run.rows, run.last_ns, run.made_ns, spans]
         position = {str(partition): offset for partition, offset in self.position.items()}
-        kept = {"version": 1, "forgotten_ns": self.forgotten_ns, "runs": runs}
+        kept = {"version": 1, "lineage": self.lineage, "forgotten_ns": self.forgotten_ns, "runs": runs}
         return {POSITION: json.dumps(position), MARKS: json.dumps(kept, separators=(",", ":"))}
 
     @classmethod
@@ -143,7 +152,7 @@ class Marks:
             position = {int(partition): offset for partition, offset in json.loads(properties[POSITION]).items()}
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"the marks of the newest snapshot cannot be read: {error}") from error
-        return cls(position, runs, kept["forgotten_ns"])
+        return cls(position, runs, kept.get("lineage", ""), kept["forgotten_ns"])
 
 
 def _spans(text: str) -> list[tuple[int, int]]:

@@ -10,12 +10,14 @@ out again where it had been taken: the same envelopes with the same ids, which t
 
 import asyncio
 import contextlib
+import functools
 import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+import pyarrow as pa
 import structlog
 
 from loomidi.contracts.errors import Conflict, Retryable
@@ -29,19 +31,25 @@ from loomidi.loom.runners.settings import RunnerSettings
 STREAMS = {Stream.FLOWS: FLOW_RECORDS, Stream.METRICS: METRICS}
 _FLIGHT = 64  # envelopes published together
 _T = TypeVar("_T")
+Naming = Callable[[pa.RecordBatch], pa.RecordBatch]
 _log = structlog.get_logger(__name__)
 
 
 class LocalRunner:
     """`run` until `stop`; one for each folder."""
 
-    def __init__(self, bus: Bus, settings: RunnerSettings) -> None:
-        """Raises Conflict when another runner holds the folder, InputError when its state cannot be read."""
-        self.settings = settings
+    def __init__(self, bus: Bus, settings: RunnerSettings, *, naming: Naming | None = None) -> None:
+        """Raises Conflict when another runner holds the folder, InputError when its state cannot be read.
+
+        `naming` gives flows the names of their ends. What it knows may have grown when a batch is absorbed again after
+        a crash; windows that were published before keep the names that they had then, for their ids are held already.
+        """
+        self.settings, self._naming = settings, naming
         self.counters = {"messages": 0, "dead_letters": 0, "windows_published": 0, "published_again": 0, "snapshots": 0}
         self._bus, self._checkpoints = bus, Checkpoints(settings.folder)
         self._stopping = asyncio.Event()
         self._positions: dict[str, dict[int, int]] = {stream.value: {} for stream in STREAMS}
+        self._lineages: dict[str, str] = {}
         self._safe = self._positions  # of the older of the two snapshots that are kept
         self._heard_ns = time.monotonic_ns()  # when anything came last; a bus that is away is not silence
         self._held: list[tuple[Stream, Message]] = []
@@ -54,12 +62,21 @@ class LocalRunner:
         else:
             self._restore(state)
 
+    def _follow(self, stream: str, lineage: str) -> None:
+        """Where the bus has begun to count anew, a position says nothing: all that it holds is taken."""
+        if self._lineages.get(stream, lineage) != lineage:
+            _log.warning("bus_counts_anew", stream=stream)
+            self._positions[stream], self._safe[stream], self._decided = {}, {}, []
+        self._lineages[stream] = lineage
+
     def stop(self) -> None:
         """Take a last snapshot and return from `run`; open windows stay open for the next start."""
         self._stopping.set()
 
     async def run(self) -> None:
         """Until `stop`. Raises what is not a passing fault of the bus."""
+        for stream in STREAMS:
+            self._follow(stream.value, await self._patiently(functools.partial(self._bus.lineage, stream.value)))
         inbox: asyncio.Queue[tuple[Stream, list[Message]]] = asyncio.Queue(self.settings.waiting)
         readers = {stream: await self._reader(stream) for stream in STREAMS}
         feeding = [asyncio.create_task(self._feed(stream, readers[stream], inbox)) for stream in STREAMS]
@@ -164,6 +181,8 @@ class LocalRunner:
         self.counters["messages"] += 1
         try:
             batch = decode(message.envelope, STREAMS[stream])
+            if stream is Stream.FLOWS and self._naming is not None:
+                batch = await asyncio.to_thread(self._naming, batch)
         except BadBatch as error:
             cause = str(error)
             self.counters["dead_letters"] += 1
@@ -211,7 +230,12 @@ class LocalRunner:
 
     def _save(self) -> None:
         windows = self.settings.windows
-        head = {"positions": self._positions, "base_s": windows.base_s, "grain": windows.grain}
+        head = {
+            "positions": self._positions,
+            "lineages": self._lineages,
+            "base_s": windows.base_s,
+            "grain": windows.grain,
+        }
         self._checkpoints.save(json.dumps(head).encode() + b"\n" + self.machine.to_bytes())
         self.counters["snapshots"] += 1
 
@@ -223,6 +247,7 @@ class LocalRunner:
                 f"the state in {self.settings.folder} is of windows by {head['grain']}, {head['base_s']} s and longer; "
                 "run it with those, or move the folder away to begin anew"
             )
+        self._lineages = head.get("lineages", {})
         self._positions = {
             stream: {int(partition): offset for partition, offset in some.items()}
             for stream, some in head["positions"].items()

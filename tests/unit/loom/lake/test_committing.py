@@ -368,3 +368,17 @@ def test_flows_are_read_as_they_were_and_a_range_ends_at_the_nanosecond(lake: La
     assert lake.read("flows").sort_by(order).equals(pa.Table.from_batches([batch]).sort_by(order))
     cut = int(pc.min(batch.column("flow_end_nanoseconds").cast(pa.int64())).as_py()) + 1
     assert lake.read("flows", since_ns=cut).num_rows + lake.read("flows", until_ns=cut).num_rows == 1000
+
+
+def test_a_bus_that_counts_anew_is_taken_from_its_start_and_doubles_nothing(lake: Lake) -> None:
+    with Committer(lake, "metrics", lineage="first") as committer:
+        committer.take(messages(5))
+        committer.commit()
+    with Committer(lake, "metrics", lineage="first") as committer:
+        assert (committer.position, committer.restarted) == ({0: 5}, False)
+    with Committer(lake, "metrics", lineage="second") as committer:
+        assert (committer.position, committer.restarted) == ({}, True)
+        again = [message(each.envelope, offset) for offset, each in enumerate(messages(2, first=4), 1)]
+        assert committer.take(again).duplicates == 1
+        assert dict(committer.commit().position) == {0: 2}
+    assert values(lake) == [float(each) for each in range(18)]
