@@ -19,7 +19,7 @@ from loomidi.contracts.streams import Envelope, Message, Reader
 from loomidi.loom.bus import BusSettings, TendedBus, open_bus
 from loomidi.loom.bus.envelopes import BadBatch
 from loomidi.loom.bus.memory import MemoryBus
-from tests.integration.bus.brokers import KafkaBroker, NatsBroker
+from tests.integration.bus.brokers import KafkaBroker, NatsBroker, again
 
 _prefixes = itertools.count()
 KINDS = ["memory", "nats", pytest.param("kafka", marks=[pytest.mark.slow, pytest.mark.required])]
@@ -453,14 +453,6 @@ async def refused(reader: Reader) -> bool:
     except Retryable:
         return True
     return False
-
-
-async def again(call: Callable[[], Awaitable[Any]]) -> Any:
-    while True:
-        try:
-            return await call()
-        except Retryable:
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("venue", KINDS[1:], indirect=True)

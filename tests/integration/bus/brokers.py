@@ -4,6 +4,7 @@ A NATS server is the one of our own (`loom.bus.serving`); Kafka is a KRaft broke
 ~/.cache/loomidi/kafka-4.1.0, or the one that the variable KAFKA names (host:port), which is then not killed.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -12,9 +13,13 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from loomidi.contracts.errors import Retryable
 
 VERSION = "4.1.0"
 CACHE = Path.home() / ".cache" / "loomidi" / f"kafka-{VERSION}"
@@ -155,3 +160,12 @@ class NatsBroker:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.down()
+
+
+async def again(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Its answer, once the bus is back."""
+    while True:
+        try:
+            return await call()
+        except Retryable:
+            await asyncio.sleep(0.05)
