@@ -22,10 +22,11 @@ from loomidi.services.ingest_api.serving import IngestApi
 from loomidi.services.naming_part import Names
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Probes, Sample
-from loomidi.services.run_settings import RunSettings
+from loomidi.services.run_settings import Runner, RunSettings
 from loomidi.services.supervising import Part, Supervisor
 from loomidi.services.upkeep import Upkeep, told_within
 from loomidi.services.windowing import Windowing
+from loomidi.services.windowing_flink import FlinkWindowing
 
 PARTS = {
     "bus": "holds the bus; starts our own server where none is named",
@@ -76,7 +77,9 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
         plant.committing.append(committing)
         yield Part(f"commit:{stream}", committing.run)
     if plant.settings.windows.sizes_s:
-        yield Part("windows", Windowing(plant, names).run)  # 5 flows -> windows -> bus
+        flink = plant.settings.windows.runner is Runner.FLINK
+        windowing = FlinkWindowing(plant) if flink else Windowing(plant, names)
+        yield Part("windows", windowing.run)  # 5 flows -> windows -> bus
     yield Part("upkeep", Upkeep(plant).run)  # 6 bus and lake stay small
     yield Part(_COUNT, lambda told: _count(plant, told))  # 7 counters -> bus -> lake; ends after who counts
     yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 8 HTTP -> bus

@@ -5,6 +5,7 @@ Read from a TOML file and the environment by `kit.configuring`, printed by `loom
 """
 
 import dataclasses
+import enum
 import re
 import socket
 from pathlib import Path
@@ -54,10 +55,21 @@ class CountSettings:
     # Between two counts: what a killed process had published since its last one is told as `untold`.
 
 
+class Runner(enum.StrEnum):
+    """Who runs the window operators."""
+
+    LOCAL = "local"
+    FLINK = "flink"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class WindowGroup:
     """Windows of flows and HTTP metrics, made beside the bus; see docs/windows.md."""
 
+    runner: Runner = Runner.LOCAL
+    # local: in this process, on any bus. flink: a job of Apache Flink beside it, on Kafka (`make flink-tools`).
+    flink_master: str = ""
+    # JobManager of a session cluster, HOST:PORT; empty: a mini-cluster on this machine.
     sizes_s: tuple[int, ...] = (10, 60, 300)
     # Of 1, 10, 60 and 300 s; none: no windows. Those of 60 and 300 s slide by 10 and 60 s; those of 1 s cost a third.
     lateness_s: float = 5.0

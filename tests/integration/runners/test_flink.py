@@ -23,7 +23,7 @@ from loomidi.loom.windows import WindowSettings, WindowSpec
 from tests.integration.bus.brokers import KafkaBroker
 from tests.integration.runners import hours
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.required, pytest.mark.timeout(600)]
 LONG = WindowSettings(specs=(WindowSpec(10, 10), WindowSpec(60, 10), WindowSpec(300, 60)))
 HOUR_S = 3600
 PATIENCE_S = 240.0

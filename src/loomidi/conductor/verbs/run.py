@@ -6,6 +6,7 @@ listens is told on standard error. Exit code 0 after a clean end, 2 when a part 
 """
 
 import asyncio
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,17 @@ _HEAD = "Configuration of `loomidi run`; what is left out keeps the value shown 
 @click.command("run")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML; without it, defaults.")
 @click.option("--only", metavar="PART,...", default="", help="Run these parts alone; `--only help` lists them.")
+@click.option("--runner", type=click.Choice(["local", "flink"]), help="Of the windows; wins over the file.  [local]")
 @click.option("--print-config", is_flag=True, help="Print the configuration in force, each setting explained, and end.")
-def command(config: Path | None, only: str, print_config: bool) -> int:
+def command(config: Path | None, only: str, runner: str | None, print_config: bool) -> int:
     """Run the pipeline: bus, lake, ingestion API, and what keeps and counts them.
 
     Everything has a default: the bus is a NATS server of our own, the lake local files. Ends in order on Ctrl-C or
     SIGTERM; what a killed one had acknowledged is taken up by the next start.
     """
     settings = settings_of(config)
+    if runner is not None:
+        settings = _with_runner(settings, runner)
     if print_config:
         from loomidi.kit import configuring
 
@@ -52,6 +56,12 @@ def settings_of(config: Path | None) -> Any:
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     return configuring.read(RunSettings, config, os.environ)
+
+
+def _with_runner(settings: Any, runner: str) -> Any:
+    from loomidi.services.run_settings import Runner
+
+    return dataclasses.replace(settings, windows=dataclasses.replace(settings.windows, runner=Runner(runner)))
 
 
 def _tell(part: str, port: int) -> None:
