@@ -6,6 +6,7 @@ what the last publisher said. Each part's work is left to the file that it names
 """
 
 import asyncio
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,8 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
     _check(only)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "loomidi"))
+    if only and "bus" not in only:  # one process holds the bus; whoever else did would take it along when it ends
+        settings = dataclasses.replace(settings, bus=dataclasses.replace(settings.bus, join=True))
     plant = Plant(settings, component="-".join(("pipeline", *sorted(only))).replace(":", "."))
     chosen = {*(only or PARTS), _COUNT, *(["commit:names"] if {"commit:flows", "windows"} & {*only} else [])}
     supervisor = Supervisor([part for part in _parts(plant, listening) if {part.name, _kind(part.name)} & chosen])

@@ -77,9 +77,10 @@ class Pipeline:
         process.wait()
 
     def kill_broker(self) -> None:
-        """The nats-server itself; who holds it starts it again."""
+        """The nats-server itself; who holds it starts it again. One that is gone already is being started."""
         address = json.loads((self.folder / "bus" / "server.json").read_text())
-        os.kill(address["pid"], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(address["pid"], signal.SIGKILL)
 
     def stop(self, only: str = "", within_s: float = 60.0) -> int:
         """In order; returns the exit code."""

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import struct
 import threading
 import time
 import uuid
@@ -15,8 +16,18 @@ from tests.integration.pipeline.test_run import METRIC, adding_up
 
 pytestmark = [pytest.mark.required, pytest.mark.slow]
 ROUNDS = int(os.environ.get("LOOMIDI_FAULT_ROUNDS", "50"))
-PARTS = ("bus", "commit", "ingest")
+PARTS = ("bus", "commit", "ingest", "windows")
 ROWS = 50
+
+
+def capture(number: int) -> bytes:
+    """A pcap of one datagram, sent now, from a port of its own."""
+    ports = struct.pack("!HHHH", 1024 + number % 60_000, 9, 8, 0)
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]))
+    frame = bytes(12) + b"\x08\x00" + head + ports
+    seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
+    file = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    return file + struct.pack("<IIII", seconds, micros, len(frame), len(frame)) + frame
 
 
 class Sender(threading.Thread):
@@ -26,6 +37,7 @@ class Sender(threading.Thread):
         super().__init__(daemon=True)
         self._pipeline, self._ending = pipeline, threading.Event()
         self.acknowledged: set[float] = set()
+        self.flows = 0  # acknowledged
         self.tries = 0
         self._next = 0
 
@@ -33,16 +45,21 @@ class Sender(threading.Thread):
         while not self._ending.is_set():
             values = range(self._next, self._next + ROWS)
             body = json.dumps([{**METRIC, "value": value} for value in values]).encode()
-            key = uuid.uuid4().hex
-            while not self._sent(body, key):
-                time.sleep(0.05)
+            self._send("/data/system-metrics", body, "application/json")
             self.acknowledged.update(values)
             self._next += ROWS
+            self._send("/data/network-flow", capture(self.flows), "application/octet-stream")
+            self.flows += 1
 
-    def _sent(self, body: bytes, key: str) -> bool:
+    def _send(self, path: str, body: bytes, kind: str) -> None:
+        key = uuid.uuid4().hex
+        while not self._sent(path, body, kind, key):
+            time.sleep(0.05)
+
+    def _sent(self, path: str, body: bytes, kind: str, key: str) -> bool:
         self.tries += 1
         try:
-            answer = self._pipeline.post("/data/system-metrics", body, "application/json", **{"Idempotency-Key": key})
+            answer = self._pipeline.post(path, body, kind, **{"Idempotency-Key": key})
         except httpx.HTTPError:
             return False
         assert answer.status_code in (202, 429, 503), answer.text
@@ -55,11 +72,20 @@ class Sender(threading.Thread):
         assert not self.is_alive(), "the last body was never acknowledged"
 
 
+def windowed(pipeline: Pipeline) -> int:
+    """Flows in the windows and, where their window had been closed, beside them."""
+    within = pipeline.query("select sum(flow_record_count)::bigint as n from edge_windows where window_aligned")
+    late = pipeline.query("select count(*) as n from late")
+    return sum(row["n"] or 0 for row in (*within, *late))
+
+
 @pytest.mark.timeout(900)
 def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_is_doubled(pipeline: Pipeline) -> None:
     seed = int(os.environ.get("LOOMIDI_FAULT_SEED", str(random.SystemRandom().randrange(1 << 32))))
     print(f"seed {seed}: LOOMIDI_FAULT_SEED repeats the moments")
     moments = random.Random(seed)
+    pipeline.environment |= {"LOOMIDI_WINDOWS_SIZES_S": "10", "LOOMIDI_WINDOWS_IDLE_S": "2"}
+    pipeline.environment |= {"LOOMIDI_WINDOWS_CHECKPOINT_S": "1"}
     for part in PARTS:
         pipeline.start(part)
     eventually(pipeline.listens, "the ingestion API")
@@ -82,6 +108,9 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_is_dou
     rows = "select count(*) as n, count(distinct value) as d, max(value) as top from metrics"
     want = {"n": len(sender.acknowledged), "d": len(sender.acknowledged), "top": max(sender.acknowledged)}
     eventually(lambda: list(pipeline.query(rows)) == [want], f"exactly {want}, not {pipeline.query(rows)}")
+    flows = "select count(*) as n, count(distinct flow_id) as d from flows"
+    eventually(lambda: list(pipeline.query(flows)) == [{"n": sender.flows, "d": sender.flows}], f"{sender.flows} flows")
+    eventually(lambda: windowed(pipeline) == sender.flows, f"{sender.flows} flows in windows or late")
     eventually(lambda: adding_up(pipeline), "a balance that adds up")
     print(
         f"{ROUNDS} rounds, {len(sender.acknowledged)} rows acknowledged in {sender.tries} tries, each in the lake once"

@@ -72,12 +72,19 @@ class NatsServer:
         self._wanted_port = port
         self._binary = _binary()
         self._name = f"loomidi-{secrets.token_hex(6)}"  # so that we know it from another server on the same port
-        self._password = secrets.token_urlsafe(24)
+        self._password, self._port_before = secrets.token_urlsafe(24), 0
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.starts = 0
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _locked(self.folder)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Port and password of the server before, if its owner was killed: who is connected to it finds ours again."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            before = Address(**json.loads((self.folder / "server.json").read_text()))
+            self._password, self._port_before = before.password, int(before.url.rpartition(":")[2])
 
     @property
     def address(self) -> Address:
@@ -96,9 +103,10 @@ class NatsServer:
         self._watcher = asyncio.create_task(self._watch(), name="loomidi-nats-server")
 
     async def _launch_somewhere(self) -> None:
-        """On the port that is wanted, else on a free one; somebody may take it between asking and listening."""
+        """On the port that is wanted, else that of before, else a free one; somebody may take it before we listen."""
         for attempt in range(3):
-            self._port = self._wanted_port or _free_port()
+            before = 0 if attempt else self._port_before
+            self._port = self._wanted_port or before or _free_port()
             try:
                 await self._launch()
                 return
@@ -215,6 +223,8 @@ async def opened(settings: BusSettings) -> NatsBus:
 
 
 async def _opened(settings: BusSettings) -> NatsBus:
+    if settings.join:
+        return await _connected(settings, await address_of(settings.folder, settings.patience_s))
     try:
         server = NatsServer(settings.folder, port=settings.port, sync=settings.sync)
     except Conflict:

@@ -25,6 +25,8 @@ class BusSettings:
     sync: str = "2m"
     # How often the server of our own flushes to the disk what it has acknowledged, or "always": before each answer. A
     # killed server loses nothing either way; this is about power. Plans and receipts are always flushed.
+    join: bool = False
+    # Never start the server of our own: wait for the one that another process has over `folder`.
     prefix: str = "loomidi"
     # Of all streams, topics and consumers, so that several installations can share a cluster.
     credentials: str = ""
