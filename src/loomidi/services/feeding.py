@@ -38,7 +38,7 @@ def sources(plant: Plant) -> Iterator[Part]:
     """A part for each source that is configured."""
     chosen = plant.settings.sources
     if chosen.kubeconfig:
-        yield Part("sources:kubernetes", lambda told: _watch(plant, told))
+        yield Part("sources:kubernetes", lambda told: _watch(plant, told), lambda: plant.why("kubernetes"))
     for kind in _TAILS:
         for path in getattr(chosen, kind):
             yield Part(f"sources:{kind} {path}", Tailing(plant, kind, Path(path)).run)

@@ -59,7 +59,7 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
     chosen = {*(only or PARTS), _COUNT, *(["commit:names"] if {"commit:flows", "windows"} & {*only} else [])}
     supervisor = Supervisor([part for part in _parts(plant, listening) if {part.name, _kind(part.name)} & chosen])
     plant.sampled["parts"] = lambda: _states(supervisor)
-    plant.ready = lambda: [*supervisor.ready, *(line for reasons in plant.reasons.values() for line in reasons())]
+    plant.ready = lambda: supervisor.ready
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)
     try:
@@ -88,7 +88,7 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
     yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 8 HTTP -> bus
     yield from sources(plant)  # 9 clusters, logs, targets -> bus
     if plant.settings.agent.links:
-        yield Part("agent", lambda told: _meter(plant, told))  # 10 packets -> flows -> bus
+        yield Part("agent", lambda told: _meter(plant, told), lambda: plant.why("agent"))  # 10 packets -> flows -> bus
 
 
 def _check(only: Sequence[str]) -> None:

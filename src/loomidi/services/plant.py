@@ -52,6 +52,10 @@ class Plant:
         """Who counts under that name."""
         return Counter(self.settings.node.name, component, self.epoch)
 
+    def why(self, name: str) -> list[str]:
+        """Why a part that runs is not as it should be; empty: it is."""
+        return self.reasons[name]() if name in self.reasons else [f"{name}: not started yet"]
+
     def state(self, kind: str) -> Path:
         """A folder for what must outlive this run, made when it is not there."""
         folder = self.settings.node.state.expanduser() / kind

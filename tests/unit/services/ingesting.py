@@ -23,6 +23,16 @@ LENIENT = {"Prefer": "handling=lenient"}
 ROW = {"source_id": "node-1", "metric_name": "cpu_usage", "value": 0.5}
 
 
+def plain(rows: pa.Table | pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows as dictionaries, times as ns: Python has no nanoseconds of its own."""
+    times = {field.name for field in rows.schema if pa.types.is_timestamp(field.type)}
+    columns = {
+        name: (column.cast(pa.int64()) if name in times else column).to_pylist()
+        for name, column in zip(rows.schema.names, rows.columns, strict=True)
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 _LOOP = asyncio.Runner()  # one loop for all calls: what one request leaves behind is there for the next
 atexit.register(_LOOP.close)
 

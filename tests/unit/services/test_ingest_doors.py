@@ -18,7 +18,7 @@ from loomidi.services.http.routing import Call, Route, application
 from loomidi.services.ingest_api import documents
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.probes import Probes, Sample, exposition
-from tests.unit.services.ingesting import ROW, Client, Service
+from tests.unit.services.ingesting import ROW, Client, Service, plain
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "0123456789abcdef"
@@ -192,9 +192,9 @@ def test_counters_are_rows_of_the_balance_and_samples() -> None:
     service.metrics([ROW, ROW])
     batch = service.api.counters(9)
     assert batch.schema.equals(COUNTERS)
-    rows = {(row["stage"], row["name"], row["unit"]): row["value"] for row in batch.to_pylist()}
+    rows = {(row["stage"], row["name"], row["unit"]): row["value"] for row in plain(batch)}
     assert rows["publish", "published", "rows"] == rows["receive", "accepted", "rows"] == 2
-    assert {(row["node"], row["component"], row["epoch"]) for row in batch.to_pylist()} == {("n1", "ingest", 7)}
+    assert {(row["node"], row["component"], row["epoch"]) for row in plain(batch)} == {("n1", "ingest", 7)}
     text = exposition(service.api.samples())
     assert 'stage="request",stream="",scope="/data/system-metrics",name="accepted",unit="requests"} 1' in text
 

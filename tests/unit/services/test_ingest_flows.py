@@ -13,7 +13,7 @@ from loomidi.services.ingest_api.committing import slices
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.ingest_api.sniffing import Kind, kind_of
 from loomidi.services.ingest_api.unpacking import unpacked_octets
-from tests.unit.services.ingesting import LENIENT, Service, capture, flows_table, packet
+from tests.unit.services.ingesting import LENIENT, Service, capture, flows_table, packet, plain
 
 ARP = packet(kind=b"\x08\x06")
 
@@ -64,7 +64,7 @@ def test_a_capture_that_ends_early_is_refused_or_taken_as_far_as_it_goes() -> No
 def test_one_frame_is_one_flow() -> None:
     service = Service()
     assert service.flows(packet()).json()["kind"] == "frame"
-    (row,) = service.held("flows").to_pylist()
+    (row,) = plain(service.held("flows"))
     assert (row["source_ip_address"], row["destination_transport_port"]) == ("10.0.0.1", 53)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from loomidi.services.http.problems import Problem
 from loomidi.services.ingest_api.measuring import CAUSES, built
 from loomidi.services.ingest_api.scanning import NotJson, all_values, some_values
-from tests.unit.services.ingesting import ROW
+from tests.unit.services.ingesting import ROW, plain
 
 VALUES = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False, allow_infinity=False) | some.text(),
@@ -78,7 +78,7 @@ def test_a_row_without_a_time_has_that_of_its_receipt() -> None:
 
 
 def test_labels_and_unknown_fields_are_kept() -> None:
-    (row,) = built([ROW | {"attributes": {"a": "b", "n": 1, "none": None}, "x": [1], "y": None}], 5).batch.to_pylist()
+    (row,) = plain(built([ROW | {"attributes": {"a": "b", "n": 1, "none": None}, "x": [1], "y": None}], 5).batch)
     assert dict(row["attributes"]) == {"a": "b", "n": "1", "none": None}
     assert json.loads(row["extra"]) == {"x": [1], "y": None}
 
@@ -93,7 +93,7 @@ def test_rows_together_are_as_each_alone(rows: list[Any]) -> None:
     alone = [built([row], 5) for row in rows]
     assert [index for index, one in enumerate(alone) if one.batch.num_rows] == list(together.kept)
     assert [(index, one.refused[0][1]) for index, one in enumerate(alone) if one.refused] == list(together.refused)
-    assert [one.batch.to_pylist()[0] for one in alone if one.batch.num_rows] == together.batch.to_pylist()
+    assert [plain(one.batch)[0] for one in alone if one.batch.num_rows] == plain(together.batch)
 
 
 @given(VALUES, some.integers(0, 3))

@@ -113,3 +113,16 @@ def test_readiness_names_the_part_that_pauses_and_why() -> None:
         await running
 
     asyncio.run(scene())
+
+
+def test_readiness_asks_a_part_that_runs() -> None:
+    async def scene() -> None:
+        part = Part("agent", until_told, lambda: ["agent: no link fits"])
+        supervisor = Supervisor([part], QUICK)
+        running = asyncio.create_task(supervisor.run())
+        await eventually(lambda: part.state == "running")
+        assert supervisor.ready == ["agent: no link fits"]
+        supervisor.stop()
+        await running
+
+    asyncio.run(scene())

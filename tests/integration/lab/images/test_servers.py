@@ -118,9 +118,10 @@ def test_brute_force_finds_a_password(servers: Servers, url: str, line: str) -> 
     user = line.split()[0] if "redis" not in url else ""
     password = line.removeprefix(f"{user} ") if user else line
     words = f'printf "%s\\n" bad1 bad2 "$2" >/tmp/words; hydra {f"-l {user}" if user else ""} -P /tmp/words -t 2 "$1"'
-    seen = servers.attack(words, url.format(**servers.addresses), password)
+    found = "1 valid password found"  # hydra gives up on a server that is slow to answer
+    seen = servers.attack(words, url.format(**servers.addresses), password, until=found)
     assert f"password: {password}" in seen
-    assert "1 valid password found" in seen
+    assert found in seen
 
 
 def test_scans_and_floods_can_be_made_from_a_pod(servers: Servers) -> None:

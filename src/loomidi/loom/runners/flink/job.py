@@ -9,7 +9,10 @@ settings. Out: the job, executed in a mini-cluster within this process or sent t
     metrics -> DecodeMetrics --------------------'
 """
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from pyflink.common import Configuration, Duration, WatermarkStrategy
@@ -65,8 +68,15 @@ def watermarks(settings: FlinkSettings, idle_s: float) -> WatermarkStrategy:
     return strategy.with_timestamp_assigner(BatchTime())  # the last: PyFlink forgets it otherwise
 
 
+def end_with_the_submitter() -> None:
+    """Standard input ends when the process that submitted us is gone, also killed: then all of ours end."""
+    sys.stdin.buffer.read()
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
 def main(path: str) -> None:
     """Build it and run it."""
+    threading.Thread(target=end_with_the_submitter, daemon=True).start()
     settings = FlinkSettings.from_json(Path(path).read_text())
     windows, env = settings.windows, configured(settings)
     flows = payloads(env, Stream.FLOWS, settings).process(DecodeFlows(Stream.FLOWS), output_type=TIMED)

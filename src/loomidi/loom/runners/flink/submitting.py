@@ -53,6 +53,8 @@ class Submitted:
         """End it if it runs, and remove its log and settings."""
         if self.process.poll() is None:
             self.kill()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self.folder.cleanup()
 
     def __enter__(self) -> Self:
@@ -88,7 +90,7 @@ def submit(settings: FlinkSettings) -> Submitted:
             [python, "-m", "loomidi.loom.runners.flink.job", told],
             env=environment | {"PYTHONPATH": str(package), "POLARS_MAX_THREADS": "1"},
             cwd=folder.name,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # its end tells the job that we are gone
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
