@@ -39,6 +39,7 @@ class Part:
 
     name: str
     run: Callable[[asyncio.Event], Awaitable[None]]  # ends when the event is set, or raises
+    reasons: Callable[[], Sequence[str]] = lambda: ()  # while it runs: why it is not as it should be
     state: str = "waiting"  # waiting, running, pausing, ended, failed
     problem: str = ""  # why it pauses or has failed, one line
     restarts: int = 0
@@ -64,11 +65,13 @@ class Supervisor:
     @property
     def ready(self) -> list[str]:
         """Why it is not: one line for each part that does not run; empty when all do."""
-        return [
-            f"{part.name}: {part.problem or part.state}"
-            for part in self.parts
-            if part.state not in ("running", "ended")
-        ]
+        lines = list[str]()
+        for part in self.parts:
+            if part.state == "running":
+                lines += part.reasons()
+            elif part.state != "ended":
+                lines.append(f"{part.name}: {part.problem or part.state}")
+        return lines
 
     async def run(self) -> None:
         """Until all have ended. Raises the error of a part that failed for good."""
