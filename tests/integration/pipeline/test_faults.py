@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.integration.pipeline.running import Pipeline, eventually
-from tests.integration.pipeline.test_run import METRIC, adding_up
+from tests.integration.pipeline.test_run import METRIC, balanced
 
 pytestmark = [pytest.mark.required, pytest.mark.slow]
 ROUNDS = int(os.environ.get("LOOMIDI_FAULT_ROUNDS", "50"))
@@ -111,7 +111,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_is_dou
     flows = "select count(*) as n, count(distinct flow_id) as d from flows"
     eventually(lambda: list(pipeline.query(flows)) == [{"n": sender.flows, "d": sender.flows}], f"{sender.flows} flows")
     eventually(lambda: windowed(pipeline) == sender.flows, f"{sender.flows} flows in windows or late")
-    eventually(lambda: adding_up(pipeline), "a balance that adds up")
+    balanced(pipeline)
     print(
         f"{ROUNDS} rounds, {len(sender.acknowledged)} rows acknowledged in {sender.tries} tries, each in the lake once"
     )

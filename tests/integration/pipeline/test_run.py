@@ -44,9 +44,19 @@ def test_what_is_posted_is_in_the_lake_the_balance_adds_up_and_a_kill_loses_noth
 
     assert pipeline.post("/data/network-flow", capture, "application/octet-stream").status_code == 202
     eventually(lambda: pipeline.query(sums)[0]["packets"] == 2 * packets, "the second capture")
-    balance = eventually(lambda: adding_up(pipeline), "a balance that adds up")
+    balance = balanced(pipeline)
     assert {"capture", "meter", "export", "publish", "commit", "bus", "table"} <= {e["stage"] for e in balance}
     assert pipeline.stop() == 0
+
+
+def balanced(pipeline: Pipeline) -> list[dict[str, object]]:
+    """The equations once all hold; in vain, what does not hold is shown."""
+    try:
+        equations: list[dict[str, object]] = eventually(lambda: adding_up(pipeline), "a balance that adds up")
+    except AssertionError:
+        print(pipeline.loomidi("balance", code=None))
+        raise
+    return equations
 
 
 def adding_up(pipeline: Pipeline) -> list[dict[str, object]]:

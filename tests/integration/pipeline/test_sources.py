@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.pipeline.running import Pipeline, eventually
-from tests.integration.pipeline.test_run import adding_up
+from tests.integration.pipeline.test_run import balanced
 
 pytestmark = pytest.mark.required
 
@@ -80,7 +80,7 @@ def test_a_log_file_and_a_target_are_followed_and_a_killed_pipeline_doubles_no_l
     pipeline.start()
     eventually(lambda: [row["n"] for row in pipeline.query(counted)] == [25], "the alerts of meanwhile")
     assert pipeline.query(counted)[0]["ids"] == 25
-    eventually(lambda: adding_up(pipeline), "a balance that adds up")
+    balanced(pipeline)
 
 
 @pytest.mark.kernel
@@ -113,7 +113,7 @@ def test_the_links_of_the_agent_are_metered_to_the_packet(pipeline: Pipeline) ->
         eventually(lambda: pipeline.query(sent) == [{"packets": 50}], "50 packets in flows")
         assert pipeline.stop() == 0
         pipeline.start("bus,commit")
-        balance = eventually(lambda: adding_up(pipeline), "a balance that adds up")
+        balance = balanced(pipeline)
         assert any(each["stage"] == "meter" and "a0" in str(each["place"]) for each in balance)
     finally:
         subprocess.run(["ip", "netns", "del", netns], check=False)

@@ -114,28 +114,32 @@ class Outlet:
         ]
 
     async def publish(
-        self, stream: str, flights: Iterable[list[Envelope]], rows: int, *, keyed: bool = False
+        self, stream: str, flights: Iterable[list[Envelope]], rows: int, *, keyed: bool = False, ahead: bool = False
     ) -> list[Held]:
         """Durable when it returns. `rows`: of all flights; `keyed`: all of them are. Raises Problem 503.
 
-        Some of it may be held even then: who sends it again under the same key doubles nothing.
+        Some of it may be held even then: who sends it again under the same key doubles nothing. `ahead`: all rows are
+        counted as offered and waiting before anything is tried, in one step with what the caller has just counted, so
+        that the equations hold at every moment at which this process may be killed.
         """
+        if ahead:
+            self._counts.add("publish", (stream, ""), "rows", {"offered": rows, "waiting": rows}, keyed=keyed)
         deadline, held, tried = time.monotonic() + self._settings.bus_wait_s, list[Held](), 0
         lock = self._locks.setdefault(stream, asyncio.Lock())
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._settings.bus_wait_s):
                 await lock.acquire()
         except TimeoutError:
-            self._count_unsent(stream, rows, keyed)
+            self._count_unsent(stream, rows, keyed, ahead)
             raise self._away("others wait for it") from None
         try:
             for flight in flights:
                 numbered = [self._numbered(envelope) for envelope in flight]
                 tried += sum(envelope.rows for envelope in numbered)
-                held += await self._flight(numbered, max(deadline, time.monotonic() + _PAUSE_S))
+                held += await self._flight(numbered, ahead, max(deadline, time.monotonic() + _PAUSE_S))
                 deadline = time.monotonic() + self._settings.bus_wait_s
         except Problem:
-            self._count_unsent(stream, rows - tried, keyed)
+            self._count_unsent(stream, rows - tried, keyed, ahead)
             raise
         finally:
             lock.release()
@@ -147,7 +151,7 @@ class Outlet:
         numbers = self._numbers.setdefault(envelope.stream, itertools.count())
         return dataclasses.replace(envelope, seq=next(numbers))
 
-    async def _flight(self, envelopes: list[Envelope], deadline: float) -> list[Held]:
+    async def _flight(self, envelopes: list[Envelope], ahead: bool, deadline: float) -> list[Held]:
         """Try until the bus acknowledges or the time is over."""
         while True:
             try:
@@ -157,28 +161,28 @@ class Outlet:
             except (Retryable, EnvironmentLacks, ConnectionError, TimeoutError) as error:
                 self.problem = str(error) or "it did not acknowledge in time"
             if time.monotonic() + _PAUSE_S >= deadline:
-                self._count(envelopes, "unacknowledged")
+                self._count(envelopes, "unacknowledged", ahead)
                 _log.warning("bus did not acknowledge", problem=self.problem, batches=len(envelopes))
                 raise self._away(self.problem)
             await asyncio.sleep(_PAUSE_S)
         self.problem = ""
-        return self._acknowledged(envelopes, [ack.duplicate for ack in acks])
+        return self._acknowledged(envelopes, [ack.duplicate for ack in acks], ahead)
 
-    def _acknowledged(self, envelopes: list[Envelope], duplicates: list[bool]) -> list[Held]:
+    def _acknowledged(self, envelopes: list[Envelope], duplicates: list[bool], ahead: bool) -> list[Held]:
         told = list(zip(envelopes, duplicates, strict=True))
-        self._count([envelope for envelope, again in told if not again], "published")
-        self._count([envelope for envelope, again in told if again], "duplicate")
+        self._count([envelope for envelope, again in told if not again], "published", ahead)
+        self._count([envelope for envelope, again in told if again], "duplicate", ahead)
         return [Held(envelope.id, envelope.rows, again) for envelope, again in told]
 
-    def _count(self, envelopes: list[Envelope], name: str) -> None:
+    def _count(self, envelopes: list[Envelope], name: str, ahead: bool) -> None:
         for envelope in envelopes:
             keyed, place = envelope.producer == self._keyed, (envelope.stream, "")
-            self._counts.add("publish", place, "rows", {"offered": envelope.rows, name: envelope.rows}, keyed=keyed)
+            self._counts.add("publish", place, "rows", _became(name, envelope.rows, ahead), keyed=keyed)
             self._counts.add("publish", place, "batches", {name: 1}, keyed=keyed)
 
-    def _count_unsent(self, stream: str, rows: int, keyed: bool) -> None:
+    def _count_unsent(self, stream: str, rows: int, keyed: bool, ahead: bool) -> None:
         """Told to the client as 503; never tried."""
-        self._counts.add("publish", (stream, ""), "rows", {"offered": rows, "unsent": rows}, keyed=keyed)
+        self._counts.add("publish", (stream, ""), "rows", _became("unsent", rows, ahead), keyed=keyed)
 
     def _away(self, cause: str) -> Problem:
         detail = (
@@ -186,3 +190,8 @@ class Outlet:
             "nothing is doubled by that"
         )
         return try_later("away", detail, self._settings.retry_after_s)
+
+
+def _became(name: str, rows: int, ahead: bool) -> dict[str, int]:
+    """What rows are counted as now; `ahead`: they waited until now."""
+    return {"waiting": -rows, name: rows} if ahead else {"offered": rows, name: rows}

@@ -130,7 +130,7 @@ class Handlers:
             accounted = account.packets.get("accounted", 0)
             self._counts.add("export", ("", kind), "packets", {"exported": accounted}, keyed=keyed)
             self._counts.add("export", ("", kind), "flows", {"exported": packed.rows}, keyed=keyed)
-            held = await self.outlet.publish(Stream.FLOWS, packed.flights(), packed.rows, keyed=keyed)
+            held = await self.outlet.publish(Stream.FLOWS, packed.flights(), packed.rows, keyed=keyed, ahead=True)
         self._count_rows(Stream.FLOWS, kind, received=packed.rows, accepted=packed.rows)
         refusals = Refusals()
         if account.problem:
