@@ -21,6 +21,7 @@ from loomidi.loom.sources.audit import parse_audit_lines
 from loomidi.loom.sources.clusters import access
 from loomidi.loom.sources.kubernetes import KubernetesWatch, WatchSettings
 from loomidi.loom.sources.tailing import Tail
+from loomidi.services.naming_flows import NamingSettings
 from loomidi_lab.cluster import Lab
 from tests.unit.garden.test_labelling import flows
 
@@ -137,8 +138,11 @@ def watched(cluster: Lab) -> Iterator[Watched]:
 def wrong(watched: Watched, namespace: str) -> tuple[int, list[Any]]:
     """How many moments were compared, and those that were named otherwise."""
     seen = [one for one in watched.truth.seen if one.namespace == namespace]
-    # The API shows a pod as running until its kubelet says otherwise, up to a second or two after its containers ended.
-    named = FlowNamer(watched.book, late_s=2.0)(flows(*((one.address, "192.0.2.1", one.at_ns) for one in seen)))
+    # The API shows a pod as running until its kubelet says otherwise, seconds after its containers ended on a busy
+    # machine; whoever gets the address next has it at once all the same.
+    named = FlowNamer(watched.book, late_s=NamingSettings().late_s)(
+        flows(*((one.address, "192.0.2.1", one.at_ns) for one in seen))
+    )
     columns = [named.column(f"source_{part}").to_pylist() for part in ("entity", "workload")]
     bad = []
     for one, entity, workload in zip(seen, *columns, strict=True):
