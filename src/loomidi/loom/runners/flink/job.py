@@ -70,7 +70,8 @@ def watermarks(settings: FlinkSettings, idle_s: float) -> WatermarkStrategy:
 
 def end_with_the_submitter() -> None:
     """Standard input ends when the process that submitted us is gone, also killed: then all of ours end."""
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin, whose lock a waiting thread would keep from the interpreter's end
+        pass
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
