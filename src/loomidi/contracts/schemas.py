@@ -168,7 +168,7 @@ _WINDOW = [
     pa.field("window_size_s", pa.uint32(), nullable=False),
     pa.field("window_aligned", pa.bool_(), nullable=False),  # one of the tumbling series: sums of these count once
 ]
-_FLOW_SUMS = (
+FLOW_SUMS = (
     "delta_flow_count",
     "flow_record_count",
     "original_flows_completed",
@@ -209,7 +209,7 @@ def _latencies(prefix: str = "") -> list[pa.Field]:
 def _role(role: str) -> list[pa.Field]:
     """Of an entity as client (its flows) or server (flows to it). A ratio is null without what it divides by."""
     return [
-        *(pa.field(f"{role}_{name}", _COUNT, nullable=False) for name in _FLOW_SUMS),
+        *(pa.field(f"{role}_{name}", _COUNT, nullable=False) for name in FLOW_SUMS),
         *(pa.field(f"{role}_{name}", pa.float64()) for name in _FLOW_RATIOS),
         pa.field(f"{role}_distinct_peer_count", _COUNT, nullable=False),  # fan-out of a client, fan-in of a server
         pa.field(f"{role}_distinct_port_count", _COUNT, nullable=False),  # destination ports
@@ -230,7 +230,7 @@ EDGE_WINDOWS = pa.schema(
         pa.field("protocol_identifier", pa.uint8(), nullable=False),
         pa.field("source_workload", pa.utf8()),
         pa.field("destination_workload", pa.utf8()),
-        *(pa.field(name, _COUNT, nullable=False) for name in _FLOW_SUMS),
+        *(pa.field(name, _COUNT, nullable=False) for name in FLOW_SUMS),
         *(pa.field(name, pa.float64()) for name in _FLOW_RATIOS),
         pa.field("source_transport_port_entropy", pa.float64()),  # bits
         pa.field("flow_start_gap_count", _COUNT, nullable=False),

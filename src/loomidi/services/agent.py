@@ -11,7 +11,6 @@ capture to `loom.sources`, back-pressure and the spool to the publisher, names t
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -26,6 +25,7 @@ import pyarrow as pa
 from loomidi.contracts.errors import Conflict
 from loomidi.contracts.streams import Stream
 from loomidi.kit import logging
+from loomidi.kit.waiting import told_within
 from loomidi.loom.flows.recording import as_records
 from loomidi.loom.sources.capturing import Capture, Taken, Tally, joined
 from loomidi.services.agent_books import Books, closed, closing, counts_of, keep, kept
@@ -87,7 +87,7 @@ class Agent:
             self._capture = capture = await aside(lambda: self._opened(known))
             try:
                 self._close_former(former, capture)
-                while not await _within(ending, self.settings.drain_s):
+                while not await told_within(ending, self.settings.drain_s):
                     await self._round(aside, capture.take)
                 await self._round(aside, capture.finish, last=True)
                 await self._publisher.flush()
@@ -197,13 +197,6 @@ def _taken(take: Callable[[], list[Taken]], capture: Capture | None) -> tuple[li
 
 async def _aside(thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
     return await asyncio.get_running_loop().run_in_executor(thread, work)
-
-
-async def _within(ending: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await ending.wait()
-    return ending.is_set()
 
 
 def _locked(path: Path) -> IO[str]:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from loomidi.contracts.errors import Retryable, UsageError
 from loomidi.contracts.streams import Stream
+from loomidi.kit.waiting import told_within
 from loomidi.loom.lake import streams
 from loomidi.services.agent import COMPONENT as AGENT
 from loomidi.services.agent import Agent, capture_of
@@ -25,7 +26,7 @@ from loomidi.services.plant import Plant
 from loomidi.services.probes import Probes, Sample
 from loomidi.services.run_settings import Runner, RunSettings
 from loomidi.services.supervising import Part, Supervisor
-from loomidi.services.upkeep import Upkeep, told_within
+from loomidi.services.upkeep import Upkeep
 from loomidi.services.windowing import Windowing
 from loomidi.services.windowing_flink import FlinkWindowing
 

@@ -7,13 +7,13 @@ logged with its traceback and treated as passing, a few times. Leaves what a par
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from loomidi.contracts.errors import LoomidiError, Retryable
 from loomidi.kit import logging
+from loomidi.kit.waiting import told_within
 
 _log = logging.logger("services.supervising")
 _MOST_UNEXPECTED = 5  # in a row, without having run for `steady_s` between them
@@ -125,8 +125,7 @@ class Supervisor:
         part.restarts += 1
         part.beat("pausing", problem)
         _log.warning("part is tried again", part=part.name, problem=part.problem, pause_s=pause_s)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told.wait(), pause_s)
+        await told_within(told, pause_s)
         return min(pause_s * 2, self._patience.longest_s)
 
     def _give_up(self, part: Part, error: BaseException) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi.kit import logging
+from loomidi.kit.waiting import told_within
 from loomidi.loom.lake import compact, sweep
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
@@ -69,12 +70,3 @@ class Upkeep:
         """For /metrics."""
         for name, value in self._counts.items():
             yield Sample("loomidi_upkeep_total", "counter", "What upkeep has done", value, {"what": name})
-
-
-async def told_within(told: asyncio.Event, seconds: float) -> bool:
-    """Wait that long, or less: True when told to end."""
-    try:
-        await asyncio.wait_for(told.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

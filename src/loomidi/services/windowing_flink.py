@@ -6,12 +6,12 @@ the job to `loom.runners.flink`.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from loomidi.contracts.errors import Retryable, UsageError
+from loomidi.kit.waiting import told_within
 from loomidi.loom.runners.flink import FlinkSettings, Submitted, submit
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
@@ -37,8 +37,7 @@ class FlinkWindowing:
         self._submitted += 1
         try:
             while not told.is_set() and job.process.poll() is None:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), _LOOK_S)
+                await told_within(told, _LOOK_S)
             if not told.is_set():
                 raise Retryable(f"the Flink job ended by itself: {_last(job)}")
             await asyncio.to_thread(job.stop)

@@ -82,7 +82,23 @@ def jars() -> Path:
     return CACHE / "lib"
 
 
-class KafkaBroker:
+class Killable:
+    """A broker that is one process, once it is started."""
+
+    process: subprocess.Popen[bytes] | None
+
+    def down(self) -> None:
+        """As `kill -9` does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.down()
+
+
+class KafkaBroker(Killable):
     """One KRaft broker in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -113,18 +129,8 @@ class KafkaBroker:
             assert time.monotonic() < until, "Kafka does not come up"
             time.sleep(0.05)
 
-    def down(self) -> None:
-        """As `kill -9` does."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
 
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.down()
-
-
-class NatsBroker:
+class NatsBroker(Killable):
     """One nats-server, not watched by anybody: it stays dead until it is started."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
@@ -150,16 +156,6 @@ class NatsBroker:
             assert self.process.poll() is None, (self.folder / "broker.log").read_text()[-2000:]
             assert time.monotonic() < until, "nats-server does not come up"
             time.sleep(0.01)
-
-    def down(self) -> None:
-        """As `kill -9` does."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.down()
 
 
 async def again(call: Callable[[], Awaitable[Any]]) -> Any:

@@ -78,9 +78,9 @@ async def _replayed(captures: tuple[str, ...], settings: "ReplaySettings", optio
 
 
 def _bus(options: dict[str, Any]) -> Any:
-    from loomidi.conductor.verbs.serve import configured
+    from loomidi.conductor.verbs.run import settings_of
 
-    settings = configured(options["config"]).bus
+    settings = settings_of(options["config"]).bus
     return dataclasses.replace(settings, url=options["bus_url"]) if options["bus_url"] else settings
 
 

@@ -6,12 +6,12 @@ says on standard error where it is. The work is in `services`; each subcommand i
 
 import asyncio
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from loomidi.conductor.verbs.run import settings_of
 from loomidi.contracts.errors import EnvironmentLacks, UsageError
 
 
@@ -43,7 +43,7 @@ def agent(links: tuple[str, ...], netns: tuple[str, ...], config: Path | None, *
         from loomidi.services import agent_serving
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
-    settings = configured(config)
+    settings = settings_of(config)
     chosen = {name: options[name] for name in ("capture", "mode", "pin", "drain_s", "active_s", "idle_s")}
     chosen |= {"links": links or None, "netns": netns or None}
     settings = dataclasses.replace(
@@ -95,7 +95,7 @@ def ingest(config: Path | None, **options: Any) -> int:
         from loomidi.services.ingest_api import standing_alone
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
-    settings = configured(config)
+    settings = settings_of(config)
     door = {name: options[name] for name in ("host", "port", "token_file", "tls_cert", "tls_key", "client_ca")}
     alone = standing_alone.AloneSettings(
         node=options["node"] or settings.node.name,
@@ -105,13 +105,3 @@ def ingest(config: Path | None, **options: Any) -> int:
     )
     asyncio.run(standing_alone.run(alone, lambda name, port: _say(f"{name} listens on port {port}")))
     return 0
-
-
-def configured(config: Path | None) -> Any:
-    """The configuration file of `loomidi run`, overlaid by the environment."""
-    try:
-        from loomidi.kit import configuring
-        from loomidi.services.run_settings import RunSettings
-    except ModuleNotFoundError as error:
-        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
-    return configuring.read(RunSettings, config, os.environ)

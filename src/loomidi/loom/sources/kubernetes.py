@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from loomidi.contracts.errors import InputError, Retryable
 from loomidi.contracts.streams import Stream
+from loomidi.kit.waiting import told_within
 from loomidi.loom.sources import rows
 from loomidi.loom.sources.listing import Listeners, ListSettings, Object, Resource, Watcher
 from loomidi.loom.sources.objects import event_row
@@ -107,8 +108,7 @@ class KubernetesWatch:
         while not ending.is_set():
             if self.ownership.tell_again(before_ns, time.time_ns()):
                 self._news.set()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ending.wait(), self.settings.tell_again_s)
+            await told_within(ending, self.settings.tell_again_s)
             before_ns = time.time_ns() - round(self.settings.tell_again_s / 2 * 1e9)
 
     async def _list_in_order(self, ending: asyncio.Event) -> None:
@@ -146,8 +146,7 @@ class KubernetesWatch:
             await self._news.wait()
             self._news.clear()
             if not told.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), self.settings.gather_s)
+                await told_within(told, self.settings.gather_s)
             await self._flush(told)
             if told.is_set() and not self._news.is_set():
                 return
@@ -171,8 +170,7 @@ class KubernetesWatch:
                 if told.is_set():
                     raise
                 self.retries += 1
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), self.settings.retry_s)
+                await told_within(told, self.settings.retry_s)
 
     # -- over a restart ----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import httpx
 import pyarrow as pa
 
 from loomidi.contracts.errors import Retryable, UsageError
+from loomidi.kit.waiting import told_within
 from loomidi.loom.sources import rows
 from loomidi.loom.sources.exposition import STALE, Sample, is_stale, samples
 from loomidi.loom.sources.rows import Refusals
@@ -186,8 +187,7 @@ class Scraper:
     async def _follow(self, client: httpx.AsyncClient, target: Target, ending: asyncio.Event) -> None:
         due = time.monotonic() + random.uniform(0, min(self.settings.every_s, 1.0) / 2)
         while not ending.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ending.wait(), max(due - time.monotonic(), 0.001))
+            if await told_within(ending, max(due - time.monotonic(), 0.001)):
                 return
             due = max(due + self.settings.every_s, time.monotonic())
             try:

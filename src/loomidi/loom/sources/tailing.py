@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from loomidi.contracts.errors import InputError, Retryable
+from loomidi.kit.waiting import told_within
 from loomidi.loom.sources.rows import Refusals
 
 _HEAD = 256  # octets of a file's beginning by which it is known again, besides its inode
@@ -284,7 +285,7 @@ class Follower:
         try:
             while not ending.is_set():
                 if not await self.once(ending):
-                    await _pause(ending, self._settings.look_s)
+                    await told_within(ending, self._settings.look_s)
         finally:
             self.tail.close()
 
@@ -308,11 +309,6 @@ class Follower:
                 return True
             except Retryable:
                 self.retries += 1
-                await _pause(ending, pause_s)
+                await told_within(ending, pause_s)
                 pause_s = min(pause_s * 2, 30.0)
         return False
-
-
-async def _pause(ending: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(ending.wait(), seconds)

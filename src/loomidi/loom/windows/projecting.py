@@ -11,25 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loomidi.contracts.schemas import FLOW_SUMS
 from loomidi.loom.windows.latencies import latencies
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-SUMS = (
-    "delta_flow_count",
-    "flow_record_count",
-    "original_flows_completed",
-    "packet_delta_count",
-    "octet_delta_count",
-    "payload_octet_count",
-    "reverse_packet_delta_count",
-    "reverse_octet_delta_count",
-    "reverse_payload_octet_count",
-    "unanswered_flow_count",
-    "reset_flow_count",
-    "refused_flow_count",
-)
+SUMS = FLOW_SUMS
 """Added up over a window; each row of a flow carries its share, times its sampling interval."""
 
 WORKLOADS = ("source_workload", "destination_workload")

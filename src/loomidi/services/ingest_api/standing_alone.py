@@ -6,7 +6,6 @@ Conflict (port in use), Retryable (no bus at the start), UsageError (open door).
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import itertools
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Bus, Stream
 from loomidi.kit import logging
+from loomidi.kit.waiting import told_within
 from loomidi.loom.bus import BusSettings, open_bus
 from loomidi.loom.bus.envelopes import encode
 from loomidi.services.http.authority import Door
@@ -69,8 +69,7 @@ async def _count(api: IngestApi, bus: Bus, told: asyncio.Event) -> None:
     """Counters onto the bus now and then, and at the end. Values grow: what does not get there is in the next ones."""
     producer, numbers = f"{api.counts.node}.ingest", itertools.count()
     while True:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told.wait(), _COUNT_S)
+        await told_within(told, _COUNT_S)
         batch = api.counters(time.time_ns())
         try:
             if batch.num_rows:
