@@ -29,6 +29,10 @@ SCRIPTS = (
     "decision_to_drop",
     "policy_latency",
     "bus_speed",
+    "lake_speed",
+    "windows_speed",
+    "ingest_speed",
+    "pipeline_speed",
 )
 HEAD = """# Benchmarks
 

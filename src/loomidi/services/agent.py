@@ -3,8 +3,8 @@
 Called by `loomidi serve agent` and `pipeline`. In: a publisher, settings. Out: batches of `FLOW_RECORDS` and, with each
 of them, rows of `COUNTERS`. One round, by number:
 
-    1 take the flows that have ended       3 count: every packet of every link is somewhere
-    2 offer them to the publisher          4 keep the counts, so that a successor can close our books
+    1 take the flows that have ended       3 keep the counts, so that a successor can close our books
+    2 offer them to the publisher          4 tell them: every packet of every link is somewhere
 
 A publisher never holds the agent up. Ended by `ending`: the last flows are drained, published and counted. Leaves
 capture to `loom.sources`, back-pressure and the spool to the publisher, names to `naming_flows`.
@@ -93,6 +93,7 @@ class Agent:
                 await self._publisher.flush()
                 self._offer_counts(self._counts())  # what became of the last flows
                 await self._publisher.flush()
+                await asyncio.to_thread(keep, self._books, self._now(ended=True))
             finally:
                 await aside(capture.close)
                 self._lock.close()
@@ -143,13 +144,14 @@ class Agent:
                 record = as_records(flows, exporter=self.counter.node, link=link)
                 self._publisher.offer(Stream.FLOWS, record)  # 2
         self._tallies = self._before | {link: joined(self._before.get(link), one) for link, one in tallies.items()}
-        self._offer_counts(self._counts(everything=last))  # 3
-        await asyncio.to_thread(keep, self._books, self._now(ended=last))  # 4
+        counts = self._counts(everything=last)
+        await asyncio.to_thread(keep, self._books, self._now(ended=False))  # 3
+        self._offer_counts(counts)  # 4
         self._rounds += 1
         self._round_took_s = time.monotonic() - began
 
     def _now(self, *, ended: bool) -> Books:
-        return Books(self.counter.node, self.counter.epoch, ended, self._tallies)
+        return Books(self.counter.node, self.counter.epoch, ended, self._tallies, tuple(self._gone))
 
     def _counts(self, *, everything: bool = False) -> list[Count]:
         """Of each link that has counted something since it was last told, all of one moment."""

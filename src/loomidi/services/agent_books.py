@@ -32,8 +32,9 @@ class Books:
 
     node: str
     epoch: int
-    ended: bool  # in order: nothing is open
+    ended: bool  # in order: nothing is open, nothing waits
     links: Mapping[str, Tally]
+    gone: tuple[Count, ...] = ()  # what had become of the flows that were offered to the publisher
 
     @property
     def known(self) -> frozenset[str]:
@@ -45,9 +46,10 @@ def closing(books: Books, adopted: Mapping[str, Adopted]) -> list[Count]:
     """The last counts of a former run, told by its successor. `adopted`: shields that went on counting.
 
     Packets that were in open flows are `recovered` when they were still in the kernel, `uncovered` when no flow shows
-    them. A link whose counter ended with the run keeps what was told of it.
+    them. Rows that waited in the memory of a run that was killed are `in_doubt`: the bus has them, or nobody has. A
+    link whose counter ended with the run keeps what was told of it.
     """
-    told = []
+    told = [] if books.ended else [one for count in books.gone for one in _doubted(count)]
     for link, tally in books.links.items():
         here = _same(tally, adopted.get(link))
         if here is not None or not books.ended:
@@ -60,13 +62,18 @@ def closed(books: Books, adopted: Mapping[str, Adopted]) -> dict[str, Tally]:
     return {link: _closed(tally, _same(tally, adopted.get(link))) for link, tally in books.links.items()}
 
 
+def _doubted(count: Count) -> list[Count]:
+    if count.name != "waiting":
+        return [count]
+    doubted = [count._replace(name="in_doubt")] if count.value else []
+    return [count._replace(value=0), *doubted]
+
+
 def _same(tally: Tally, here: Adopted | None) -> Adopted | None:
     return here if here is not None and here.identity == tally.identity else None
 
 
 def _told(link: str, tally: Tally, here: Adopted | None) -> list[Count]:
-    if here is None and not tally.open:
-        return []
     recovered = here.recovered if here else 0
     told = [one for one in counts_of(link, _closed(tally, here)) if (one.name, one.unit) != ("exported", "packets")]
     told.append(Count("export", "flows", link, "exported", "packets", tally.exported))
@@ -87,7 +94,8 @@ def kept(path: Path) -> Books | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         links = {link: Tally(**tally) for link, tally in found.pop("links").items()}
-        return Books(**found, links=links)
+        gone = tuple(Count(*count) for count in found.pop("gone", ()))
+        return Books(**found, links=links, gone=gone)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

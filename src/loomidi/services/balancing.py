@@ -7,18 +7,20 @@ still has. Out: equations, each with both sides and whether it holds. Pure. The 
     2 meter     accounted = exported in flows + in flows still open                       packets, each link
     3 export    flows exported = offered to the publisher                                 rows, each component
     4 publish   offered = published + spilled + sampled_out + waiting + dropped ...       rows, each stream
-    5 spool     spilled = recovered + in the spool + what the bus would never take        rows, each stream
+    5 spool     spilled = recovered + in the spool + rotten + what the bus will not take  rows, each stream
     6 commit    published and recovered = in the table + buried + in flight               rows, each stream
     7 bus       in flight is what the bus still holds for the committer: nothing when nothing waits
     8 table     rows that its runs gave = rows that it holds: nothing twice               rows, each table
 
 Counters grow within (node, component, epoch); a range takes the last value before its end less the last before its
 start, so that gauges (open, waiting, spool) enter by how much they changed. What a process published after its last
-count, before it was killed, is in the table and in no counter: it is told as `untold`, it is no loss.
+count, before it was killed, is in the table and in no counter: it is told as `untold`, it is no loss. What its spool
+took or gave after that count is known from what the next run `found` there; what must have been recovered is asked of
+the table like all that was.
 """
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -53,8 +55,9 @@ _Counter = tuple[Origin, str, str, str, str, str]  # origin, stage, stream, scop
 Holdings = Mapping[tuple[str, str, int], int]
 """(stream, producer, epoch) -> rows that the table holds of that run of a producer."""
 
-_BESIDE = ("lowered", "recovered", "spool", "spool_refused")  # told beside what became of an offered row
-_SPOOLED = ("recovered", "spool", "spool_refused")
+_SPOOLED = ("recovered", "spool", "spool_refused", "spool_rotten")
+_BESIDE = ("lowered", "found", *_SPOOLED)  # told beside what became of an offered row
+_LEVELS = ("open", "waiting", "spool")  # what is there now, not what has come so far
 _SELF = Stream.COUNTERS  # its own rows are told by the next ones, so that it never adds up at a moment
 
 
@@ -76,8 +79,8 @@ class Equation:
 
     @property
     def holds(self) -> bool:
-        """Exactly, and no part below nothing."""
-        return self.off == 0 and all(value >= 0 for _, value in self.parts)
+        """Exactly, and no part below nothing but what may have become less within a range."""
+        return self.off == 0 and all(value >= 0 or name in _LEVELS for name, value in self.parts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -157,7 +160,7 @@ def chain(counters: pa.Table, elsewhere: Elsewhere, *, since_ns: int = 0, until_
         lambda: _meter(counts),  # 2
         lambda: _export(counts),  # 3
         lambda: _publish(counts),  # 4
-        lambda: _spool(counts),  # 5
+        lambda: _spool(ends, starts),  # 5
         lambda: _commit(ends, starts, elsewhere),  # 6, 7
         lambda: _table(elsewhere),  # 8
     )
@@ -200,23 +203,52 @@ def _publish(counts: Counts) -> Iterable[Equation]:
             )
 
 
-def _spool(counts: Counts) -> Iterable[Equation]:
-    """Over all runs of a component: what one run spilled, the next one recovers."""
-    summed: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+def _spool(ends: Counts, starts: Counts) -> Iterable[Equation]:
+    before = _spools(starts)
+    for (who, stream), names in sorted(_spools(ends).items()):
+        names.subtract(before.get((who, stream), {}))
+        if any(names.values()):
+            total = ("spilled", names["spilled"] + names["spilled_untold"])
+            untold = names["spilled_untold"]
+            note = f"{untold} of them after a run's last count: the next one found them" if untold else ""
+            parts = _nonzero({name: names[name] for name in (*_SPOOLED, "recovered_untold")})
+            yield Equation("spool", f"{who} {stream}", "rows", total, parts, note)
+
+
+def _spools(counts: Counts) -> dict[tuple[str, str], Counter[str]]:
+    """(component, stream) -> the spool's counts over all its runs.
+
+    Between the last count of a run and its end a spool may have taken or given rows: the next run finds more in it, or
+    less, than was told. Of those they are `spilled_untold` or `recovered_untold`.
+    """
+    runs: dict[str, dict[int, dict[str, dict[str, int]]]] = defaultdict(lambda: defaultdict(dict))
     for (origin, stream, _scope), names in counts.names("publish", "rows").items():
-        for name in ("spilled", *_SPOOLED):
-            summed[str(origin), stream][name] += names.get(name, 0)
-    for (who, stream), names in sorted(summed.items()):
-        if stream != _SELF and any(names.values()):
-            parts = tuple((name, names[name]) for name in _SPOOLED if names[name])
-            yield Equation("spool", f"{who} {stream}", "rows", ("spilled", names["spilled"]), parts)
+        runs[str(origin)][origin.epoch][stream] = names
+    summed: dict[tuple[str, str], Counter[str]] = {}
+    for who, of in runs.items():
+        for stream in {stream for streams in of.values() for stream in streams} - {_SELF}:
+            summed[who, stream] = _handed_on([of[epoch].get(stream, {}) for epoch in sorted(of)])
+    return summed
+
+
+def _handed_on(runs: Sequence[Mapping[str, int]]) -> Counter[str]:
+    """One stream's spool through the runs, the oldest first."""
+    summed, left = Counter[str](), 0
+    for names in runs:
+        gap = names.get("found", 0) - left
+        summed["spilled_untold" if gap > 0 else "recovered_untold"] += abs(gap)
+        summed.update({name: names.get(name, 0) for name in ("spilled", *_SPOOLED) if name != "spool"})
+        left = names.get("spool", 0)
+    summed["spool"] = left
+    return summed
 
 
 def _commit(ends: Counts, starts: Counts, elsewhere: Elsewhere) -> Iterable[Equation]:
     streams = {stream for _, stream, _ in ends.names("publish", "rows")} - {_SELF}
+    given, given_before = _recovered(ends), _recovered(starts)
     for stream in sorted(streams):
-        told, there, untold = _arrived(ends, elsewhere.held, stream)
-        before, there_before, _ = _arrived(starts, elsewhere.held, stream)
+        told, there, untold = _arrived(ends, elsewhere.held, stream, given[stream])
+        before, there_before, _ = _arrived(starts, elsewhere.held, stream, given_before[stream])
         buried = _buried(ends, stream) - _buried(starts, stream)
         rows, arrived = told - before, there - there_before
         flying = rows - arrived - buried
@@ -242,18 +274,24 @@ def _table(elsewhere: Elsewhere) -> Iterable[Equation]:
         yield Equation("table", stream, "rows", ("given", given[stream]), (("in_files", rows),))
 
 
-def _arrived(counts: Counts, held: Holdings, stream: str) -> tuple[int, int, int]:
+def _recovered(counts: Counts) -> Counter[str]:
+    """Stream -> rows that spools have given to the bus, told or not."""
+    rows = Counter[str]()
+    for (_, stream), names in _spools(counts).items():
+        rows[stream] += names["recovered"] + names["recovered_untold"]
+    return rows
+
+
+def _arrived(counts: Counts, held: Holdings, stream: str, recovered: int) -> tuple[int, int, int]:
     """Rows told as published or recovered, those of them in the table, and rows there that no counter tells.
 
     Run by run, so that what one run did not count cannot hide what another lost; rows under a key outlive their run
     and are taken together.
     """
     told: dict[tuple[str, int], int] = defaultdict(int)
-    recovered = 0
     for (origin, at, _scope), names in counts.names("publish", "rows").items():
         if at == stream:
             told[_run(origin.producer, origin.epoch)] += names.get("published", 0)
-            recovered += names.get("recovered", 0)
     there: dict[tuple[str, int], int] = defaultdict(int)
     producers = {producer for producer, _ in told}
     for (at, producer, epoch), rows in held.items():

@@ -1,6 +1,7 @@
 """The agent: every packet of every round is somewhere, flows reach the bus, books of a killed run are closed."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from loomidi.services.agent import Agent
 from loomidi.services.agent_books import Books, closing, keep, kept
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.balancing import Elsewhere, chain
+from loomidi.services.counting import Count
 from tests.unit.origami.making import batch, flow
 
 QUICK = AgentSettings(links=("eth0",), drain_s=0.05)
@@ -247,6 +249,15 @@ def test_a_link_with_a_past_is_closed_with_all_of_it() -> None:
     found = {(one.stage, one.name): one.value for one in told if one.unit == "packets"}
     assert (found["capture", "received"], found["capture", "accounted"]) == (22, 22)
     assert [found["export", name] for name in ("exported", "recovered", "uncovered", "open")] == [13, 4, 5, 0]
+
+
+def test_rows_that_waited_in_a_killed_run_are_in_doubt_and_those_of_a_run_that_ended_are_not(tmp_path: Path) -> None:
+    gone = (Count("publish", "flows", "", "offered", "rows", 9), Count("publish", "flows", "", "waiting", "rows", 4))
+    keep(tmp_path / "agent.json", Books("n1", 7, False, {}, gone))
+    killed = kept(tmp_path / "agent.json")
+    assert killed is not None
+    assert {one.name: one.value for one in closing(killed, {})} == {"offered": 9, "waiting": 0, "in_doubt": 4}
+    assert closing(dataclasses.replace(killed, ended=True), {}) == []
 
 
 def test_books_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -57,6 +57,23 @@ def test_a_chain_without_loss_adds_up_at_every_step() -> None:
     assert stages == ["capture", "meter", "export", "publish", "spool", "commit", "bus", "table"]
 
 
+LATER = GOOD | {
+    ("publish", "flows", "", "found", "rows"): 2,
+    ("publish", "flows", "", "recovered", "rows"): 2,
+    ("publish", "flows", "", "spool", "rows"): 0,
+    ("publish", "flows", "", "spilled", "rows"): 0,
+    ("publish", "flows", "", "published", "rows"): 11,
+}
+
+
+def two_runs(later: dict[tuple[str, str, str, str, str], int], first: int = 11, since_s: int = 0) -> list[str]:
+    """What is broken after a run that was killed with two rows in its spool, and the next; `first`: rows of the one."""
+    table = pa.concat_tables([counters(GOOD, 5, epoch=1), counters(later, 50, epoch=2)])
+    held = {("flows", "n1.agent", 1): first, ("flows", "n1.agent", 2): 11}
+    elsewhere = Elsewhere(held, {"flows": 0}, {"flows": first + 11})
+    return broken(chain(table, elsewhere, since_ns=since_s * SECOND, until_ns=100 * SECOND))
+
+
 def test_nothing_counted_does_not_add_up() -> None:
     assert not judged(counters({})).adds_up
 
@@ -96,12 +113,23 @@ def test_what_one_run_did_not_count_does_not_hide_what_another_lost() -> None:
 
 
 def test_what_a_later_run_recovers_from_the_spool_belongs_to_the_run_that_spilled_it() -> None:
-    later = GOOD | {("publish", "flows", "", "recovered", "rows"): 2, ("publish", "flows", "", "spool", "rows"): 0}
-    later |= {("publish", "flows", "", "spilled", "rows"): 0, ("publish", "flows", "", "published", "rows"): 11}
-    told = GOOD | {("publish", "flows", "", "spool", "rows"): 0}
-    table = pa.concat_tables([counters(told, 5, epoch=1), counters(later, 50, epoch=2)])
-    held = {("flows", "n1.agent", 1): 11, ("flows", "n1.agent", 2): 11}
-    assert broken(chain(table, Elsewhere(held, {"flows": 0}, {"flows": 22}), until_ns=100 * SECOND)) == []
+    assert two_runs(LATER) == []
+
+
+def test_what_a_spool_took_after_the_last_count_of_a_killed_run_is_told_by_the_next() -> None:
+    more = LATER | {("publish", "flows", "", "found", "rows"): 5, ("publish", "flows", "", "recovered", "rows"): 5}
+    assert two_runs(more, first=14) == []
+    assert two_runs(LATER | {("publish", "flows", "", "found", "rows"): 5}, first=14) == ["spool"]
+
+
+def test_what_a_spool_gave_after_the_last_count_must_be_in_the_table() -> None:
+    none = LATER | {("publish", "flows", "", "found", "rows"): 0, ("publish", "flows", "", "recovered", "rows"): 0}
+    assert two_runs(none) == []
+    assert two_runs(none, first=9) == ["bus"]
+
+
+def test_a_range_that_begins_between_two_runs_asks_only_for_what_the_second_did() -> None:
+    assert two_runs(LATER, since_s=20) == []
 
 
 def test_a_bus_that_was_not_asked_is_told_not_guessed() -> None:

@@ -4,7 +4,8 @@ Called by sources (`offer`), by the ingestion API (`publish`, which must know) a
 envelopes on the bus, or in the spool on disk while the bus is away. Under pressure flows lose detail, then become a
 sample, then are dropped; each row that was offered is counted where it went:
 
-    offered = published + spilled + sampled_out + dropped_* + waiting        spilled = recovered + in the spool
+    offered = published + spilled + sampled_out + dropped_* + waiting
+    found + spilled = recovered + spool + spool_refused + spool_rotten    (found: an earlier run left it there)
 
 Two tasks: one makes envelopes of what waits, one sends them. Leaves thinning to `thinning` and the disk to `spooling`.
 """
@@ -80,13 +81,14 @@ class Publisher:
         if spool is not None:
             octets, segment = self.settings.spool_octets, self.settings.segment_octets
             self._spool = Spool(spool, limit_octets=octets, segment_octets=segment)
+        found = self._spool.rows() if self._spool is not None else {}
         self._lock = threading.Lock()  # of the queue and of the counters
         self._queue: dict[_Key, collections.deque[_Queued]] = {}
         self._queued = self._boxed = 0  # octets that wait as batches, as envelopes
         self._outbox = collections.deque[Envelope]()
         self._next: dict[str, itertools.count[int]] = collections.defaultdict(itertools.count)
         self._packed: dict[str, float] = {}  # stream -> octets of a row in an envelope
-        self._counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
+        self._counts = collections.Counter({(stream, "found", "rows"): rows for stream, rows in found.items()})
         self._making = 0  # rows that are between the queue and the outbox, or under way
         self._idle, self._flushing, self._closing = asyncio.Event(), False, False
         self._loop = asyncio.get_running_loop()
@@ -354,9 +356,19 @@ class Publisher:
         with self._lock:
             told = [(*key, value) for key, value in sorted(self._counts.items()) if value]
             told += [(stream, "waiting", "rows", self._waiting(stream)) for stream in sorted({one[0] for one in told})]
+            told += self._spooled()
         if self._spool is not None:
-            told += [(stream, "spool", "rows", rows) for stream, rows in sorted(self._spool.rows().items())]
             told += [("", "spool", "octets", self._spool.octets), ("", "spool_rotten", "batches", self._spool.rotten)]
+        return told
+
+    def _spooled(self) -> list[Counter]:
+        """Rows in the spool as the other counts have it: all agree at any moment, and the next run looks itself."""
+        rotten = self._spool.rotten_rows.copy() if self._spool is not None else {}
+        told: list[Counter] = [(stream, "spool_rotten", "rows", rows) for stream, rows in sorted(rotten.items())]
+        for stream in sorted({of for of, name, _ in self._counts if name in ("found", "spilled")}):
+            come = sum(self._counts[stream, name, "rows"] for name in ("found", "spilled"))
+            gone = sum(self._counts[stream, name, "rows"] for name in ("recovered", "spool_refused"))
+            told.append((stream, "spool", "rows", come - gone - rotten.get(stream, 0)))
         return told
 
     def _waiting(self, stream: str) -> int:

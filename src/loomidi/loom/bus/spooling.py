@@ -56,6 +56,7 @@ class Spool:
         self._segments: dict[int, int] = {}  # number -> octets
         self._file: BufferedRandom | None = None
         self.torn_octets = self.rotten = 0
+        self.rotten_rows = collections.Counter[str]()  # by stream, where the record still tells it
         self._recover()
 
     @property
@@ -143,6 +144,7 @@ class Spool:
             if envelope is None:
                 self.rotten += 1
                 self._rows[self._entries[at].stream] -= self._entries[at].rows
+                self.rotten_rows[self._entries[at].stream] += self._entries[at].rows
                 del self._entries[at]
                 continue
             taken.append(envelope)
