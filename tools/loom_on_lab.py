@@ -52,9 +52,9 @@ def main(arguments: list[str]) -> int:
     return 0 if figures["adds_up"] and figures["share"] >= SHARE else 1
 
 
-def lab(*words: str) -> None:
-    """A command of the lab; its failure is ours."""
-    subprocess.run([sys.executable, "-m", "loomidi_lab", *words], cwd=ROOT, check=True)
+def lab(*words: str, check: bool = True) -> int:
+    """A command of the lab; its failure is ours unless `check` is false."""
+    return subprocess.run([sys.executable, "-m", "loomidi_lab", *words], cwd=ROOT, check=check).returncode
 
 
 def observed(pipeline: Pipeline, cluster: Lab, plan: str, seed: str) -> dict[str, Any]:
@@ -75,7 +75,10 @@ def observed(pipeline: Pipeline, cluster: Lab, plan: str, seed: str) -> dict[str
             "sockets",
         ]
         pipeline.launch(f"agent-{node.name}", *words, "--state", str(pipeline.folder / node.name))
-    lab("record", "--name", NAME, "--plan", plan, "--seed", seed, "--out", str(pipeline.folder / "recording"))
+    words = ("record", "--name", NAME, "--plan", plan, "--seed", seed, "--out", str(pipeline.folder / "recording"))
+    ended = lab(
+        *words, check=False
+    )  # a scenario without its symptom spoils the recording's labels, not the pipeline's books
     for node in cluster.nodes:
         assert pipeline.stop(f"agent-{node.name}") == 0, pipeline.log()
     time.sleep(2.0)  # the pipeline counts every second: let it count what it did last
@@ -83,7 +86,8 @@ def observed(pipeline: Pipeline, cluster: Lab, plan: str, seed: str) -> dict[str
     pipeline.stop()
     packets = sum(each["received"] for each in told["equations"] if each["stage"] == "capture")
     off = [each for each in told["equations"] if not each["holds"]]
-    return {"adds_up": told["adds_up"], "packets": packets, "links": captures(told), "off": off}
+    books = {"adds_up": told["adds_up"], "packets": packets, "links": captures(told), "off": off}
+    return books | {"recording_exit": ended}
 
 
 def captures(told: dict[str, Any]) -> int:
@@ -139,6 +143,8 @@ def judge(answer: Any, said: tuple[str, str | None], counts: Counter[str], examp
 def show(figures: dict[str, Any]) -> None:
     """For people, and for the judge of the acceptance page."""
     verdict = "adds up" if figures["adds_up"] else "DOES NOT ADD UP"
+    if figures["recording_exit"]:
+        print(f"the recording itself ended with {figures['recording_exit']}: see `loomidi-lab verify`")
     print(f"{figures['packets']} packets on {figures['links']} links: the balance {verdict}")
     for each in figures["off"]:
         print(f"  off: {each}")

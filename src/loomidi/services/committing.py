@@ -2,7 +2,8 @@
 
 Called by `pipeline`, once for each stream. In: messages. Out: snapshots; the bus may forget what they hold. The lake
 says where to go on, so a reader that was behind or ahead does no harm. What nobody can use is buried with its cause
-before the position passes it. A full or absent lake makes the part pause: nothing is taken, nothing is lost.
+before the position passes it. A full or absent lake makes the part pause: nothing is taken, nothing is lost. While one
+snapshot is written, the messages of the next are taken: reading and writing each have a core.
 """
 
 import asyncio
@@ -81,19 +82,30 @@ class Committing:
         if self._names is not None:
             await self._names.known.wait()
         self._held.clear()
-        while True:
-            ending = told.is_set()
-            fetched = await reader.fetch(_MOST, _WAIT_S) if len(self._held) < _MOST_HELD else await _pause()
-            self._held.extend(fetched)
-            messages = self._due(ending)
-            if messages:
-                await asyncio.to_thread(committer.take, messages)
-                self._made += [(one.envelope.created_ns, one.envelope.rows) for one in messages]
-            idle = ending and not messages and not fetched
-            if committer.due() or (idle and any(dataclasses.astuple(committer.waiting))):
-                await self._commit(committer, reader)
-            elif idle:
-                return
+        self._made = []
+        writing: asyncio.Task[None] | None = None
+        try:
+            while True:
+                ending = told.is_set()
+                fetched = await reader.fetch(_MOST, _WAIT_S) if len(self._held) < _MOST_HELD else await _pause()
+                self._held.extend(fetched)
+                messages = self._due(ending)
+                if messages:
+                    await asyncio.to_thread(committer.take, messages)
+                    self._made += [(one.envelope.created_ns, one.envelope.rows) for one in messages]
+                idle = ending and not messages and not fetched
+                if writing is not None and (writing.done() or idle or committer.due()):
+                    await writing
+                    writing = None
+                if committer.due() or (idle and any(dataclasses.astuple(committer.waiting))):
+                    committer.seal()
+                    writing = asyncio.create_task(self._commit(committer, reader, self._made))
+                    self._made = []
+                elif idle:
+                    return
+        finally:
+            if writing is not None:  # its thread goes on whatever we do: the table is let go after it
+                await asyncio.wait([writing])
 
     def _due(self, ending: bool) -> list[Message]:
         """Those that have waited long enough for names, in order."""
@@ -103,7 +115,8 @@ class Committing:
             due.append(self._held.popleft())
         return due
 
-    async def _commit(self, committer: Committer, reader: Reader) -> None:
+    async def _commit(self, committer: Committer, reader: Reader, made: list[tuple[int, int]]) -> None:
+        """What is sealed; `made`: age and rows of its messages."""
         began = time.monotonic()
         done: Committed = await asyncio.to_thread(committer.commit)
         await reader.commit(done.position)
@@ -113,18 +126,17 @@ class Committing:
         counts.duplicates += done.duplicates
         counts.commits += 1
         counts.seconds += time.monotonic() - began
-        self._note_ages(time.time_ns())
+        self._note_ages(made, time.time_ns())
         self._lag = (await reader.lag()).messages
         _log.debug("committed", stream=self.stream, rows=done.rows, batches=done.batches, lag=self._lag)
 
-    def _note_ages(self, now_ns: int) -> None:
+    def _note_ages(self, made: list[tuple[int, int]], now_ns: int) -> None:
         """How old each row was when a query could first see it."""
-        for created_ns, rows in self._made:
+        for created_ns, rows in made:
             age_s = max((now_ns - created_ns) / 1e9, 0.0)
             self._done.age_s += age_s * rows
             for at, limit in enumerate(_AGES_S):
                 self._done.ages[at] += rows if age_s <= limit else 0
-        self._made = []
 
     def _burying(self, bus: TendedBus, loop: asyncio.AbstractEventLoop) -> Callable[[Message, str], None]:
         """For the committer's thread: durable when it returns."""

@@ -162,7 +162,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_is_dou
     eventually(lambda: list(pipeline.query(flows)) == [{"n": sender.flows, "d": sender.flows}], f"{sender.flows} flows")
     equations = balanced(pipeline)
     every = pipeline.query("select count(*) as n from flows")[0]["n"]
-    eventually(lambda: windowed(pipeline) == every, f"{every} flows in windows or late")
+    eventually(lambda: windowed(pipeline) == every, f"{every} flows in windows or late, not {windowed(pipeline)}")
     metered = sum(
         int(str(one["accounted"])) for one in equations if one["stage"] == "meter" and LINK in str(one["place"])
     )

@@ -71,6 +71,7 @@ class _Pending:
     since_ns: int | None = None  # monotonic; when the first of it was taken
     newest_ns: int = 0
     given_up: int = 0
+    forgotten: int = 0
     attempt: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)  # how the catalog is asked for it
     unsure: bool = False  # it was tried, and nobody knows how that ended
 
@@ -86,7 +87,7 @@ class _Pending:
 
 
 class Committer:
-    """Takes messages, commits snapshots. Not for two threads at once."""
+    """Takes messages, commits snapshots. One thread may take what comes while another commits what is sealed."""
 
     def __init__(
         self,
@@ -119,7 +120,8 @@ class Committer:
         self.restarted = not marks.follow(lineage)
         self._position = dict(marks.position)
         self._open = _Pending(marks)
-        self._unknown: _Pending | None = None  # was tried, and nobody knows how that ended; `_open` is what came since
+        self._sealed: _Pending | None = None  # what the commit is about; `_open` is what came since
+        self._committing = False
         self._commits = 0
 
     def __enter__(self) -> Self:
@@ -140,7 +142,7 @@ class Committer:
     @property
     def waiting(self) -> Taken:
         """What was taken and is not known to be committed."""
-        both = (dataclasses.astuple(each.taken) for each in (self._unknown, self._open) if each is not None)
+        both = (dataclasses.astuple(each.taken) for each in (self._sealed, self._open) if each is not None)
         return Taken(*(sum(numbers) for numbers in zip(*both, strict=True)))
 
     def take(self, messages: Sequence[Message]) -> Taken:
@@ -209,7 +211,7 @@ class Committer:
     def due(self, monotonic_ns: int | None = None) -> bool:
         """Whether it is time: enough rows, enough octets, or the first has waited long enough."""
         settings, taken, since_ns = self.lake.settings, self._open.taken, self._open.since_ns
-        if self._unknown is not None:
+        if self._sealed is not None and not self._committing:
             return True
         if since_ns is None:
             return False
@@ -218,36 +220,36 @@ class Committer:
         now = self.lake.clock.monotonic_ns() if monotonic_ns is None else monotonic_ns
         return not 0 <= now - since_ns < settings.commit_age_s * 1e9
 
-    def commit(self) -> Committed:
-        """One snapshot with all that was taken; none when there is nothing new.
+    def seal(self) -> None:
+        """What was taken so far is what the next commit is about; what is taken from now on waits for the one after."""
+        if self._sealed is None:
+            pending = self._open
+            oldest_ns = self.lake.clock.now_ns() - round(self.lake.settings.remember_s * 1e9)
+            pending.forgotten = pending.marks.forget(oldest_ns)
+            self._sealed, self._open = pending, _Pending(pending.marks.copy())
 
-        Raises LakeFull and other Retryable with everything still held: call again. After one of which nobody knows
-        how it ended, the next call settles that one, with what belonged to it; what was taken since waits for the
-        call after. Raises Conflict when somebody else committed rows of this stream: make a new committer then.
+    def commit(self) -> Committed:
+        """One snapshot with all that is sealed, else with all that was taken; none when there is nothing new.
+
+        Raises LakeFull and other Retryable with everything still held: call again. What was taken since waits for the
+        call after, which also settles a commit of which nobody knew how it ended. Raises Conflict when somebody else
+        committed rows of this stream: make a new committer then.
         """
-        pending = self._unknown or self._open
-        forgotten = pending.marks.forget(self.lake.clock.now_ns() - round(self.lake.settings.remember_s * 1e9))
-        done = _Done(None, ())
-        if pending.tables:
-            try:
+        self.seal()
+        pending, done = self._sealed, _Done(None, ())
+        assert pending is not None
+        self._committing = True
+        try:
+            if pending.tables:
                 with mapped(f"table {self.stream}"):
                     done = self._landed(pending) or self._write_and_append(pending)
-            finally:
-                self._set_aside(pending)
+        finally:
+            self._committing = False
         self._settled(pending, done)
-        return _told(pending, done, forgotten)
-
-    def _set_aside(self, pending: _Pending) -> None:
-        """What may be in the table gets no more rows: they would be lost if it is."""
-        if pending.unsure and pending is self._open:
-            self._unknown, self._open = pending, _Pending(pending.marks.copy())
+        return _told(pending, done)
 
     def _settled(self, pending: _Pending, done: "_Done") -> None:
-        self._position = dict(pending.marks.position)
-        if pending is self._unknown:
-            self._unknown = None
-        else:
-            self._open = _Pending(pending.marks.copy())
+        self._position, self._sealed = dict(pending.marks.position), None
         if done.snapshot_id is not None:
             self._in_table = pending.marks.copy()
             self._commits += 1
@@ -330,7 +332,7 @@ class _Done:
     files: tuple[DataFile, ...]  # empty where a former attempt had landed
 
 
-def _told(pending: _Pending, done: _Done, forgotten: int) -> Committed:
+def _told(pending: _Pending, done: _Done) -> Committed:
     return Committed(
         rows=pending.taken.rows,
         batches=pending.taken.batches,
@@ -341,7 +343,7 @@ def _told(pending: _Pending, done: _Done, forgotten: int) -> Committed:
         position=dict(pending.marks.position),
         snapshot_id=done.snapshot_id,
         newest_ns=pending.newest_ns,
-        forgotten_runs=forgotten,
+        forgotten_runs=pending.forgotten,
         ids_given_up=pending.given_up,
     )
 
