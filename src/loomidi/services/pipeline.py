@@ -107,6 +107,7 @@ async def _hold(plant: Plant, told: asyncio.Event) -> None:
     bus = await plant.bus()
     while not await told_within(told, _ASK_S):
         if not await bus.reachable():
+            await bus.recover()
             raise Retryable("the bus does not answer")
 
 

@@ -52,6 +52,28 @@ def test_two_users_of_a_folder_share_one_server(tmp_path: Path) -> None:
     run(claim)
 
 
+def test_a_guest_takes_the_place_of_an_owner_that_has_ended_and_everybody_finds_its_server(tmp_path: Path) -> None:
+    async def claim() -> None:
+        owner = await open_bus(settings(tmp_path))
+        third = settings(tmp_path, join=True, patience_s=20.0)
+        async with await open_bus(settings(tmp_path, patience_s=20.0)) as guest, await open_bus(third) as other:
+            await owner.publish([envelope(0)])
+            await guest.recover()
+            assert pid(tmp_path) == owner_pid(owner)
+            await owner.close()
+            await guest.recover()
+            await other.publish([envelope(1), dataclasses.replace(envelope(2), stream="receipts")])
+            reader = await guest.reader("flows", "lake")
+            assert [one.envelope.seq for one in await reader.fetch(10, 20.0)] == [0, 1]
+            assert len(await (await guest.reader("receipts", "lake")).fetch(10, 20.0)) == 1
+        assert not (tmp_path / "server.json").exists()
+
+    def owner_pid(bus: TendedBus) -> int:
+        return int(bus.on_close.__self__.address.pid)  # type: ignore[attr-defined]
+
+    run(claim)
+
+
 def test_what_was_published_is_there_at_the_next_start(tmp_path: Path) -> None:
     async def claim() -> None:
         for seq in range(3):

@@ -362,6 +362,9 @@ class KafkaBus:
                 done.result()
         return True
 
+    async def recover(self) -> None:
+        """Nothing: brokers have their own keepers."""
+
     async def reachable(self) -> bool:
         """Whether a broker answers."""
         try:

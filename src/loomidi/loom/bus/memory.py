@@ -147,6 +147,9 @@ class MemoryBus:
         self.check()
         return self.log(stream).committed.pop(reader, None) is not None
 
+    async def recover(self) -> None:
+        """Nothing: it is away when a test says so."""
+
     async def reachable(self) -> bool:
         """Whether it is not set away."""
         return not self.away

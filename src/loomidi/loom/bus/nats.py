@@ -38,6 +38,7 @@ class NatsBus:
     ledger: "NatsBus | None" = None  # where the streams of `LEDGER` are kept, if not here
     on_close: Callable[[], Awaitable[None]] | None = None  # stops the server of our own
     on_stalled: Callable[[], Awaitable[str]] | None = None  # why the server of our own takes nothing; mends it
+    on_lost: Callable[[], Awaitable[None]] | None = None  # takes the place of an owner that has gone with its server
 
     def __init__(self, settings: BusSettings, *, login: tuple[str, str] | None = None) -> None:
         self.settings = settings
@@ -292,6 +293,13 @@ class NatsBus:
             else:
                 low = middle + 1
         return low
+
+    async def recover(self) -> None:
+        """As `TendedBus.recover`."""
+        if self.ledger is not None:
+            await self.ledger.recover()
+        if self.on_lost is not None:
+            await self.on_lost()
 
     async def reachable(self) -> bool:
         """Whether the server answers a ping and holds streams."""

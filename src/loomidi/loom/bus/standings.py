@@ -51,6 +51,9 @@ class TendedBus(Bus, Protocol):
         On Kafka its group goes, and with it what it has committed of other streams.
         """
 
+    async def recover(self) -> None:
+        """It is away: do what can be done, which is to start the server of our own that its owner took along."""
+
 
 def checked(name: str) -> str:
     """A reader's name that every bus takes. Raises UsageError."""
