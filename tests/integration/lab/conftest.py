@@ -17,6 +17,7 @@ from loomidi.contracts.errors import LoomidiError
 from loomidi_lab import shop as shops
 from loomidi_lab import staging
 from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
+from tests.rungs import ran
 
 NAME = os.environ.get("LOOMIDI_TEST_LAB", "test")
 
@@ -55,6 +56,7 @@ def cluster(buildable: None) -> Iterator[Lab]:
     down(NAME)
     up(UpSettings(name=NAME))
     lab = Lab.open(NAME)
+    ran("Kubernetes", f"{lab.api.get('/version')['gitVersion']} (two nodes)")
     yield lab
     lab.close()
     down(NAME)

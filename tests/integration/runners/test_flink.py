@@ -22,6 +22,7 @@ from loomidi.loom.runners.flink import FlinkSettings, Submitted, submit
 from loomidi.loom.windows import WindowSettings, WindowSpec
 from tests.integration.bus.brokers import KafkaBroker
 from tests.integration.runners import hours
+from tests.rungs import ran
 
 pytestmark = [pytest.mark.slow, pytest.mark.required, pytest.mark.timeout(600)]
 LONG = WindowSettings(specs=(WindowSpec(10, 10), WindowSpec(60, 10), WindowSpec(300, 60)))
@@ -31,9 +32,11 @@ PATIENCE_S = 240.0
 
 def submitted(settings: FlinkSettings) -> Submitted:
     try:
-        return submit(settings)
+        job = submit(settings)
     except EnvironmentLacks as error:
         pytest.skip(str(error))
+    ran("Flink", f"{settings.home.name.removeprefix('flink-')} (mini-cluster)")
+    return job
 
 
 @pytest.fixture
