@@ -1,9 +1,9 @@
 """Run the benchmarks one after the other and write docs/benchmarks.md: figures beside their targets, machine and date.
 
 Called by `make bench` as `python -m bench.report --run`; without `--run` it writes the page from the figures of the
-last run. Each script prints a table for people and takes `--json FILE`; one that this machine cannot carry out prints
-one line that says why and leaves no figures. The targets are those of acceptance/, so that a figure has one target in
-one place.
+last run. What was not measured here keeps the section that it has, with its own date and machine. Each script prints a
+table for people and takes `--json FILE`; one that this machine cannot carry out prints one line that says why and
+leaves no figures. The targets are those of acceptance/, so that a figure has one target in one place.
 """
 
 import argparse
@@ -36,10 +36,9 @@ SCRIPTS = (
 )
 HEAD = """# Benchmarks
 
-Written by `make bench` on {date}. Machine: {machine}.
-
-Each script in `bench/` makes its own input, measures beside a peer or a floor in the same run, and can be run alone. A
-figure is worth what its machine is worth: compare the columns of one run, not runs of two machines.
+Written by `make bench`. Each script in `bench/` makes its own input, measures beside a peer or a floor in the same run,
+and can be run alone. A figure is worth what its machine is worth: compare the columns of one run, not runs of two
+machines.
 """
 
 
@@ -78,12 +77,24 @@ def section(name: str) -> list[str]:
     source = (ROOT / "bench" / f"{name}.py").read_text()
     lines = ["", f"## {name}", "", source.split('"""')[1].strip().splitlines()[0], ""]
     figures = RESULTS / f"{name}.json"
+    if not figures.is_file() and (kept := kept_section(name)):
+        return kept
     if not figures.is_file():
         return [*lines, f"Not measured on this machine: {reason(name) or 'the script left no figures'}."]
     lines += ["| | what | figure | target |", "|---|---|---|---|"]
     lines += [target_row(entry) for entry in targets(name)]
     table = RESULTS / f"{name}.txt"
+    at = dt.datetime.fromtimestamp(figures.stat().st_mtime, dt.UTC)
+    lines += ["", f"Measured on {at:%Y-%m-%d}. Machine: {machine()}."]
     return [*lines, "", "```text", *(line.rstrip() for line in table.read_text().strip().splitlines()), "```"]
+
+
+def kept_section(name: str) -> list[str]:
+    """What the page says of a script by an earlier run; empty when it was never measured."""
+    text = PAGE.read_text() if PAGE.is_file() else ""
+    _, mark, rest = text.partition(f"\n## {name}\n")
+    found = rest.partition("\n## ")[0].rstrip("\n")
+    return ["", f"## {name}", *found.split("\n")] if mark and "Measured on" in found else []
 
 
 def target_row(entry: dict[str, Any]) -> str:
@@ -99,8 +110,7 @@ def main() -> int:
     parser.add_argument("--only", choices=SCRIPTS, action="append", help="measure only this one (may be repeated)")
     given = parser.parse_args()
     measured = [run(name) for name in given.only or SCRIPTS] if given.run else []
-    head = HEAD.format(date=f"{dt.datetime.now(dt.UTC):%Y-%m-%d}", machine=machine())
-    PAGE.write_text(head + "\n".join(line for name in SCRIPTS for line in section(name)) + "\n")
+    PAGE.write_text(HEAD + "\n".join([line for name in SCRIPTS for line in section(name)]) + "\n")
     print(f"written: {PAGE.relative_to(ROOT)}")
     return 0 if all(measured) else 1
 
