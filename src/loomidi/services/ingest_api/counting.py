@@ -6,15 +6,16 @@ rows under an Idempotency-Key are counted as `ingest-keyed`, because their ids o
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 
 from loomidi.contracts.schemas import COUNTERS
+from loomidi.services import counting
 from loomidi.services.probes import Sample
 
 COMPONENT = "ingest"
 KEYED = "ingest-keyed"
+_NOTHING = pa.RecordBatch.from_pylist([], COUNTERS)
 _NAMES = ("component", "stage", "stream", "scope", "name", "unit")
 
 
@@ -53,14 +54,21 @@ class Counts:
 
     def batch(self, now_ns: int) -> pa.RecordBatch:
         """All of them, as of now, in the schema `COUNTERS`."""
-        keys, values = list(self._values), list(self._values.values())
-        columns: dict[str, list[Any]] = {name: [key[at] for key in keys] for at, name in enumerate(_NAMES)}
-        rows = len(keys)
-        columns |= {"timestamp": [now_ns] * rows, "node": [self.node] * rows, "epoch": [self.epoch] * rows}
-        columns["value"] = values
-        return pa.RecordBatch.from_arrays(
-            [pa.array(columns[field.name], field.type) for field in COUNTERS], schema=COUNTERS
-        )
+        parts = [self._of(component).batch(counts, now_ns) for component, counts in self._by_component()]
+        return pa.Table.from_batches(parts, COUNTERS).combine_chunks().to_batches()[0] if parts else _NOTHING
+
+    def _of(self, component: str) -> counting.Counter:
+        return counting.Counter(self.node, component, self.epoch)
+
+    def _by_component(self) -> Iterator[tuple[str, list[counting.Count]]]:
+        for component in (COMPONENT, KEYED):
+            found = [
+                counting.Count(stage, stream, scope, name, unit, value)
+                for (who, stage, stream, scope, name, unit), value in self._values.items()
+                if who == component
+            ]
+            if found:
+                yield component, found
 
     def exposed(self) -> Iterator[Sample]:
         """For /metrics."""
