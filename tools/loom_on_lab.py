@@ -86,8 +86,12 @@ def observed(pipeline: Pipeline, cluster: Lab, plan: str, seed: str) -> dict[str
     pipeline.stop()
     packets = sum(each["received"] for each in told["equations"] if each["stage"] == "capture")
     off = [each for each in told["equations"] if not each["holds"]]
+    beside = Counter[str]()
+    for each in told["equations"]:
+        if each["stage"] == "capture":
+            beside.update({reason: count for reason, count in each["parts"].items() if reason != "accounted"})
     books = {"adds_up": told["adds_up"], "packets": packets, "links": captures(told), "off": off}
-    return books | {"recording_exit": ended}
+    return books | {"in_no_flow": dict(beside), "recording_exit": ended}
 
 
 def captures(told: dict[str, Any]) -> int:
@@ -146,6 +150,8 @@ def show(figures: dict[str, Any]) -> None:
     if figures["recording_exit"]:
         print(f"the recording itself ended with {figures['recording_exit']}: see `loomidi-lab verify`")
     print(f"{figures['packets']} packets on {figures['links']} links: the balance {verdict}")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in figures["in_no_flow"].items())
+    print(f"  of these in no flow, by reason: {reasons or 'none'}")
     for each in figures["off"]:
         print(f"  off: {each}")
     print(f"{figures['ends']} ends of quiet flows, {figures['share']:.4%} named as in the recording")
