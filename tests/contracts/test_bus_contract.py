@@ -308,6 +308,26 @@ def test_a_dead_letter_is_kept_with_its_cause_and_can_be_published_anew(venue: V
     run(claim)
 
 
+def test_a_message_that_is_buried_once_more_after_a_crash_is_one_letter(venue: Venue) -> None:
+    async def claim() -> None:
+        async with await venue.open() as bus:
+            await bus.publish(envelopes(2))
+            messages = await read(await bus.reader("flows", "lake"), 2)
+            for message in (messages[0], messages[0], messages[1]):
+                await bus.bury(message, reader="lake", cause="bad")
+            await bus.bury(messages[0], reader="windows", cause="bad here as well")
+            dead = await bus.dead()
+            assert [(one.envelope_id, one.reader) for one in dead] == [
+                (messages[0].envelope.id, "lake"),
+                (messages[1].envelope.id, "lake"),
+                (messages[0].envelope.id, "windows"),
+            ]
+            assert await bus.exhume([dead[0].id]) == 1
+            assert [one.id for one in await bus.dead()] == [dead[1].id, dead[2].id]
+
+    run(claim)
+
+
 def test_a_letter_can_die_twice(venue: Venue) -> None:
     async def claim() -> None:
         async with await venue.open() as bus:

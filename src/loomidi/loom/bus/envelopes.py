@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from loomidi.contracts.errors import InputError, UsageError
-from loomidi.contracts.streams import Envelope, Stream
+from loomidi.contracts.streams import Envelope, Message, Stream
 
 SCHEMA_VERSIONS: dict[str, int] = {stream.value: 1 for stream in Stream}
 """What we write of each stream. Grows by one with each column that is added to its schema."""
@@ -169,6 +169,12 @@ def _widened(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         raise BadBatch(", ".join(told))
     columns = [have[field.name] if field.name in have else pa.nulls(batch.num_rows, field.type) for field in schema]
     return pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def burial(message: Message, reader: str) -> str:
+    """What a dead letter is known by: the same when a reader that was killed buries the same message once more."""
+    envelope = message.envelope
+    return f"{reader}/{envelope.stream}/{message.partition}/{message.offset}/{envelope.id}"
 
 
 def to_headers(envelope: Envelope) -> dict[str, str]:

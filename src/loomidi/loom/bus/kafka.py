@@ -28,14 +28,14 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Ack, Dead, Envelope, Message, Position
-from loomidi.loom.bus.envelopes import from_headers, to_headers
+from loomidi.loom.bus.envelopes import burial, from_headers, to_headers
 from loomidi.loom.bus.kafka_connecting import MOST_OCTETS, as_ours, client, mapped
 from loomidi.loom.bus.kafka_reading import KafkaReader, as_bytes, headers
 from loomidi.loom.bus.settings import BusSettings
 from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 
 DEAD = "dead"
-_STRUCK = "Loomidi-Exhumed"
+_STRUCK, _BURIAL = "Loomidi-Exhumed", "Loomidi-Burial"
 _ANSWER_S, _AGAIN_S = 10.0, 0.2
 _MOST_IDS = 200_000  # remembered of what we have published
 Answer = TypeVar("Answer")
@@ -224,6 +224,7 @@ class KafkaBus:
         """Keep it with the reason."""
         await self._ensure(DEAD)
         told = {"Loomidi-Cause": " ".join(cause.split()), "Loomidi-Reader": reader, "Loomidi-At": str(time.time_ns())}
+        told[_BURIAL] = burial(message, reader)
         envelope = message.envelope
         await self._call(self._send, [(self._topic(DEAD), "", envelope.payload, {**to_headers(envelope), **told})])
 
@@ -400,10 +401,15 @@ class _Letter:
 
 
 def _unstruck(records: Sequence[Raw]) -> dict[_Letter, dict[str, str]]:
-    """Those that no later record strikes out, the oldest first."""
+    """Those that no later record strikes out, the oldest first, and of one that was buried twice the first."""
     letters = [_Letter(raw) for raw in records]
     struck = {one.told[_STRUCK] for one in letters if _STRUCK in one.told}
-    return {one: one.told for one in letters if _STRUCK not in one.told and str(one.offset) not in struck}
+    first: dict[str, int] = {}
+    for one in letters:
+        first.setdefault(one.told.get(_BURIAL, str(one.offset)), one.offset)
+    kept = set(first.values())
+    buried = [one for one in letters if _STRUCK not in one.told and one.offset in kept]
+    return {one: one.told for one in buried if str(one.offset) not in struck}
 
 
 def _dead(letter: _Letter, told: dict[str, str]) -> Dead:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Ack, Dead, Envelope, Lag, Message, Position
+from loomidi.loom.bus.envelopes import burial
 from loomidi.loom.bus.settings import BusSettings
 from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 
@@ -51,6 +52,7 @@ class MemoryBus:
         self._logs: dict[str, _Log] = {}
         self._dead: dict[int, tuple[Dead, Envelope]] = {}
         self._last_dead = 0
+        self._buried = set[str]()
         self._waiting: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -96,6 +98,9 @@ class MemoryBus:
     async def bury(self, message: Message, *, reader: str, cause: str) -> None:
         """Keep it with the reason."""
         self.check()
+        if (known := burial(message, reader)) in self._buried:
+            return
+        self._buried.add(known)
         self._last_dead += 1
         envelope, line = message.envelope, " ".join(cause.split())
         dead = Dead(

@@ -20,7 +20,7 @@ from nats.js.manager import JetStreamManager
 
 from loomidi.contracts.errors import Retryable
 from loomidi.contracts.streams import Ack, Dead, Envelope, Message, Position, Stream
-from loomidi.loom.bus.envelopes import from_headers, to_headers
+from loomidi.loom.bus.envelopes import burial, from_headers, to_headers
 from loomidi.loom.bus.nats_connecting import Connection, mapped
 from loomidi.loom.bus.nats_reading import NatsReader, behind
 from loomidi.loom.bus.settings import BusSettings
@@ -174,6 +174,7 @@ class NatsBus:
         envelope = message.envelope
         await self.ensure(DEAD)
         told = {"Loomidi-Cause": " ".join(cause.split()), "Loomidi-Reader": reader, "Loomidi-At": str(time.time_ns())}
+        told["Nats-Msg-Id"] = burial(message, reader)
         subject = self._names.subject(DEAD, envelope.stream)
         await self.connection.answer(
             await self.connection.send(subject, envelope.payload, {**to_headers(envelope), **told})
