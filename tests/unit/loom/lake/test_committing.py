@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,19 @@ def test_rows_that_come_after_a_commit_of_unknown_end_are_neither_lost_nor_doubl
     assert [(each.rows, dict(each.position)) for each in (first, second)] == [(6, {0: 4}), (3, {0: 5})]
     assert values(lake) == [float(each) for each in range(15)]
     assert lake.holdings("metrics") == {("node-a", 1): Held(15, 5)}
+
+
+def test_what_is_taken_while_a_sealed_snapshot_is_written_belongs_to_the_next(lake: Lake) -> None:
+    with Committer(lake, "metrics") as committer, ThreadPoolExecutor(1) as writer:
+        committer.take(messages(3))
+        committer.seal()
+        writing = writer.submit(committer.commit)
+        assert committer.take(messages(5)).duplicates == 3  # 3 of them are sealed, not in the table yet
+        assert (writing.result().rows, dict(committer.position)) == (9, {0: 3})
+        assert committer.waiting.rows == 6
+        assert committer.commit().rows == 6
+        assert dict(committer.position) == {0: 5}
+    assert values(lake) == [float(each) for each in range(15)]
 
 
 def test_a_compaction_in_between_is_no_conflict(lake: Lake) -> None:
