@@ -151,7 +151,8 @@ class Agent:
         self._round_took_s = time.monotonic() - began
 
     def _now(self, *, ended: bool) -> Books:
-        return Books(self.counter.node, self.counter.epoch, ended, self._tallies, tuple(self._gone))
+        gone = tuple(self._gone)
+        return Books(self.counter.node, self.counter.epoch, ended, self._tallies, gone, self._counted_ns)
 
     def _counts(self, *, everything: bool = False) -> list[Count]:
         """Of each link that has counted something since it was last told, all of one moment."""
@@ -166,12 +167,12 @@ class Agent:
         if not told and gone == self._gone:
             return []  # counters that only tell of counters would never end
         self._gone = gone
+        # A clock that steps back must not put a later count before an earlier one: the last in time is the value.
+        self._counted_ns = max(time.time_ns(), self._counted_ns + 1)
         return told + gone
 
     def _offer_counts(self, counts: list[Count]) -> None:
         if counts:
-            # A clock that steps back must not put a later count before an earlier one: the last in time is the value.
-            self._counted_ns = max(time.time_ns(), self._counted_ns + 1)
             self._publisher.offer(Stream.COUNTERS, self.counter.batch(counts, self._counted_ns))
 
     def _close_former(self, former: Books | None, capture: Capture) -> None:
@@ -188,7 +189,7 @@ class Agent:
         uncovered = sum(count.value for count in told if count.name == "uncovered")
         _log.warning("closed the books of a former run", epoch=former.epoch, uncovered=uncovered, links=len(adopted))
         before = Counter(former.node, COMPONENT, former.epoch)
-        self._publisher.offer(Stream.COUNTERS, before.batch(told, time.time_ns()))
+        self._publisher.offer(Stream.COUNTERS, before.batch(told, max(time.time_ns(), former.counted_ns + 1)))
 
 
 def _taken(take: Callable[[], list[Taken]], capture: Capture | None) -> tuple[list[Taken], dict[str, Tally]]:

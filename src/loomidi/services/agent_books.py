@@ -35,6 +35,7 @@ class Books:
     ended: bool  # in order: nothing is open, nothing waits
     links: Mapping[str, Tally]
     gone: tuple[Count, ...] = ()  # what had become of the flows that were offered to the publisher
+    counted_ns: int = 0  # of these counts; what closes them is later, whatever the clock says
 
     @property
     def known(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from loomidi.contracts.errors import Conflict, InputError, UsageError
@@ -258,6 +259,19 @@ def test_rows_that_waited_in_a_killed_run_are_in_doubt_and_those_of_a_run_that_e
     assert killed is not None
     assert {one.name: one.value for one in closing(killed, {})} == {"offered": 9, "waiting": 0, "in_doubt": 4}
     assert closing(dataclasses.replace(killed, ended=True), {}) == []
+
+
+def test_books_are_closed_later_than_they_were_told_though_the_clock_has_stepped_back(tmp_path: Path) -> None:
+    async def then_nothing(run: Run, agent: Agent) -> None:
+        await run.rounds(agent)
+
+    ahead = time.time_ns() + 3600 * 10**9
+    links = {"eth0": Tally("sockets", {"received": 9, "accounted": 9}, 5, 1)}
+    keep(tmp_path / "agent.json", Books("n1", 7, False, links, counted_ns=ahead))
+    _, counters = played(tmp_path, (then_nothing, 8, False, FakeCapture()))
+    closing_rows = counters.filter(pc.equal(counters["epoch"], 7))
+    assert set(closing_rows["timestamp"].cast(pa.int64()).to_pylist()) == {ahead + 1}
+    assert last(counters, 7, "export", "uncovered") == 4
 
 
 def test_books_that_are_none_are_refused(tmp_path: Path) -> None:
