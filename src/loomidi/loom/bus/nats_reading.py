@@ -8,6 +8,7 @@ nothing comes twice to one reader.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from typing import Any
@@ -39,6 +40,8 @@ class NatsReader:
         self._openings = 1  # since the position has changed
         self._consumer = ""
         self._inbox: Subscription | None = None
+        self._place, self._numbers = "", itertools.count()  # where answers come to; each request has a number there
+        self._reply = ""  # of the last request
         self._expected = 1  # the consumer's own number of the next message
         self._due = 0  # messages that the last request may still bring
         self._losses = -1
@@ -99,7 +102,8 @@ class NatsReader:
         )
         with mapped("stream " + self.stream):
             self._consumer = (await jsm.add_consumer(name, config)).name
-            self._inbox = await client.subscribe(client.new_inbox(), pending_bytes_limit=4 * _PULL_OCTETS)
+            self._place = client.new_inbox()
+            self._inbox = await client.subscribe(f"{self._place}.*", pending_bytes_limit=4 * _PULL_OCTETS)
         self._expected, self._due = 1, 0
 
     async def _pull(self, most: int, wait_s: float) -> list[Msg]:
@@ -111,10 +115,10 @@ class NatsReader:
             return []
         try:
             if not self._due:
-                await self._ask(self._inbox, most, wait_s)
+                await self._ask(most, wait_s)
             taken = await self._answers(self._inbox, most, wait_s)
             if len(taken) == most > 1 and not self._due and self._inbox is not None:
-                await self._ask(self._inbox, most, 0.0)
+                await self._ask(most, 0.0)
         except (nats.errors.Error, OSError):
             await self._let_go()
             return []
@@ -123,12 +127,13 @@ class NatsReader:
             raise
         return taken
 
-    async def _ask(self, inbox: Subscription, most: int, wait_s: float) -> None:
+    async def _ask(self, most: int, wait_s: float) -> None:
         asked: dict[str, Any] = {"batch": most, "max_bytes": _PULL_OCTETS}
         asked |= {"expires": max(int(wait_s * 1e9), 1_000_000)} if wait_s else {"no_wait": True}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._names.stream(self.stream)}.{self._consumer}"
         client = await self._connection.client(0.0)
-        await client.publish(subject, json.dumps(asked).encode(), reply=inbox.subject)
+        self._reply = f"{self._place}.{next(self._numbers)}"
+        await client.publish(subject, json.dumps(asked).encode(), reply=self._reply)
         self._due = most
 
     async def _answers(self, inbox: Subscription, most: int, wait_s: float) -> list[Msg]:
@@ -141,6 +146,8 @@ class NatsReader:
                 await self._let_go()
                 break
             status = (one.headers or {}).get("Status")
+            if status is not None and one.subject != self._reply:
+                continue  # of a request before: a server also says of one that brought all that it is complete
             if status is not None:
                 self._due = 0
                 if status not in _NO_MORE:
