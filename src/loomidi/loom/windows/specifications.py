@@ -48,7 +48,7 @@ class WindowSettings:
 
     specs: tuple[WindowSpec, ...] = SPECS
     # Which windows are made. Without the 1 s windows less is held and merged: they cost about a third.
-    lateness_s: float = 5.0
+    lateness_s: float = 12.0
     # How far behind the newest flow of its exporter a row may come; as long as agents drain and the bus holds back.
     idle_s: float = 30.0
     # An exporter that is silent for longer does not hold the others back: three drains of the slowest agent.

@@ -8,7 +8,9 @@ from loomidi.loom.windows import WindowSettings, WindowSpec
 from loomidi.loom.windows.synthetic import START_NS, flow_records
 from tests.unit.loom.windows.building import SECOND, metric, metrics, records
 
-SETTINGS = WindowSettings(specs=(WindowSpec(1, 1), WindowSpec(10, 10), WindowSpec(60, 10)), chunk_rows=150)
+SETTINGS = WindowSettings(
+    specs=(WindowSpec(1, 1), WindowSpec(10, 10), WindowSpec(60, 10)), lateness_s=5, chunk_rows=150
+)
 FLOWS = [flow_records(60, seed=k, start_ns=START_NS + k * 3 * SECOND, seconds=3.0, pods=5) for k in range(9)]
 
 
