@@ -1,0 +1,28 @@
+"""One API server for the session, with the resources as they are committed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.integration.kube.definitions import DEFINITIONS, establish
+from tests.integration.kube.servers import Kube, running
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks the API server must not be skipped in CI."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.required)
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
+    """The API server with both resources as they are committed."""
+    with running(tmp_path_factory.mktemp("kube")) as kube:
+        for path in DEFINITIONS:
+            establish(kube, yaml.safe_load(path.read_text()))
+        yield kube
