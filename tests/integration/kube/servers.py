@@ -19,7 +19,7 @@ import pytest
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi_lab.cluster import certificates, tools
-from loomidi_lab.cluster.api import Api
+from loomidi_lab.cluster.api import Api, ApiRefused
 
 READY_S, STOP_S = 90.0, 15.0
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -39,6 +39,19 @@ class Kube:
         found = answer.raise_for_status().json()
         names = [column["name"] for column in found["columnDefinitions"]]
         return [dict(zip(names, row["cells"], strict=True)) for row in found.get("rows") or ()]
+
+    def apply(self, path: str, obj: dict[str, Any], manager: str) -> None:
+        """Server-side apply under a name of one's own, without force."""
+        kind = {"Content-Type": "application/apply-patch+yaml"}
+        self._http.patch(path, json=obj, headers=kind, params={"fieldManager": manager}).raise_for_status()
+
+    def dry_run(self, path: str, obj: dict[str, Any]) -> dict[str, Any]:
+        """What would be stored if it were posted."""
+        answer = self._http.post(path, json=obj, params={"dryRun": "All"})
+        if answer.is_error:
+            raise ApiRefused(answer.text)
+        made: dict[str, Any] = answer.json()
+        return made
 
     def kubectl(self, *arguments: str) -> str:
         """Standard output of the real kubectl."""
@@ -73,10 +86,10 @@ def running(folder: Path) -> Iterator[Kube]:
     with (
         _process([str(etcd), *_etcd_flags(folder, client, peer)], folder / "etcd.log"),
         _process([str(apiserver), *_api_flags(folder, client, port)], folder / "apiserver.log") as process,
+        contextlib.closing(Kube(folder, server, context)) as kube,
     ):
-        with contextlib.closing(Kube(folder, server, context)) as kube:
-            _wait_ready(kube, process, folder / "apiserver.log")
-            yield kube
+        _wait_ready(kube, process, folder / "apiserver.log")
+        yield kube
 
 
 def free_ports(count: int) -> list[int]:

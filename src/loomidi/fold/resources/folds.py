@@ -39,6 +39,9 @@ def _rules() -> list[dict[str, str]]:
             f"the first phase of a Fold is {Phase.PROPOSED}: set status.phase to it",
         ),
         rule(
+            f"!({was_phased}) || ({phased})", "a phase is never taken away: give one that follows, or leave it as it is"
+        ),
+        rule(
             f"self.spec.mode != '{Mode.SHADOW}' || !({phased}) || !(self.status.phase in {literal(TOUCHING)})",
             "a Fold in mode shadow touches nothing: set spec.mode to suggest, guarded or autonomous first",
         ),

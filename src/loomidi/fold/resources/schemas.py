@@ -100,7 +100,7 @@ def checked(schema: Schema, *rules: dict[str, str]) -> Schema:
     return schema | {"x-kubernetes-validations": [*schema.get("x-kubernetes-validations", ()), *rules]}
 
 
-def joined(table: Mapping[str, Iterable[str]], word: str) -> str:
+def joined(table: Mapping[Any, Iterable[str]], word: str) -> str:
     """A CEL map from each key to its values as one text, for messages."""
     return literal({key: word.join(values) for key, values in table.items()})
 

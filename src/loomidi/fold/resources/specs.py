@@ -36,11 +36,11 @@ def action(description: str) -> Schema:
 
 def fitting(what: str = "spec.") -> dict[str, str]:
     """The rule that an action is one of its kind's."""
-    table = literal(ACTIONS)
+    table, choices = literal(ACTIONS), joined(ACTIONS, " or ")
     return rule(
         f"self.action in {table}[self.kind]",
         f"the action does not fit the kind: change {what}action or {what}kind",
-        told=f"'kind ' + self.kind + ' takes the action ' + {joined(ACTIONS, ' or ')}[self.kind] + ', not ' + self.action"
+        told=f"'kind ' + self.kind + ' takes the action ' + {choices}[self.kind] + ', not ' + self.action"
         f" + ': change {what}action or {what}kind'",
         at=".action",
     )

@@ -50,7 +50,9 @@ def status() -> Schema:
         "probes": _probes(),
         "conditions": conditions("Guarded, Approved, Applied, Verified, Stalled"),
     }
-    kept = rule("!has(oldSelf.phase) || has(self.phase)", "a phase is never taken away: give the next one", at=".phase")
+    kept = rule(
+        "!has(oldSelf.lease) || has(self.lease)", "a lease is never taken away: give a larger token", at=".lease"
+    )
     about = "Where it is and what was done. Written by the operator only, by way of the status subresource."
     return schemas.checked(schemas.thing(about, fields), kept)
 
@@ -87,7 +89,7 @@ def _lease() -> Schema:
         "token": schemas.checked(schemas.whole("Fencing token; who has a smaller one may not act."), grows),
         "renewTime": schemas.moment("When the lease was renewed last."),
     }
-    return schemas.thing("Who may carry it out.", fields)
+    return schemas.thing("Who may carry it out.", fields, required=("token",))
 
 
 def _probes() -> Schema:

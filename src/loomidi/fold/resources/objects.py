@@ -1,0 +1,136 @@
+"""A plan as a Fold, and the way back: the plan that was judged is the one that the object holds, id and all.
+
+Called by whoever proposes a Fold, and by the operator, which judges it again. In: a `Plan`, or a Fold as the API
+server gives it. Out: a Fold to be posted, or the `Plan`. What was measured travels as JSON text, times as RFC 3339 with
+nine digits, so that the id stays true. Whether the id fits the content is left to the guards.
+"""
+
+import dataclasses
+import datetime as dt
+import functools
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from loomidi.contracts import BlastRadius, Finding, FoldSpec, Plan
+from loomidi.fold.resources.definitions import GROUP, VERSION
+from loomidi.fold.resources.records import camel
+from loomidi.ionic.documents import read_plan
+from loomidi.ionic.errors import BadPlan
+
+_NS = 1_000_000_000
+_PARTS = {"finding": Finding, "blast_radius": BlastRadius}
+
+
+def fold_object(plan: Plan, namespace: str, *, policy: str = "") -> dict[str, Any]:
+    """The Fold of a plan, named by it. Raises BadPlan when its time is no whole number of seconds."""
+    if plan.fold.ttl_s != int(plan.fold.ttl_s):
+        raise BadPlan(f"plan.fold.ttl_s: a Fold lasts whole seconds, found {plan.fold.ttl_s:g}")
+    parts = {camel(name): _written(getattr(plan, name)) for name in _PARTS}
+    own = {"id": plan.id, "createdTime": _moment(plan.created_ns), "expiresTime": _moment(plan.expires_ns)}
+    spec = _written(plan.fold) | {"ttlSeconds": int(plan.fold.ttl_s), "mode": plan.mode.value, **parts, "plan": own}
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "Fold",
+        "metadata": {"name": plan.id, "namespace": namespace},
+        "spec": spec | ({"policy": policy} if policy else {}),
+    }
+
+
+def plan_of(obj: Mapping[str, Any]) -> Plan:
+    """The plan that a Fold holds. Raises BadPlan naming what it lacks: one made by hand holds no plan."""
+    spec = obj["spec"]
+    missing = [name for name in ("finding", "blastRadius", "plan") if name not in spec]
+    if missing:
+        raise BadPlan(f"spec.{missing[0]}: missing; a Fold that a person made is planned first")
+    document = {name: _read(record, spec[camel(name)]) for name, record in _PARTS.items()}
+    own = {"id": spec["plan"]["id"], "mode": spec.get("mode")}
+    times = {f"{name}_ns": _nanoseconds(spec["plan"][f"{name}Time"]) for name in ("created", "expires")}
+    return read_plan({**document, **own, **times, "fold": _read(FoldSpec, spec)})
+
+
+def _written(record: Any) -> dict[str, Any]:
+    """A record's fields by their names in the resource, without those that are at their default."""
+    hints, plain = _hints(type(record)), dict[str, Any]()
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if not _is_default(field, value):
+            plain[camel(field.name)] = _written_value(field.name, hints[field.name], value)
+    return plain
+
+
+def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(value == field.default_factory())
+    return field.default is not dataclasses.MISSING and bool(value == field.default)
+
+
+def _written_value(name: str, kind: Any, value: Any) -> Any:
+    if name.endswith("_ns"):
+        return _moment(value)
+    if _is_measured(kind):
+        return _measured(value)
+    if dataclasses.is_dataclass(value):
+        return _written(value)
+    if isinstance(value, tuple):
+        return [_written(item) if dataclasses.is_dataclass(item) else item for item in value]
+    return value.value if hasattr(value, "value") else value
+
+
+def _read(record: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record that the resource gives, as the record's own document."""
+    hints = _hints(record)
+    names = {field.name: camel(field.name) for field in dataclasses.fields(record)}
+    return {name: _read_value(hints[name], given[told]) for name, told in names.items() if told in given}
+
+
+def _read_value(kind: Any, value: Any) -> Any:
+    if kind is int and isinstance(value, str):
+        return _nanoseconds(value)
+    if kind is float:
+        return float(value)
+    if _is_measured(kind):
+        return _unmeasured(value)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _read(kind, value)
+    if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(item := typing.get_args(kind)[0]):
+        return [_read(typing.cast(type, item), each) for each in value]
+    return value
+
+
+@functools.cache
+def _hints(record: Any) -> dict[str, Any]:
+    return typing.get_type_hints(record)
+
+
+def _is_measured(kind: Any) -> bool:
+    return typing.get_origin(kind) is types.UnionType and float in typing.get_args(kind)
+
+
+def _measured(value: Any) -> str:
+    """Text as it is, unless it would be read as something else; all others as JSON."""
+    return value if isinstance(value, str) and _unmeasured(value) == value else json.dumps(value)
+
+
+def _unmeasured(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _moment(ns: int) -> str:
+    seconds, rest = divmod(ns, _NS)
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def _nanoseconds(text: str) -> int:
+    """Raises BadPlan for what is no time."""
+    whole, _, rest = text.removesuffix("Z").partition(".")
+    try:
+        seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
+        return seconds * _NS + int(rest.ljust(9, "0")[:9])
+    except ValueError as error:
+        raise BadPlan(f"{text!r} is no time such as 2026-01-01T00:00:00Z") from error

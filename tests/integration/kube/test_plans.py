@@ -1,0 +1,51 @@
+"""Plans as the decider makes them go through the API server and come back the same, id and all."""
+
+import dataclasses
+
+import pytest
+
+from loomidi.contracts import Finding, Plan
+from loomidi.fold.resources import fold_object, plan_of
+from loomidi.ionic.decide import propose
+from loomidi.ionic.decide.places import Place, place
+from loomidi.ionic.documents import plan_id
+from loomidi.origami.online import PATTERNS
+from tests.integration.kube.definitions import FOLDS
+from tests.integration.kube.servers import Kube
+from tests.unit.ionic.making import a_finding, a_plan
+
+
+def where(entity: str) -> Place:
+    """Pods have addresses, as the pipeline knows them."""
+    found = place(entity)
+    return dataclasses.replace(found, address="10.244.1.7", uid="1") if found.kind == "pod" else found
+
+
+def plans(pattern: str) -> list[Plan]:
+    """What is proposed against a pod of ours, an outsider and a service."""
+    found: list[Finding] = [
+        a_finding(pattern, entities=entities)
+        for entities in (("pod/shop/cart-0", "host/203.0.113.7"), ("host/203.0.113.7", "service/10.0.0.2:80/tcp"))
+    ]
+    return [a_plan(finding=finding, fold=fold) for finding in found for fold in propose(finding, where)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_what_is_proposed_is_admitted_and_comes_back_as_it_was(kube: Kube, pattern: str) -> None:
+    made = plans(pattern)
+    assert made
+    for plan in made:
+        if plan.fold.kind == "ISOLATE_POD" and not plan.fold.target.startswith("pod/"):
+            continue
+        obj = fold_object(plan, "default", policy="tests")
+        stored = kube.api.post(FOLDS, obj)
+        assert plan_of(stored) == plan
+        assert plan_id(plan_of(stored)) == plan.id
+        kube.api.delete(f"{FOLDS}/{plan.id}")
+
+
+def test_a_plan_that_was_changed_has_another_id(kube: Kube) -> None:
+    plan = a_plan()
+    obj = fold_object(dataclasses.replace(plan, fold=dataclasses.replace(plan.fold, ttl_s=60.0)), "default")
+    stored = kube.api.post(FOLDS, obj)
+    assert plan_id(plan_of(stored)) != plan.id
