@@ -15,6 +15,10 @@ FACES = {
         "InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step UsageError "
         "Verdict content_id"
     ),
+    "loomidi.fold.resources": (
+        "GROUP JUDGED MEANING NEXT OPEN Phase TERMINAL TOUCHING VERSION fold_definition fold_object "
+        "fold_policy_definition plan_of"
+    ),
     "loomidi.garden.graph": "EntityGraph GraphSettings Touched host_id protocol_name service_id",
     "loomidi.insight.explain": "Part Phrase explain patterns phrase technique tell",
     "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",

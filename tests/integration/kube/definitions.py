@@ -19,6 +19,8 @@ REFUSED = sorted((DEPLOYMENTS / "samples" / "refused").glob("*.yaml"))
 FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/default/folds"
 POLICIES = "/apis/loomidi.io/v1alpha1/foldpolicies"
 ESTABLISHED_S = 30.0
+VERDICT = {"guard": "floor", "rule": "aimed", "allow": True, "reason": "the target is named"}
+APPROVAL = {"approver": "alice", "planHash": "00ff", "grantedTime": "2026-01-01T00:00:00Z"}
 
 
 def establish(kube: Kube, definition: Object) -> None:
@@ -74,5 +76,6 @@ def made(kube: Kube, *phases: str, **more: Any) -> str:
 
 
 def move(kube: Kube, path: str, phase: str, **more: Any) -> Object:
-    """Set a fold's phase by way of the status subresource."""
-    return kube.api.patch(f"{path}/status", {"status": {"phase": phase, **more}})
+    """Set a fold's phase by way of the status subresource, with the verdicts and approvals that it takes."""
+    granted = {"verdicts": [VERDICT], "approvals": [APPROVAL]}
+    return kube.api.patch(f"{path}/status", {"status": {"phase": phase, **granted, **more}})

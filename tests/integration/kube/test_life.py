@@ -3,8 +3,8 @@
 import pytest
 
 from loomidi.fold.resources import NEXT, OPEN, Phase
-from loomidi_lab.cluster.api import ApiRefused
-from tests.integration.kube.definitions import FOLDS, fold, made, move
+from loomidi_lab.cluster.api import ApiRefused, Object
+from tests.integration.kube.definitions import FOLDS, VERDICT, fold, made, move
 from tests.integration.kube.servers import Kube
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deep": {"er": "one"}}}
@@ -111,6 +111,30 @@ def test_a_fencing_token_never_becomes_smaller(kube: Kube) -> None:
         move(kube, path, Phase.PROPOSED, lease={"holder": "a", "token": 7})
     with pytest.raises(ApiRefused, match="a lease is never taken away"):
         move(kube, path, Phase.PROPOSED, lease=None)
+
+
+@pytest.mark.parametrize("verdicts", [[], [VERDICT | {"allow": False}], [{"guard": "rego", "rule": "silent"}, VERDICT]])
+def test_no_fold_is_guarded_unless_every_guard_has_said_yes(kube: Kube, verdicts: list[Object]) -> None:
+    path = made(kube, Phase.PROPOSED)
+    with pytest.raises(ApiRefused, match="no phase from Guarded on without a yes of every guard"):
+        move(kube, path, Phase.GUARDED, verdicts=verdicts)
+    assert move(kube, path, Phase.DENIED, verdicts=verdicts)["status"]["phase"] == Phase.DENIED
+
+
+def test_no_fold_is_approved_without_an_approval(kube: Kube) -> None:
+    path = made(kube, Phase.PROPOSED, Phase.GUARDED)
+    with pytest.raises(ApiRefused, match="no phase from Approved on without an approval"):
+        move(kube, path, Phase.APPROVED, approvals=None)
+
+
+def test_a_receipt_is_added_and_never_changed(kube: Kube) -> None:
+    path = made(kube, *way_to(Phase.APPROVED))
+    intent = {"id": "1", "step": "intent", "atTime": "2026-01-01T00:00:00Z", "inverse": {"labels": {"remove": ["a"]}}}
+    applied = {"id": "2", "step": "applied", "atTime": "2026-01-01T00:00:01Z"}
+    move(kube, path, Phase.APPLYING, receipts=[intent])
+    assert len(move(kube, path, Phase.APPLYING, receipts=[intent, applied])["status"]["receipts"]) == 2
+    with pytest.raises(ApiRefused, match="a receipt is never changed"):
+        move(kube, path, Phase.APPLYING, receipts=[intent | {"inverse": {"labels": {"remove": ["b"]}}}, applied])
 
 
 def test_conditions_are_merged_by_type(kube: Kube) -> None:

@@ -6,11 +6,12 @@ Called by `tools/crds.py`, which writes `deployments/crd`, and by the operator, 
 from loomidi.fold.resources.definitions import GROUP, VERSION
 from loomidi.fold.resources.folds import fold_definition
 from loomidi.fold.resources.objects import fold_object, plan_of
-from loomidi.fold.resources.phases import MEANING, NEXT, OPEN, TERMINAL, TOUCHING, Phase
+from loomidi.fold.resources.phases import JUDGED, MEANING, NEXT, OPEN, TERMINAL, TOUCHING, Phase
 from loomidi.fold.resources.policies import fold_policy_definition
 
 __all__ = [
     "GROUP",
+    "JUDGED",
     "MEANING",
     "NEXT",
     "OPEN",

@@ -152,5 +152,6 @@ def receipts() -> Schema:
         "detail": schemas.opaque("What the driver noted."),
     }
     fields = fields_of(Receipt, told, without=("plan_id", "previous"), but=given)
-    one = schemas.thing("One durable line.", fields, required=("id", "step", "atTime"))
+    kept = rule("self == oldSelf", "a receipt is never changed: write another one")
+    one = schemas.checked(schemas.thing("One durable line.", fields, required=("id", "step", "atTime")), kept)
     return schemas.keyed("What was about to be done, was done, or was undone.", one, "id", most=32)

@@ -53,7 +53,8 @@ def plan_of(obj: Mapping[str, Any]) -> Plan:
 
 def _written(record: Any) -> dict[str, Any]:
     """A record's fields by their names in the resource, without those that are at their default."""
-    hints, plain = _hints(type(record)), dict[str, Any]()
+    kind: type = type(record)
+    hints, plain = _hints(kind), dict[str, Any]()
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if not _is_default(field, value):
@@ -101,7 +102,7 @@ def _read_value(kind: Any, value: Any) -> Any:
 
 
 @functools.cache
-def _hints(record: Any) -> dict[str, Any]:
+def _hints(record: type) -> dict[str, Any]:
     return typing.get_type_hints(record)
 
 

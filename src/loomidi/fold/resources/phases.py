@@ -46,6 +46,7 @@ NEXT: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType(
 OPEN = (Phase.PROPOSED, Phase.GUARDED)  # the spec may still change
 TERMINAL = tuple(phase for phase, after in NEXT.items() if not after)
 TOUCHING = (Phase.APPROVED, Phase.APPLYING, Phase.VERIFYING, Phase.ACTIVE)  # never reached in mode shadow
+JUDGED = (Phase.GUARDED, *TOUCHING)  # every guard has answered yes
 
 MEANING: Mapping[Phase, str] = MappingProxyType(
     {

@@ -4,7 +4,7 @@ Called by `folds` and `policies`. In: the phases. Out: schemas; the rules hold t
 """
 
 from loomidi.fold.resources import judging, schemas
-from loomidi.fold.resources.phases import MEANING, NEXT, Phase
+from loomidi.fold.resources.phases import JUDGED, MEANING, NEXT, TOUCHING, Phase
 from loomidi.fold.resources.schemas import Schema, joined, literal, rule
 
 
@@ -50,11 +50,27 @@ def status() -> Schema:
         "probes": _probes(),
         "conditions": conditions("Guarded, Approved, Applied, Verified, Stalled"),
     }
-    kept = rule(
-        "!has(oldSelf.lease) || has(self.lease)", "a lease is never taken away: give a larger token", at=".lease"
-    )
     about = "Where it is and what was done. Written by the operator only, by way of the status subresource."
-    return schemas.checked(schemas.thing(about, fields), kept)
+    return schemas.checked(schemas.thing(about, fields), *_rules())
+
+
+def _rules() -> list[dict[str, str]]:
+    lease_kept = "!has(oldSelf.lease) || has(self.lease)"
+    return [
+        rule(lease_kept, "a lease is never taken away: give a larger token", at=".lease"),
+        rule(
+            f"!has(self.phase) || !(self.phase in {literal(JUDGED)})"
+            " || (has(self.verdicts) && self.verdicts.size() > 0 && self.verdicts.all(v, has(v.allow) && v.allow))",
+            f"no phase from {Phase.GUARDED} on without a yes of every guard: write status.verdicts, or end in Denied",
+            at=".verdicts",
+        ),
+        rule(
+            f"!has(self.phase) || !(self.phase in {literal(TOUCHING)})"
+            " || (has(self.approvals) && self.approvals.size() > 0)",
+            f"no phase from {Phase.APPROVED} on without an approval: write status.approvals, or end in Denied",
+            at=".approvals",
+        ),
+    ]
 
 
 def phase() -> Schema:
