@@ -1,1 +1,1 @@
-"""The Fold resource and its reconciler (from the operator release on)."""
+"""The Fold resource (`resources`) and its reconciler (from the operator release on)."""

@@ -84,6 +84,12 @@ def test_what_is_no_time_is_named(text: str) -> None:
         plan_of(obj)
 
 
+def test_a_time_in_another_zone_is_the_same_moment() -> None:
+    obj = fold_object(a_plan(), "shop")
+    obj["spec"]["plan"]["createdTime"] = "2026-01-01T02:00:00.5+02:00"
+    assert plan_of(obj).created_ns == 1_767_225_600_500_000_000
+
+
 def test_the_mode_is_the_plans() -> None:
     plan = dataclasses.replace(a_plan(), mode=Mode.SHADOW)
     assert fold_object(plan, "shop")["spec"]["mode"] == "shadow"

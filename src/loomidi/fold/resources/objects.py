@@ -9,6 +9,7 @@ import dataclasses
 import datetime as dt
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import BadPlan
 
 _NS = 1_000_000_000
+_TIME = re.compile(r"(?P<whole>[\d-]+T[\d:]+)(?:\.(?P<rest>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)")
 _PARTS = {"finding": Finding, "blast_radius": BlastRadius}
 
 
@@ -129,9 +131,11 @@ def _moment(ns: int) -> str:
 
 def _nanoseconds(text: str) -> int:
     """Raises BadPlan for what is no time."""
-    whole, _, rest = text.removesuffix("Z").partition(".")
+    found = _TIME.fullmatch(text)
     try:
-        seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
-        return seconds * _NS + int(rest.ljust(9, "0")[:9])
-    except ValueError as error:
-        raise BadPlan(f"{text!r} is no time such as 2026-01-01T00:00:00Z") from error
+        seconds = dt.datetime.fromisoformat(f"{found['whole']}{found['zone']}").timestamp() if found else None
+    except ValueError:
+        seconds = None
+    if found is None or seconds is None:
+        raise BadPlan(f"{text!r} is no time such as 2026-01-01T00:00:00Z")
+    return int(seconds) * _NS + int((found["rest"] or "").ljust(9, "0"))
