@@ -13,7 +13,7 @@ from loomidi.fold.resources.braking import brakes
 from loomidi.fold.resources.definitions import AGE, Names, column, definition, root
 from loomidi.fold.resources.probing import verify
 from loomidi.fold.resources.schemas import Fields, Schema, literal, rule
-from loomidi.fold.resources.specs import LIMITS, action, fitting, ttl
+from loomidi.fold.resources.specs import LIMITS, action, fitting, kind, ttl
 from loomidi.fold.resources.statuses import conditions, observed_generation
 
 NAMES = Names("FoldPolicy", "foldpolicies", ("fpol",), "Cluster")
@@ -107,7 +107,7 @@ def _acting() -> list[str]:
 
 def _allowed() -> Schema:
     fields = {
-        "kind": schemas.choice("The remediation.", FoldKind),
+        "kind": kind("The remediation:"),
         "mode": schemas.choice("How far this kind may go; left out: spec.mode.", Mode),
         "actions": schemas.listing(
             "Actions that it may take; left out: all of the kind.",
@@ -161,7 +161,7 @@ def _approvals() -> Schema:
 
 def _escalation() -> Schema:
     fields = {
-        "kind": schemas.choice("The remediation of this step.", FoldKind),
+        "kind": kind("The remediation of this step:"),
         "action": action("Its action."),
         "afterSeconds": schemas.whole(
             "Seconds for which the finding must go on while the step before is in force.", least=1, most=86_400

@@ -24,9 +24,22 @@ ACTIONS: Mapping[FoldKind, tuple[str, ...]] = MappingProxyType(
         FoldKind.SCALE_OUT: ("scale",),
     }
 )
+_MEANING: Mapping[FoldKind, str] = MappingProxyType(
+    {
+        FoldKind.ISOLATE_POD: "cuts a pod off",
+        FoldKind.RECONFIGURE_NETWORK: "drops or slows what a match names",
+        FoldKind.SCALE_OUT: "adds replicas",
+    }
+)
 _TARGETS: Mapping[FoldKind, tuple[str, ...]] = MappingProxyType(
     {FoldKind.ISOLATE_POD: ("pod",), FoldKind.SCALE_OUT: ("workload", "service", "pod")}
 )
+
+
+def kind(description: str) -> Schema:
+    """One of the kinds, each with its meaning."""
+    meaning = ", ".join(f"{one} {_MEANING[one]}" for one in FoldKind)
+    return schemas.choice(f"{description} {meaning}.", FoldKind)
 
 
 def action(description: str) -> Schema:
@@ -67,10 +80,10 @@ def spec() -> Schema:
 
 def _fields() -> Fields:
     told = {
-        "kind": "The remediation.",
         "because": "Id of the finding that it answers, or in a word why a person wants it.",
     }
     given = {
+        "kind": kind("The remediation:"),
         "target": judging.entity(
             "What is acted on, as <kind>/<name>: pod/shop/cart-0, workload/shop/cart, host/192.0.2.7."
         ),
