@@ -20,6 +20,7 @@ import pytest
 from loomidi.contracts.errors import LoomidiError
 from loomidi_lab.cluster import certificates, tools
 from loomidi_lab.cluster.api import Api, ApiRefused
+from tests.rungs import ran
 
 READY_S, STOP_S = 90.0, 15.0
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -89,6 +90,7 @@ def running(folder: Path) -> Iterator[Kube]:
         contextlib.closing(Kube(folder, server, context)) as kube,
     ):
         _wait_ready(kube, process, folder / "apiserver.log")
+        ran("Kubernetes API server", f"{kube.api.get('/version')['gitVersion']} (over its own etcd)")
         yield kube
 
 
