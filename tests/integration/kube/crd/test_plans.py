@@ -10,8 +10,8 @@ from loomidi.ionic.decide import propose
 from loomidi.ionic.decide.places import Place, place
 from loomidi.ionic.documents import plan_id
 from loomidi.origami.online import PATTERNS
-from tests.integration.kube.definitions import FOLDS
-from tests.integration.kube.servers import Kube
+from tests.integration.kube.crd.definitions import FOLDS
+from tests.integration.kube.crd.servers import Kube
 from tests.unit.ionic.making import a_finding, a_plan
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from loomidi.fold.resources import NEXT, OPEN, Phase
 from loomidi_lab.cluster.api import ApiRefused, Object
-from tests.integration.kube.definitions import FOLDS, VERDICT, fold, made, move
-from tests.integration.kube.servers import Kube
+from tests.integration.kube.crd.definitions import FOLDS, VERDICT, fold, made, move
+from tests.integration.kube.crd.servers import Kube
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deep": {"er": "one"}}}
 FIXED = "the spec of a Fold is fixed once it is approved: deny or release this one and make a new Fold"

@@ -10,9 +10,9 @@ import yaml
 
 from loomidi_lab.cluster.api import Object
 from loomidi_lab.cluster.control_plane import path_of
-from tests.integration.kube.servers import Kube
+from tests.integration.kube.crd.servers import Kube
 
-DEPLOYMENTS = Path(__file__).resolve().parents[3] / "deployments"
+DEPLOYMENTS = Path(__file__).resolve().parents[4] / "deployments"
 DEFINITIONS = sorted((DEPLOYMENTS / "crd").glob("*.yaml"))
 ALLOWED = sorted((DEPLOYMENTS / "samples" / "allowed").glob("*.yaml"))
 REFUSED = sorted((DEPLOYMENTS / "samples" / "refused").glob("*.yaml"))

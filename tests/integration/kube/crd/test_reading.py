@@ -6,8 +6,8 @@ import pytest
 
 from loomidi.fold.resources import Phase
 from loomidi_lab.cluster.api import ApiRefused
-from tests.integration.kube.definitions import FOLDS, POLICIES, fold, made, move
-from tests.integration.kube.servers import Kube
+from tests.integration.kube.crd.definitions import FOLDS, POLICIES, fold, made, move
+from tests.integration.kube.crd.servers import Kube
 
 FINDING = {"id": "test", "pattern": "horizontal_scan", "severity": "high", "confidence": 0.9}
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from loomidi_lab.cluster.api import ApiRefused
-from tests.integration.kube.definitions import (
+from tests.integration.kube.crd.definitions import (
     ALLOWED,
     DEPLOYMENTS,
     FOLDS,
@@ -18,7 +18,7 @@ from tests.integration.kube.definitions import (
     message,
     sample,
 )
-from tests.integration.kube.servers import Kube
+from tests.integration.kube.crd.servers import Kube
 
 YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.kube.definitions import DEFINITIONS, establish
-from tests.integration.kube.servers import Kube, running
+from tests.integration.kube.crd.definitions import DEFINITIONS, establish
+from tests.integration.kube.crd.servers import Kube, running
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from loomidi_lab.cluster.api import ApiRefused, Object
-from tests.integration.kube.definitions import ALLOWED, DEFINITIONS, FOLDS, establish, fold, move, sample
-from tests.integration.kube.servers import Kube
+from tests.integration.kube.crd.definitions import ALLOWED, DEFINITIONS, FOLDS, establish, fold, move, sample
+from tests.integration.kube.crd.servers import Kube
 
 LATER = ("undo", "verify", "policy")  # fields of the spec that the older schema does not have
 SERVED_S = 30.0
