@@ -73,8 +73,8 @@ class WindowGroup:
     sizes_s: tuple[int, ...] = (10, 60, 300)
     # Of 1, 10, 60 and 300 s; none: no windows. Those of 60 and 300 s slide by 10 and 60 s; those of 1 s cost a third.
     lateness_s: float = 12.0
-    # How far behind the newest flow of its exporter a row may come; later ones go to the stream `late`. An agent tells a
-    # flow that fell silent `agent.idle_s` and a drain after its end: less than that would make each of them late.
+    # How far behind the newest flow of its exporter a row may come; later ones go to the stream `late`. An agent tells
+    # a flow that fell silent `agent.idle_s` and a drain after its end: less than that would make each of them late.
     idle_s: float = 30.0
     # An exporter that is silent for longer does not hold the others back.
     grain: str = "entity"
