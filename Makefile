@@ -63,9 +63,10 @@ accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m tools.accept $(NAME)
 
-docs: setup ## renew docs/cli.md from the commands, deployments/crd from the contracts
+docs: setup ## renew docs/cli.md from the commands, deployments/crd and deployments/rbac from the contracts and the table of kinds
 	@$(BIN)/python -m tools.cli_page
 	@$(BIN)/python -m tools.crds
+	@$(BIN)/python -m tools.rbac
 
 wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
 	@rm -rf dist

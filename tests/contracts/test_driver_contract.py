@@ -1,24 +1,27 @@
-"""What every driver must do: the dry run, and the shield over each data plane that this machine has.
+"""What every driver must do: the dry run, the shield over each data plane that this machine has, and Kubernetes.
 
-Only the kernel's own shield needs root; the others run everywhere.
+Only the kernel's own shield needs root; Kubernetes needs the lab's binaries; the others run everywhere.
 """
 
 import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import httpx
 import pytest
 
 from loomidi.contracts import Approval, EnvironmentLacks, LoomidiError, Mode, Plan, Refused, Verdict
 from loomidi.contracts.ports import Driver
 from loomidi.ionic.act import DryRunDriver, ShieldDriver
+from loomidi.ionic.act.kube import KubeApi, KubeDriver
 from loomidi.ionic.approvals import GUARDS, Signer
 from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield
+from tests.integration.kube.servers import kube_server
 from tests.unit.ionic.making import NOW_NS, a_clock, a_plan
 
 SIGNER = Signer(b"s" * 32)
@@ -56,11 +59,27 @@ def over_kernel(clock: ManualClock, request: pytest.FixtureRequest) -> Driver:
     return ShieldDriver(shield, SIGNER, clock=clock)
 
 
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A real API server; skips where its binaries are not built."""
+    with kube_server(tmp_path_factory.mktemp("kube"), controllers=False) as server, server.admin() as client:
+        yield client
+
+
+def over_kubernetes(clock: ManualClock, request: pytest.FixtureRequest) -> Driver:
+    """Real NetworkPolicies, gone after each test."""
+    client: httpx.Client = request.getfixturevalue("kubernetes")
+    policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+    request.addfinalizer(lambda: client.delete(policies))
+    return KubeDriver(KubeApi(client), SIGNER, clock=clock)
+
+
 MAKERS: dict[str, Maker] = {
     "dry-run": lambda clock, request: DryRunDriver(SIGNER, clock=clock),
     "fake-shield": lambda clock, request: ShieldDriver(FakeShield(clock=clock), SIGNER, clock=clock),
     "twin-shield": over_twin,
     "kernel-shield": over_kernel,
+    "kubernetes": over_kubernetes,
 }
 NAMED = [pytest.param(name, marks=pytest.mark.kernel) if name.startswith("kernel") else name for name in MAKERS]
 
@@ -79,10 +98,10 @@ def approved(plan: Plan, approver: str = GUARDS, signer: Signer = SIGNER) -> App
     return signer.sign(plan, ALLOWED, approver=approver, granted_ns=NOW_NS, expires_ns=plan.expires_ns)
 
 
-def applied(driver: Driver, plan: Plan) -> Mapping[str, Any]:
+def applied(driver: Driver, plan: Plan, approver: str = GUARDS) -> Mapping[str, Any]:
     """Apply as the engine does; returns the inverse to store."""
     inverse = dict(driver.inverse(plan.fold)) | {"rule_id": rule_id(plan.id)}
-    driver.apply(plan, approved(plan))
+    driver.apply(plan, approved(plan, approver))
     return inverse
 
 
@@ -101,9 +120,20 @@ def test_before_it_is_applied_it_does_not_hold(driver: Driver) -> None:
 
 @pytest.mark.parametrize("action", ["drop", "rate"])
 def test_applied_it_holds_and_undone_it_does_not(driver: Driver, action: str) -> None:
+    if driver.check(a_plan(action).fold) is not None:  # a NetworkPolicy has no rate
+        return
     inverse = applied(driver, a_plan(action))
     assert holds(driver, a_plan(action))
     assert driver.undo(inverse)["undone"] is True
+    assert not holds(driver, a_plan(action))
+
+
+@pytest.mark.parametrize("action", ["drop", "rate"])
+def test_what_cannot_be_checked_cannot_be_done(driver: Driver, action: str) -> None:
+    if driver.check(a_plan(action).fold) is None:
+        return
+    with pytest.raises(Refused):
+        applied(driver, a_plan(action))
     assert not holds(driver, a_plan(action))
 
 
@@ -141,7 +171,7 @@ def test_suggest_takes_a_persons_approval(driver: Driver) -> None:
     plan = a_plan(mode=Mode.SUGGEST)
     with pytest.raises(Refused, match="person"):
         driver.apply(plan, approved(plan))
-    driver.apply(plan, approved(plan, "ada"))
+    applied(driver, plan, "ada")
     assert holds(driver, plan)
 
 

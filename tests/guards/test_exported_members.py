@@ -26,6 +26,7 @@ FACES = {
         "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Lease MemoryReceipts ShieldDriver SqliteReceipts"
     ),
     "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
+    "loomidi.ionic.act.kube": "EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule",
     "loomidi.ionic.decide": (
         "BASE_RULES Decider DeciderSettings FloorGuard GUARDS Limits PlanRefused RegoGuard Signer "
         "process_signer propose standard_guards"

@@ -24,11 +24,21 @@ class Severity(enum.StrEnum):
 
 
 class FoldKind(enum.StrEnum):
-    """The three remediations of the blueprint (seed/transformer_control_api.yaml)."""
+    """The three remediations of the blueprint (seed/transformer_control_api.yaml), then our own extension.
+
+    Only the first three are ever proposed under the blueprint's API; the guards refuse what they do not know.
+    """
 
     ISOLATE_POD = "ISOLATE_POD"
     RECONFIGURE_NETWORK = "RECONFIGURE_NETWORK"
     SCALE_OUT = "SCALE_OUT"
+    # our extension: what only the Kubernetes driver does
+    CORDON = "CORDON"
+    EVICT = "EVICT"
+    RESIZE = "RESIZE"
+    RESTART = "RESTART"
+    ROLLBACK = "ROLLBACK"
+    TERMINATE = "TERMINATE"
 
 
 class Mode(enum.StrEnum):

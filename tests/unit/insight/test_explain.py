@@ -144,6 +144,14 @@ def test_many_folds_of_a_kind_are_counted_not_listed() -> None:
             FoldSpec(FoldKind.SCALE_OUT, "workload/shop/cart", "scale", replicas=2),
             "Add 2 replicas to workload/shop/cart, for 1 min, then it ends by itself.",
         ),
+        (
+            FoldSpec(FoldKind.RESTART, "workload/shop/cart", "restart"),
+            "Restart workload/shop/cart (and once more when that is taken back), for 1 min, then it ends by itself.",
+        ),
+        (
+            FoldSpec(FoldKind.TERMINATE, "pod/shop/cart-0", "terminate"),
+            "End pod/shop/cart-0, for good: it does not come back.",
+        ),
     ],
 )
 def test_each_kind_of_fold_has_its_sentence_and_its_undo(fold: FoldSpec, sentence: str) -> None:

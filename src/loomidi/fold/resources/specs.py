@@ -22,6 +22,12 @@ ACTIONS: Mapping[FoldKind, tuple[str, ...]] = MappingProxyType(
         FoldKind.ISOLATE_POD: ("isolate",),
         FoldKind.RECONFIGURE_NETWORK: ("rate", "drop"),
         FoldKind.SCALE_OUT: ("scale",),
+        FoldKind.CORDON: ("cordon",),
+        FoldKind.EVICT: ("evict",),
+        FoldKind.RESIZE: ("resize",),
+        FoldKind.RESTART: ("restart",),
+        FoldKind.ROLLBACK: ("rollback",),
+        FoldKind.TERMINATE: ("terminate",),
     }
 )
 _MEANING: Mapping[FoldKind, str] = MappingProxyType(
@@ -29,10 +35,25 @@ _MEANING: Mapping[FoldKind, str] = MappingProxyType(
         FoldKind.ISOLATE_POD: "cuts a pod off",
         FoldKind.RECONFIGURE_NETWORK: "drops or slows what a match names",
         FoldKind.SCALE_OUT: "adds replicas",
+        FoldKind.CORDON: "closes a node to new pods",
+        FoldKind.EVICT: "lets a pod go, so that its owner makes another",
+        FoldKind.RESIZE: "gives a pod other resources",
+        FoldKind.RESTART: "restarts a workload",
+        FoldKind.ROLLBACK: "takes a workload back to its revision before",
+        FoldKind.TERMINATE: "ends a pod",
     }
 )
 _TARGETS: Mapping[FoldKind, tuple[str, ...]] = MappingProxyType(
-    {FoldKind.ISOLATE_POD: ("pod",), FoldKind.SCALE_OUT: ("workload", "service", "pod")}
+    {
+        FoldKind.ISOLATE_POD: ("pod",),
+        FoldKind.SCALE_OUT: ("workload", "service", "pod"),
+        FoldKind.CORDON: ("node",),
+        FoldKind.EVICT: ("pod",),
+        FoldKind.RESIZE: ("pod",),
+        FoldKind.RESTART: ("workload",),
+        FoldKind.ROLLBACK: ("workload",),
+        FoldKind.TERMINATE: ("pod",),
+    }
 )
 
 
@@ -87,7 +108,7 @@ def _fields() -> Fields:
         "target": judging.entity(
             "What is acted on, as <kind>/<name>: pod/shop/cart-0, workload/shop/cart, host/192.0.2.7."
         ),
-        "action": action("How: drop or rate for RECONFIGURE_NETWORK, isolate for ISOLATE_POD, scale for SCALE_OUT."),
+        "action": action("How: drop or rate for RECONFIGURE_NETWORK; each other kind has one action of its own, such as isolate."),
         "match": judging.match(),
         "rate_pps": schemas.whole("Packets per second that are let through when the action is rate.", most=MOST_PPS),
         "burst": schemas.whole("Packets that may come at once when the action is rate.", most=MOST_PPS),

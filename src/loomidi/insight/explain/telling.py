@@ -113,12 +113,26 @@ def _remedies(folds: Sequence[FoldSpec]) -> str:
     return " ".join(told)
 
 
+# What only the Kubernetes driver does, in words; the rest is told from the packets that are meant.
+_FOR_A_TIME = {
+    FoldKind.CORDON: "Close {} to new pods",
+    FoldKind.RESIZE: "Give {} other resources",
+    FoldKind.RESTART: "Restart {} (and once more when that is taken back)",
+    FoldKind.ROLLBACK: "Take {} back to its revision before",
+}
+_FOR_GOOD = {FoldKind.EVICT: "Evict {}, so that its owner makes another", FoldKind.TERMINATE: "End {}"}
+
+
 def remedy(fold: FoldSpec) -> str:
     """One sentence: what this fold does, to what, for how long."""
     target, ends = wording.name(fold.target), f"for {wording.seconds(fold.ttl_s)}, then it ends by itself"
     if fold.action == "scale" or fold.kind is FoldKind.SCALE_OUT:
         added = wording.plural(fold.replicas, "replica") if fold.replicas else "replicas"
         return f"Add {added} to {target}, {ends}."
+    if fold.kind in _FOR_GOOD:
+        return f"{_FOR_GOOD[fold.kind].format(target)}, for good: it does not come back."
+    if fold.kind in _FOR_A_TIME:
+        return f"{_FOR_A_TIME[fold.kind].format(target)}, {ends}."
     if fold.action == "rate":
         return f"Let through only {wording.count(fold.rate_pps)} per second of {packets(fold.match)}, {ends}."
     if fold.action == "isolate" or fold.kind is FoldKind.ISOLATE_POD:
@@ -261,6 +275,10 @@ def _undo(folds: Sequence[FoldSpec]) -> str:
 def _undo_by_kind(fold: FoldSpec) -> str:
     if fold.kind is FoldKind.SCALE_OUT:
         return "scale back to the number of replicas that the receipt recorded"
+    if fold.kind in _FOR_GOOD:
+        return "there is no way back: the pod is gone, its owner (if any) makes another"
+    if fold.kind in _FOR_A_TIME:
+        return "put back what the receipt recorded, where nobody has changed it since"
     return "remove the entry (or the NetworkPolicy); nothing else was changed, and it ends by itself anyway"
 
 

@@ -1,7 +1,7 @@
 """How a Kubernetes API is reached: from a kubeconfig, or from inside the cluster by the pod's service account.
 
-Called by `kubernetes`. In: a path and the environment, handed in. Out: an HTTP client with certificates and a token
-that is read again as it is renewed. Leaves requests to `listing`.
+Called by `kubernetes`, and by `services` for the driver of `ionic.act.kube`. In: a path and the environment, handed
+in. Out: an HTTP client with certificates and a token that is read again as it is renewed. Leaves requests to `listing`.
 """
 
 import base64
@@ -39,6 +39,11 @@ class Access:
         return httpx.AsyncClient(
             base_url=self.server, verify=self.context, timeout=timeout_s, trust_env=False, auth=auth
         )
+
+    def blocking(self, timeout_s: float = 5.0) -> httpx.Client:
+        """The same for who acts, one request after the other. Close it, or use it as a context."""
+        auth = _Bearer(self.token, self.token_file) if self.token or self.token_file else None
+        return httpx.Client(base_url=self.server, verify=self.context, timeout=timeout_s, trust_env=False, auth=auth)
 
 
 class _Bearer(httpx.Auth):

@@ -57,7 +57,7 @@ class FloorGuard:
 
     def _fitting(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         fold = plan.fold
-        return fold.action in _ACTIONS[fold.kind], f"{fold.kind.value} by {fold.action}"
+        return fold.action in _ACTIONS.get(fold.kind, ()), f"{fold.kind.value} by {fold.action}"
 
     def _aimed(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         match, action = plan.fold.match, plan.fold.action

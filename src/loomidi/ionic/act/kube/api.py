@@ -1,0 +1,141 @@
+"""The Kubernetes API for whoever changes something: plain dicts, one request after the other, bounded tries.
+
+Called by everything in this folder. In: an HTTP client (made by `services`), paths as the API has them. Out: objects,
+or an error of this house with the API's own words. Busy answers (429, 5xx) and lost connections are tried again as the
+API asks; a 409 is a `Clash`, which only the caller can settle, since it has to read again.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from loomidi.ionic.errors import ChangedMeanwhile, Clash, ClusterAway, ClusterDenies, ClusterRejects
+from loomidi.kit.clock import Clock, SystemClock
+
+Object = dict[str, Any]
+MANAGER = "loomidi/act"  # the field manager of every write
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_BUDGET = "DisruptionBudget"  # the cause that the eviction subresource gives with its 429
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long a busy API is asked."""
+
+    tries: int = 4
+    # Requests in all: what is longer than a hiccup is left to the engine, which undoes or comes again.
+    pause_s: float = 0.2
+    # Before the second try; it doubles up to the next one.
+    longest_s: float = 5.0
+    # Of one pause, whatever Retry-After says: a plan waits under a lock.
+
+
+class KubeApi:
+    """Reads and writes; keeps count of what it asked."""
+
+    def __init__(self, client: httpx.Client, patience: Patience | None = None, *, clock: Clock | None = None) -> None:
+        self._client = client
+        self._patience = patience or Patience()
+        self._clock = clock or SystemClock()
+        self.requests = 0
+
+    def get(self, path: str) -> Object | None:
+        """One object, or None when there is none."""
+        response = self._ask("GET", path, {})
+        return None if response.status_code == httpx.codes.NOT_FOUND else _body(response)
+
+    def items(self, path: str, chosen: str = "") -> list[Object]:
+        """All objects of a collection (`chosen`: a label selector), page by page."""
+        found: list[Object] = []
+        params = {"limit": "500"} | ({"labelSelector": chosen} if chosen else {})
+        while True:
+            page = _body(self._ask("GET", path, params))
+            found += page.get("items") or []
+            if not (follow := page.get("metadata", {}).get("continue")):
+                return found
+            params |= {"continue": follow}
+
+    def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """A new object. Raises Clash when the name is taken."""
+        return _body(self._ask("POST", path, _writing(dry_run), json=dict(body)))
+
+    def patch(
+        self, path: str, operations: Sequence[Mapping[str, Any]], version: str, *, dry_run: bool = False
+    ) -> Object:
+        """JSON Patch of exactly this resource version. Raises Clash when the object has moved on."""
+        held = {"op": "replace", "path": "/metadata/resourceVersion", "value": version}
+        sent = {"json": [held, *operations], "headers": {"Content-Type": "application/json-patch+json"}}
+        return _body(self._ask("PATCH", path, _writing(dry_run), **sent))
+
+    def delete(self, path: str, uid: str, version: str = "") -> None:
+        """Delete exactly this object; one that is gone is fine. Raises Clash when it is another or has moved on."""
+        preconditions = {"uid": uid} | ({"resourceVersion": version} if version else {})
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        response = self._ask("DELETE", path, {}, json=options)
+        if response.status_code != httpx.codes.NOT_FOUND:
+            _body(response)
+
+    def pause(self, tried: int) -> None:
+        """Wait a moment before what clashed is read again."""
+        self._clock.sleep(min(self._patience.longest_s, self._patience.pause_s * 2**tried / 4))
+
+    def _ask(self, method: str, path: str, params: Mapping[str, str], **more: Any) -> httpx.Response:
+        """An answer that is not a passing one. Raises ClusterAway when there is none after all tries."""
+        why = ""
+        for tried in range(self._patience.tries):
+            self.requests += 1
+            asked = self._patience.pause_s * 2**tried
+            try:
+                response = self._client.request(method, path, params=dict(params), **more)
+            except httpx.HTTPError as error:
+                why = f"{type(error).__name__}: {error}".rstrip(": ")
+            else:
+                if response.status_code not in _BUSY or _BUDGET in response.text:
+                    return response
+                why = _told(response)
+                asked = _retry_after(response) or asked
+            if tried + 1 < self._patience.tries:
+                self._clock.sleep(min(asked, self._patience.longest_s))
+        raise ClusterAway(f"{method} {path}: no use after {self._patience.tries} tries ({why}); try again later")
+
+
+def _writing(dry_run: bool) -> dict[str, str]:
+    return {"fieldManager": MANAGER} | ({"dryRun": "All"} if dry_run else {})
+
+
+def _retry_after(response: httpx.Response) -> float:
+    with contextlib.suppress(ValueError):
+        return float(response.headers.get("Retry-After", "0"))
+    return 0.0
+
+
+def _told(response: httpx.Response) -> str:
+    """The status and the API's own words, on one line."""
+    try:
+        message = str(response.json().get("message", ""))
+    except (ValueError, AttributeError):
+        message = response.text
+    return f"{response.status_code}: {' '.join(message.split())[:500]}"
+
+
+def _body(response: httpx.Response) -> Object:
+    """The object in a good answer; any other as an error that says what to do."""
+    if response.is_success:
+        body: Object = response.json()
+        return body
+    asked = f"{response.request.method} {response.request.url.path}: the API server says {_told(response)}"
+    status = response.status_code
+    if status in (401, 403):
+        raise ClusterDenies(f"{asked}; grant deployments/rbac/operator.yaml, or see which admission policy refuses")
+    if status == httpx.codes.GONE:
+        raise ClusterAway(f"{asked}; the list was too old to go on, try again")
+    if status == httpx.codes.CONFLICT:
+        raise Clash(f"{asked}; read it again")
+    if status == httpx.codes.NOT_FOUND:
+        raise ChangedMeanwhile(f"{asked}; it is gone, decide again")
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        raise ChangedMeanwhile(f"{asked}; a PodDisruptionBudget forbids it now, decide again later")
+    raise ClusterRejects(f"{asked}; correct the fold's manifest")
