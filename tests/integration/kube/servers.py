@@ -21,6 +21,7 @@ import pytest
 from loomidi.contracts import EnvironmentLacks
 from loomidi.loom.sources.clusters import access
 from loomidi_lab.cluster import certificates, tools
+from tests.rungs import ran
 
 READY_S = 90.0
 CONTROLLERS = (
@@ -64,6 +65,8 @@ def kube_server(folder: Path, *, controllers: bool) -> Iterator[Server]:
         if controllers:
             command = [binaries["kube-controller-manager"], *_manager_flags(folder, admin, manager)]
             _started(running, folder, command)
+        with server.admin() as asking:
+            ran("kube-apiserver", asking.get("/version").json()["gitVersion"])
         yield server
 
 

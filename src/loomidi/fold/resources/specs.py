@@ -108,7 +108,9 @@ def _fields() -> Fields:
         "target": judging.entity(
             "What is acted on, as <kind>/<name>: pod/shop/cart-0, workload/shop/cart, host/192.0.2.7."
         ),
-        "action": action("How: drop or rate for RECONFIGURE_NETWORK; each other kind has one action of its own, such as isolate."),
+        "action": action(
+            "How: drop or rate for RECONFIGURE_NETWORK; each other kind has one action of its own, such as isolate."
+        ),
         "match": judging.match(),
         "rate_pps": schemas.whole("Packets per second that are let through when the action is rate.", most=MOST_PPS),
         "burst": schemas.whole("Packets that may come at once when the action is rate.", most=MOST_PPS),

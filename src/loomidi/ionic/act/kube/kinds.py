@@ -134,7 +134,12 @@ KINDS: Mapping[FoldKind, Kind] = {
         "the resources that were there before are put back",
         {
             "target": "pod/shop/cart-0",
-            "manifest": {"spec": {"containers": [{"name": "cart", "resources": {"limits": {"cpu": "1"}}}]}},
+            "manifest": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "cart-0", "namespace": "shop"},
+                "spec": {"containers": [{"name": "cart", "resources": {"limits": {"cpu": "1"}}}]},
+            },
         },
         (_POD, Rule("", ("pods/resize",), ("patch",), "requests and limits without a restart")),
     ),
