@@ -66,7 +66,8 @@ def kube_server(folder: Path, *, controllers: bool) -> Iterator[Server]:
             command = [binaries["kube-controller-manager"], *_manager_flags(folder, admin, manager)]
             _started(running, folder, command)
         with server.admin() as asking:
-            ran("kube-apiserver", asking.get("/version").json()["gitVersion"])
+            about = "its own etcd and controllers" if controllers else "its own etcd"
+            ran("Kubernetes API server for the driver", f"{asking.get('/version').json()['gitVersion']} ({about})")
         yield server
 
 
