@@ -67,7 +67,7 @@ def kube_server(folder: Path, *, controllers: bool) -> Iterator[Server]:
             _started(running, folder, command)
         with server.admin() as asking:
             about = "its own etcd and controllers" if controllers else "its own etcd"
-            ran("Kubernetes API server for the driver", f"{asking.get('/version').json()['gitVersion']} ({about})")
+            ran("Kubernetes API server", f"{asking.get('/version').json()['gitVersion']} ({about})")
         yield server
 
 
