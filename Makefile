@@ -63,8 +63,9 @@ accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m tools.accept $(NAME)
 
-docs: setup ## renew docs/cli.md from the commands, deployments/crd and deployments/rbac from the contracts and the table of kinds
+docs: setup ## renew docs/cli.md, docs/guardrails-kubernetes.md, deployments/crd and deployments/rbac from what they describe
 	@$(BIN)/python -m tools.cli_page
+	@$(BIN)/python -m tools.guardrails_page
 	@$(BIN)/python -m tools.crds
 	@$(BIN)/python -m tools.rbac
 

@@ -23,7 +23,7 @@ def unpacked(archive: str) -> Path:
         return folder
     source = Path(os.environ.get("LOOMIDI_DATA", ROOT.parent / "shared" / "data")) / f"{archive}.tar.xz"
     if not source.is_file():
-        pytest.skip(f"no capture archive {archive}.tar.xz; set LOOMIDI_DATA to its folder")
+        pytest.skip(f"no archive {archive}.tar.xz; set LOOMIDI_DATA to its folder")
     partial = folder.with_name(f"{archive}.{os.getpid()}")
     with tarfile.open(source) as archive_file:
         archive_file.extraction_filter = getattr(tarfile, "data_filter", None)  # absent before 3.11.4
@@ -42,6 +42,12 @@ def ndpi() -> Path:
 def ddos() -> Path:
     """Folder with the four DDoS captures."""
     return unpacked("ddos") / "ddos"
+
+
+@pytest.fixture(scope="session")
+def kyverno() -> Path:
+    """Folder with the Kyverno policies and their tests."""
+    return unpacked("kyverno-policies") / "kyverno-policies"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

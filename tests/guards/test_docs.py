@@ -10,7 +10,7 @@ import pytest
 from loomidi.conductor.cli import loomidi
 from loomidi.conductor.verbs import VERBS
 from loomidi.kit import settings
-from tools import cli_page
+from tools import cli_page, guardrails_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -43,6 +43,10 @@ def test_every_setting_says_its_unit_and_reason() -> None:
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
     assert cli_page.PAGE.read_text() == cli_page.rendered(), "run: make docs"
+
+
+def test_the_page_of_guardrails_is_what_the_rules_say() -> None:
+    assert guardrails_page.PAGE.read_text() == guardrails_page.rendered(), "run: make docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

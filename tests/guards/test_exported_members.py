@@ -28,10 +28,10 @@ FACES = {
     "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
     "loomidi.ionic.act.kube": "EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule",
     "loomidi.ionic.decide": (
-        "BASE_RULES Decider DeciderSettings FloorGuard GUARDS Limits PlanRefused RegoGuard Signer "
-        "process_signer propose standard_guards"
+        "BASE_RULES Decider DeciderSettings FloorGuard GUARDS GuardrailRule Limits ManifestGuard PlanRefused "
+        "RegoGuard Signer load_library process_signer propose standard_guards"
     ),
-    "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard RegoGuard",
+    "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard GuardrailRule ManifestGuard RegoGuard load_library",
     "loomidi.loom.bus": "BadBatch BusSettings Publisher PublisherSettings TendedBus open_bus",
     "loomidi.loom.capture": "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen",
     "loomidi.loom.lake": (

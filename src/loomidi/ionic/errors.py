@@ -8,6 +8,7 @@ Refused
 InputError
 |-- BadPlan            a plan document that cannot be read
 |-- BadStore           a receipt store that cannot be read or whose chain is broken
+|-- BadManifest        a manifest of Kubernetes that cannot be read
 `-- ClusterRejects     the Kubernetes API finds the request wrong as it is
 EnvironmentLacks
 |-- NoPolicyEngine     the Rego engine or the policy file is missing
@@ -44,6 +45,10 @@ class NotActing(Refused):
 
 class BadPlan(InputError):
     """The document names the field that is wrong."""
+
+
+class BadManifest(InputError):
+    """The text says what is wrong, and in which document."""
 
 
 class BadStore(InputError):

@@ -3,6 +3,7 @@
 Skips with the reason when it is neither cached nor can be built.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from tests.rungs import ran
 VERSION = "1.22.2"
 CACHE = Path.home() / ".cache" / "loomidi" / "opa" / VERSION
 BUILD_S, START_S = 600, 20
+
+Ask = Callable[[Any], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -44,22 +47,43 @@ def opa() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ask_opa(opa: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], dict[str, Any]]]:
+def ask_opa(opa: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
     """Ask a running OPA server for the base guardrail's document on one input."""
     from loomidi.ionic.decide.guards.rego import PACKAGE, base_policy
 
-    policy = tmp_path_factory.mktemp("opa") / "base.rego"
-    policy.write_text(base_policy(), encoding="utf-8")
+    with _serving(opa, tmp_path_factory.mktemp("opa"), {"base.rego": base_policy()}, PACKAGE) as ask:
+        yield ask
+
+
+@pytest.fixture(scope="session")
+def ask_opa_library(opa: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """The same for the policy library for manifests."""
+    from loomidi.ionic.decide import load_library
+    from loomidi.ionic.decide.guards.library import PACKAGE
+
+    library = load_library()
+    texts = {rule.name: rule.text for rule in library.rules.values()} | dict(library.shared)
+    modules = {f"{name}.rego": text for name, text in texts.items()}
+    with _serving(opa, tmp_path_factory.mktemp("opa-library"), modules, PACKAGE) as ask:
+        yield ask
+
+
+@contextlib.contextmanager
+def _serving(opa: Path, folder: Path, modules: Mapping[str, str], package: str) -> Iterator[Ask]:
+    """An OPA server with these modules, asked for the document of a package."""
+    for name, text in modules.items():
+        (folder / name).write_text(text, encoding="utf-8")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = (policy.parent / "opa.log").open("w")
-    arguments = [str(opa), "run", "--server", "--disable-telemetry", "--addr", f"127.0.0.1:{port}", str(policy)]
+    files = [str(folder / name) for name in modules]
+    log = (folder / "opa.log").open("w")
+    arguments = [str(opa), "run", "--server", "--disable-telemetry", "--addr", f"127.0.0.1:{port}", *files]
     server = subprocess.Popen(arguments, stdout=log, stderr=log)
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", server)
         ran("OPA", VERSION)
-        yield lambda document: _post(f"http://127.0.0.1:{port}/v1/data/{PACKAGE}", {"input": document})
+        yield lambda document: _post(f"http://127.0.0.1:{port}/v1/data/{package}", {"input": document})
     finally:
         server.terminate()
         server.wait(10)

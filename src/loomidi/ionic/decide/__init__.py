@@ -2,7 +2,7 @@
 
 from loomidi.ionic.approvals import GUARDS, Signer, process_signer
 from loomidi.ionic.decide.deciding import Decider, DeciderSettings, standard_guards
-from loomidi.ionic.decide.guards import BASE_RULES, FloorGuard, RegoGuard
+from loomidi.ionic.decide.guards import BASE_RULES, FloorGuard, GuardrailRule, ManifestGuard, RegoGuard, load_library
 from loomidi.ionic.decide.limits import Limits
 from loomidi.ionic.decide.proposing import propose
 from loomidi.ionic.errors import PlanRefused
@@ -13,10 +13,13 @@ __all__ = [
     "Decider",
     "DeciderSettings",
     "FloorGuard",
+    "GuardrailRule",
     "Limits",
+    "ManifestGuard",
     "PlanRefused",
     "RegoGuard",
     "Signer",
+    "load_library",
     "process_signer",
     "propose",
     "standard_guards",

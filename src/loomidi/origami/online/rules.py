@@ -51,13 +51,13 @@ class Rule:
     look_alikes: tuple[Mapping[str, Any], ...]  # the same for what must stay silent
 
 
-def rules_folder() -> Path:
-    """Where the detections are kept. Raises EnvironmentLacks when the installation lacks them."""
+def rules_folder(name: str = "detections") -> Path:
+    """Where a kind of rules is kept. Raises EnvironmentLacks when the installation lacks them."""
     here = Path(__file__).resolve()
-    for folder in (here.parents[2] / "rules" / "detections", here.parents[4] / "rules" / "detections"):
+    for folder in (here.parents[2] / "rules" / name, here.parents[4] / "rules" / name):
         if folder.is_dir():
             return folder
-    raise EnvironmentLacks("the detection rules are not installed; reinstall loomidi")
+    raise EnvironmentLacks(f"the rules in {name} are not installed; reinstall loomidi")
 
 
 @functools.cache

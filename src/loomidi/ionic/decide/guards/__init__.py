@@ -5,6 +5,7 @@ Kyverno and the admission policy join here later.
 """
 
 from loomidi.ionic.decide.guards.floor import FloorGuard
+from loomidi.ionic.decide.guards.library import GuardrailRule, ManifestGuard, load_library
 from loomidi.ionic.decide.guards.rego import BASE_RULES, RegoGuard
 
-__all__ = ["BASE_RULES", "FloorGuard", "RegoGuard"]
+__all__ = ["BASE_RULES", "FloorGuard", "GuardrailRule", "ManifestGuard", "RegoGuard", "load_library"]

@@ -80,21 +80,25 @@ class RegoGuard:
 
     def __init__(
         self,
-        policy: str | None = None,
+        policy: str | Mapping[str, str] | None = None,
         *,
         package: str = PACKAGE,
         expected: Sequence[str] = BASE_RULES,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """`policy`: Rego text, default the base guardrail. A policy that does not compile denies with the reason."""
+        """`policy`: Rego text, or several by module name; default the base guardrail.
+
+        A policy that does not compile denies with the reason.
+        """
         self.name = f"rego:{package.rsplit('/', 1)[-1]}"
         self._expected = tuple(expected)
         self._timeout_s = timeout_s
         text = base_policy() if policy is None else policy
+        modules = {package: text} if isinstance(text, str) else dict(text)
         # The reasons cost as much as the rules. Of the base policy a test pins that no rule is beside the expected
         # ones, so when all of those hold nobody has to ask; of any other policy nothing is known.
         self._enough = frozenset(self._expected) if policy is None and self._expected == BASE_RULES else None
-        self._engine = _Worker(lambda: _Engine(text, package))
+        self._engine = _Worker(lambda: _Engine(modules, package))
 
     @classmethod
     def of_file(cls, path: Path, *, package: str, expected: Sequence[str], timeout_s: float = TIMEOUT_S) -> "RegoGuard":
@@ -143,7 +147,7 @@ class RegoGuard:
 class _Engine:
     """The compiled policy. Used by one thread only."""
 
-    def __init__(self, policy: str, package: str) -> None:
+    def __init__(self, modules: Mapping[str, str], package: str) -> None:
         try:
             import regopy
         except ImportError as error:
@@ -151,7 +155,8 @@ class _Engine:
         self._holds, self._reason = f"{package}/holds", f"{package}/reason"
         self._interpreter = regopy.Interpreter()
         self._interpreter.log_level = regopy.LogLevel.NONE  # it would write to standard output
-        self._interpreter.add_module(package, policy)
+        for name, text in modules.items():
+            self._interpreter.add_module(name, text)
         self._bundle = self._interpreter.build(None, [self._holds, self._reason])
         if not self._bundle.ok():
             raise NoPolicyEngine("the policy does not compile; check it with `opa check`")
