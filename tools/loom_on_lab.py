@@ -1,10 +1,11 @@
 """The pipeline on the lab, held against a recording that is made beside it: nothing is missing, names are right.
 
-Run as root: `python -m tools.loom_on_lab PLAN FOLDER [SEED]` (PLAN: smoke, standard; FOLDER is emptied). In: a lab of
-its own, the shop, its users; an agent for each node and `loomidi run` as processes of their own; the recorder. Out:
-the balance of the pipeline, and of every flow that ended in a quiet part of the recording whether the lake names its
-two ends as the recording's own table of entities does; all of it as JSON in FOLDER/figures.json. Exit 1 when the
-balance does not add up or fewer than 99.9 % of the names agree.
+Run as root: `python -m tools.loom_on_lab record PLAN FOLDER [SEED]` (PLAN: smoke, standard; an hour for the latter),
+then `python -m tools.loom_on_lab judge FOLDER`. In: a lab of its own, the shop, its users; an agent for each node and
+`loomidi run` as processes of their own; the recorder. Out: a folder with bus, lake and recording; of these the balance
+of the pipeline, and of every flow that ended in a quiet part whether the lake names its two ends as the recording's own
+table of entities does; the figures as JSON in FOLDER/figures.json. `judge` exits with 1 when the balance does not add
+up or fewer than 99.9 % of the names agree. A recording that is there is not made again.
 """
 
 import json
@@ -31,21 +32,39 @@ _PREFIX = {"Pod": "pod", "Node": "node", "Service": "service", "External": "exte
 
 
 def main(arguments: list[str]) -> int:
-    """Bring it up, run it, judge it, take it down."""
-    if len(arguments) not in (2, 3):
-        print("usage: python -m tools.loom_on_lab PLAN FOLDER [SEED]", file=sys.stderr)
-        return 2
-    plan, folder, seed = arguments[0], Path(arguments[1]).absolute(), [*arguments, "7"][2]
+    """Record, or judge what was recorded."""
+    match arguments:
+        case ["record", plan, folder, *seed] if len(seed) < 2:
+            return record(plan, Path(folder).absolute(), [*seed, "7"][0])
+        case ["judge", folder]:
+            return judged(Path(folder).absolute())
+    print("usage: python -m tools.loom_on_lab record PLAN FOLDER [SEED] | judge FOLDER", file=sys.stderr)
+    return 2
+
+
+def record(plan: str, folder: Path, seed: str) -> int:
+    """Bring a lab up, let agents and pipeline watch it through the plan, take it down."""
+    if (folder / "ended.json").exists():
+        print(f"{folder} holds a recording; remove it to make another")
+        return 0
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     lab("down", "--name", NAME)
     lab("up", "--name", NAME)
     pipeline = Pipeline(folder)
     try:
-        figures = observed(pipeline, Lab.open(NAME), plan, seed)
+        observe(pipeline, Lab.open(NAME), plan, seed)
     finally:
         pipeline.close()
         lab("down", "--name", NAME)
+    return 0
+
+
+def judged(folder: Path) -> int:
+    """The balance over all that the pipeline has written, and names against the recording."""
+    ended = json.loads((folder / "ended.json").read_text())
+    pipeline = Pipeline(folder)
+    figures = books(json.loads(pipeline.loomidi("balance", "--json", code=None))) | ended
     figures |= compared(folder / "recording", Lake(LakeSettings(folder=folder / "lake")))
     (folder / "figures.json").write_text(json.dumps(figures, indent=1))
     show(figures)
@@ -57,41 +76,36 @@ def lab(*words: str, check: bool = True) -> int:
     return subprocess.run([sys.executable, "-m", "loomidi_lab", *words], cwd=ROOT, check=check).returncode
 
 
-def observed(pipeline: Pipeline, cluster: Lab, plan: str, seed: str) -> dict[str, Any]:
-    """Record a plan while agents and pipeline watch; then end them in order and ask for the balance."""
+def observe(pipeline: Pipeline, cluster: Lab, plan: str, seed: str) -> None:
+    """Record a plan while agents and pipeline watch; then end them in order."""
     pipeline.environment |= {"LOOMIDI_SOURCES_KUBECONFIG": str(cluster.kubeconfig), "LOOMIDI_SOURCES_CLUSTER": NAME}
     pipeline.start()
     eventually(pipeline.ready, "the pipeline")
     for node in cluster.nodes:
-        words = [
-            "serve",
-            "agent",
-            *LINKS.split(","),
-            "--netns",
-            node.netns,
-            "--node",
-            node.name,
-            "--capture",
-            "sockets",
-        ]
-        pipeline.launch(f"agent-{node.name}", *words, "--state", str(pipeline.folder / node.name))
-    words = ("record", "--name", NAME, "--plan", plan, "--seed", seed, "--out", str(pipeline.folder / "recording"))
-    ended = lab(
-        *words, check=False
-    )  # a scenario without its symptom spoils the recording's labels, not the pipeline's books
+        words = ("serve", "agent", *LINKS.split(","), "--netns", node.netns, "--node", node.name)
+        places = ("--capture", "sockets", "--state", str(pipeline.folder / node.name))
+        pipeline.launch(f"agent-{node.name}", *words, *places)
+    recording = pipeline.folder / "recording"
+    # A scenario without its symptom spoils the recording's labels, not the pipeline's books: it is told, no more.
+    code = lab("record", "--name", NAME, "--plan", plan, "--seed", seed, "--out", str(recording), check=False)
     for node in cluster.nodes:
         assert pipeline.stop(f"agent-{node.name}") == 0, pipeline.log()
     time.sleep(2.0)  # the pipeline counts every second: let it count what it did last
-    told = eventually(lambda: settled(pipeline), "all batches to be committed")
-    pipeline.stop()
+    eventually(lambda: settled(pipeline), "all batches to be committed")
+    stopped = pipeline.stop()
+    (pipeline.folder / "ended.json").write_text(json.dumps({"recording_exit": code, "pipeline_exit": stopped}))
+
+
+def books(told: dict[str, Any]) -> dict[str, Any]:
+    """What the balance says, in short."""
     packets = sum(each["received"] for each in told["equations"] if each["stage"] == "capture")
     off = [each for each in told["equations"] if not each["holds"]]
     beside = Counter[str]()
     for each in told["equations"]:
         if each["stage"] == "capture":
             beside.update({reason: count for reason, count in each["parts"].items() if reason != "accounted"})
-    books = {"adds_up": told["adds_up"], "packets": packets, "links": captures(told), "off": off}
-    return books | {"in_no_flow": dict(beside), "recording_exit": ended}
+    found = {"adds_up": told["adds_up"], "packets": packets, "links": captures(told), "off": off}
+    return found | {"in_no_flow": dict(beside)}
 
 
 def captures(told: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from loomidi.contracts.errors import LoomidiError, Retryable
 from loomidi.kit import logging
-from loomidi.kit.waiting import told_within
+from loomidi.kit.waiting import cancelled, told_within
 
 _log = logging.logger("services.supervising")
 _MOST_UNEXPECTED = 5  # in a row, without having run for `steady_s` between them
@@ -91,8 +91,7 @@ class Supervisor:
         _done, late = await asyncio.wait([task], timeout=self._patience.ending_s)
         if late:
             _log.error("part did not end in time and is cancelled", part=part.name, after_s=self._patience.ending_s)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancelled(task)
 
     async def _keep(self, part: Part, told: asyncio.Event) -> None:
         """Run it again and again until it is told to end."""

@@ -23,6 +23,7 @@ import structlog
 from loomidi.contracts.errors import Conflict, Retryable
 from loomidi.contracts.schemas import FLOW_RECORDS, METRICS
 from loomidi.contracts.streams import Bus, Envelope, Message, Reader, Stream
+from loomidi.kit.waiting import cancelled
 from loomidi.loom.bus.envelopes import BadBatch, decode
 from loomidi.loom.runners.checkpoints import Checkpoints, Decision
 from loomidi.loom.runners.machines import WindowMachine
@@ -86,9 +87,7 @@ class LocalRunner:
             await asyncio.wait([*feeding, working, stopping], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
-            for task in (*feeding, stopping):
-                task.cancel()
-            await asyncio.gather(*feeding, stopping, return_exceptions=True)
+            await cancelled(*feeding, stopping)
         try:
             await working
             for task in feeding:
@@ -115,7 +114,7 @@ class LocalRunner:
         return await self._patiently(lambda: self._bus.reader(stream.value, self.settings.name, after=after))
 
     async def _feed(self, stream: Stream, reader: Reader, inbox: "asyncio.Queue[tuple[Stream, list[Message]]]") -> None:
-        while True:
+        while not self._stopping.is_set():
             found = await self._patiently(lambda: reader.fetch(self.settings.fetch, 1.0))
             if found:
                 await inbox.put((stream, found))
