@@ -130,14 +130,15 @@ async def carried(bus: TendedBus, flights: list[list[Envelope]], used: Used) -> 
 
 async def taken(bus: TendedBus, name: str, after: int, messages: int, used: Used) -> dict[str, float]:
     """Fetch and commit alone."""
-    reader, count, octets = await bus.reader("flows", name, after={0: after}), 0, 0
+    reader, count, rows, octets = await bus.reader("flows", name, after={0: after}), 0, 0, 0
     while count < messages:
         got = await reader.fetch(FLIGHT, 5.0)
         count += len(got)
+        rows += sum(one.envelope.rows for one in got)
         octets += sum(len(one.envelope.payload) for one in got)
         await reader.commit({0: got[-1].offset})
     await reader.close()
-    return used.told(count, octets)
+    return used.told(rows, octets)
 
 
 class Floor:

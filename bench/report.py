@@ -86,7 +86,7 @@ def section(name: str) -> list[str]:
     table = RESULTS / f"{name}.txt"
     at = dt.datetime.fromtimestamp(figures.stat().st_mtime, dt.UTC)
     lines += ["", f"Measured on {at:%Y-%m-%d}. Machine: {machine()}."]
-    return [*lines, "", "```text", *(line.rstrip() for line in table.read_text().strip().splitlines()), "```"]
+    return [*lines, "", "```text", *(line.rstrip() for line in table.read_text().strip("\n").splitlines()), "```"]
 
 
 def kept_section(name: str) -> list[str]:
