@@ -86,7 +86,8 @@ class Agent:
             known = former.known if former else frozenset[str]()
             self._capture = capture = await aside(lambda: self._opened(known))
             try:
-                self._close_former(former, capture)
+                if self._close_former(former, capture):
+                    await self._publisher.flush()  # before our own books take the place of those
                 while not await told_within(ending, self.settings.drain_s):
                     await self._round(aside, capture.take)
                 await self._round(aside, capture.finish, last=True)
@@ -175,21 +176,22 @@ class Agent:
         if counts:
             self._publisher.offer(Stream.COUNTERS, self.counter.batch(counts, self._counted_ns))
 
-    def _close_former(self, former: Books | None, capture: Capture) -> None:
-        """What a run before us has left open is told under its epoch."""
+    def _close_former(self, former: Books | None, capture: Capture) -> bool:
+        """What a run before us has left open is told under its epoch; whether there was any."""
         if former is None:
-            return
+            return False
         adopted = capture.adopted()
         if former.epoch == self.counter.epoch:
             self._before = closed(former, adopted)
-            return
+            return False
         told = closing(former, adopted)
         if not told:
-            return
+            return False
         uncovered = sum(count.value for count in told if count.name == "uncovered")
         _log.warning("closed the books of a former run", epoch=former.epoch, uncovered=uncovered, links=len(adopted))
         before = Counter(former.node, COMPONENT, former.epoch)
         self._publisher.offer(Stream.COUNTERS, before.batch(told, max(time.time_ns(), former.counted_ns + 1)))
+        return True
 
 
 def _taken(take: Callable[[], list[Taken]], capture: Capture | None) -> tuple[list[Taken], dict[str, Tally]]:

@@ -98,7 +98,7 @@ class NatsServer:
     async def start(self) -> None:
         """Ready when it returns. Raises EnvironmentLacks with the server's last words when it cannot."""
         try:
-            await _end_orphan(self.folder)
+            await _end_orphans(self.folder)
             await self._launch_somewhere()
         except BaseException:
             await self.stop()
@@ -329,15 +329,20 @@ async def _greets(port: int, name: str) -> bool:
         writer.close()
 
 
-async def _end_orphan(folder: Path) -> None:
-    """A server whose owner was killed still runs over our folder; we hold the lock, so it is nobody's."""
-    try:
-        pid = int(json.loads((folder / _NOW).read_text())["pid"])
-        told = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if str(folder / "server.conf").encode() not in told:
-        return
+async def _end_orphans(folder: Path) -> None:
+    """A server whose owner was killed still runs over our folder; we hold the lock, so it is nobody's.
+
+    Looked for among all processes: an owner may have been killed before it had written down whom it started, and two
+    servers over one folder lose what the other one acknowledged.
+    """
+    config = str(folder / "server.conf").encode()
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if config in found.read_bytes().split(b"\0"):
+                await _end_orphan(int(found.parent.name))
+
+
+async def _end_orphan(pid: int) -> None:
     _log.warning("ending the nats-server of a process that is gone", pid=pid)
     with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(pid)
