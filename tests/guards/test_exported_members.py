@@ -15,6 +15,10 @@ FACES = {
         "InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step UsageError "
         "Verdict content_id"
     ),
+    "loomidi.fold.operator": (
+        "Carrier FAULTS Fence Leadership LeaseSettings NotLeading Operator Pen Reconciler RunSettings World "
+        "approval_note"
+    ),
     "loomidi.fold.resources": (
         "GROUP JUDGED MEANING NEXT OPEN Phase TERMINAL TOUCHING VERSION fold_definition fold_object "
         "fold_policy_definition plan_of"

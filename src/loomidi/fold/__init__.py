@@ -1,1 +1,1 @@
-"""The Fold resource (`resources`) and its reconciler (from the operator release on)."""
+"""The Fold resource (`resources`) and the operator that carries Folds through their life (`operator`)."""

@@ -31,7 +31,7 @@ def fold_object(plan: Plan, namespace: str, *, policy: str = "") -> dict[str, An
     if plan.fold.ttl_s != int(plan.fold.ttl_s):
         raise BadPlan(f"plan.fold.ttl_s: a Fold lasts whole seconds, found {plan.fold.ttl_s:g}")
     parts = {camel(name): _written(getattr(plan, name)) for name in _PARTS}
-    own = {"id": plan.id, "createdTime": _moment(plan.created_ns), "expiresTime": _moment(plan.expires_ns)}
+    own = {"id": plan.id, "createdTime": moment(plan.created_ns), "expiresTime": moment(plan.expires_ns)}
     spec = _written(plan.fold) | {"ttlSeconds": int(plan.fold.ttl_s), "mode": plan.mode.value, **parts, "plan": own}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
@@ -49,7 +49,7 @@ def plan_of(obj: Mapping[str, Any]) -> Plan:
         raise BadPlan(f"spec.{missing[0]}: missing; a Fold that a person made is planned first")
     document = {name: _read(record, spec[camel(name)]) for name, record in _PARTS.items()}
     own = {"id": spec["plan"]["id"], "mode": spec.get("mode")}
-    times = {f"{name}_ns": _nanoseconds(spec["plan"][f"{name}Time"]) for name in ("created", "expires")}
+    times = {f"{name}_ns": nanoseconds(spec["plan"][f"{name}Time"]) for name in ("created", "expires")}
     return read_plan({**document, **own, **times, "fold": _read(FoldSpec, spec)})
 
 
@@ -72,7 +72,7 @@ def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
 
 def _written_value(name: str, kind: Any, value: Any) -> Any:
     if name.endswith("_ns"):
-        return _moment(value)
+        return moment(value)
     if _is_measured(kind):
         return _measured(value)
     if dataclasses.is_dataclass(value):
@@ -91,7 +91,7 @@ def _read(record: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_value(kind: Any, value: Any) -> Any:
     if kind is int and isinstance(value, str):
-        return _nanoseconds(value)
+        return nanoseconds(value)
     if kind is float:
         return float(value)
     if _is_measured(kind):
@@ -124,12 +124,13 @@ def _unmeasured(text: str) -> Any:
         return text
 
 
-def _moment(ns: int) -> str:
+def moment(ns: int) -> str:
+    """A time as the API has it, to the nanosecond."""
     seconds, rest = divmod(ns, _NS)
     return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _nanoseconds(text: str) -> int:
+def nanoseconds(text: str) -> int:
     """Raises BadPlan for what is no time."""
     found = _TIME.fullmatch(text)
     try:

@@ -1,0 +1,194 @@
+"""The operator at work: Folds and policies watched, passes when something changed or is due, one replica at a time.
+
+Called by `services.operating`. In: a client, a driver, guards, a name for this replica. Out: it runs until told to
+stop. A pass that meets a passing fault is made again, later each time; every so often all Folds are passed over, and
+objects that carry a plan without an open Fold are looked for: both find nothing to do when all is well.
+"""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from loomidi.contracts import LoomidiError, Mode, Plan, Retryable
+from loomidi.contracts.ports import Driver
+from loomidi.fold.operator.carrying import Carrier
+from loomidi.fold.operator.errors import NotLeading
+from loomidi.fold.operator.leading import Leadership
+from loomidi.fold.operator.orphans import Orphan, orphans
+from loomidi.fold.operator.policing import Around, Leave, leave_for
+from loomidi.fold.operator.probing import probe
+from loomidi.fold.operator.queues import Queue
+from loomidi.fold.operator.reconciling import Reconciler
+from loomidi.fold.operator.shelves import Shelf
+from loomidi.fold.operator.targets import target_of
+from loomidi.fold.operator.views import FOLDS, POLICIES, View
+from loomidi.fold.operator.world import Deciders, World
+from loomidi.fold.operator.writing import Pen
+from loomidi.fold.resources.objects import plan_of
+from loomidi.ionic.act.kube.api import KubeApi
+from loomidi.ionic.approvals import Signer
+from loomidi.ionic.errors import Clash
+from loomidi.kit.clock import Clock, SystemClock
+from loomidi.kit.logging import logger
+
+Object = dict[str, Any]
+ENDING_S = 2.0  # that each thread gets to end
+_LOG = logger("fold.operator")
+
+
+class Books:
+    """The inverses that lie in Folds, by plan: what the driver recalls."""
+
+    def __init__(self) -> None:
+        self._inverses: dict[str, Mapping[str, Any]] = {}
+
+    def remember(self, plan_id: str, inverse: Mapping[str, Any]) -> None:
+        """As the API server has it."""
+        self._inverses = {plan_id: inverse}  # of the pass at hand and no other: a pass begins with telling it
+
+    def recall(self, plan_id: str) -> Mapping[str, Any] | None:
+        """None when it is not stored."""
+        return self._inverses.get(plan_id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How far it goes and how often it looks."""
+
+    mode: Mode = Mode.SHADOW
+    # The furthest that any Fold goes here, whatever its own mode and its policy's.
+    resync_s: float = 300.0
+    # Between two passes over everything.
+    watched_s: int = 60
+    # That one watch lasts, so that a dead connection is noticed.
+    idle_s: float = 0.5
+    # The longest sleep between two looks at the queue and the lease.
+
+
+class Operator:
+    """One replica."""
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        driver: Callable[[KubeApi, Books], Driver],
+        deciders: Callable[[Callable[[], Mapping[str, int]]], Deciders],
+        signer: Signer,
+        leadership: Leadership,
+        *,
+        settings: RunSettings | None = None,
+        clock: Clock | None = None,
+        fault: Callable[[str], None] | None = None,
+    ) -> None:
+        """`client`: of its own, every write through it asks the lease. `deciders`: given a count of what is active."""
+        self._leadership, self._settings = leadership, settings or RunSettings()
+        self._clock = clock or SystemClock()
+        client.event_hooks["request"].append(self._fenced)
+        self._api, self._queue = KubeApi(client), Queue()
+        self._folds = Shelf(client, FOLDS, self._queue.add, self._settings.watched_s)
+        self._policies = Shelf(client, POLICIES, lambda _: self._all(), self._settings.watched_s)
+        self._at_hand, self._fence = "", leadership.fence()
+        books = Books()
+        self._driver = driver(self._api, books)
+        world = World(
+            driver=self._driver,
+            pen=Pen(self._api, lambda: self._fence, clock=self._clock, fault=fault, told=self._folds.put),
+            deciders=deciders(self._active),
+            signer=signer,
+            leave=self._leave,
+            target=lambda plan: target_of(self._api, plan.fold),
+            probe=lambda asked, view, plan: probe(asked, view, plan, self._folds.all(), self._api),
+            remember=books.remember,
+            clock=self._clock,
+            mode=self._settings.mode,
+        )
+        self._reconciler = Reconciler(world, Carrier(world))
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop."""
+        keepers = (self._leadership.keep, self._folds.keep, self._policies.keep)
+        threads = [threading.Thread(target=keeper, args=(stop,), daemon=True) for keeper in keepers]
+        for thread in threads:
+            thread.start()
+        try:
+            self._work(stop)
+        finally:
+            stop.set()
+            for thread in threads:  # the lease first, so that another may go on; who only watches may be left behind
+                thread.join(ENDING_S)
+
+    def _work(self, stop: threading.Event) -> None:
+        led, resync_s = False, 0.0
+        while not stop.is_set():
+            if not self._leadership.leading or not (self._folds.filled.is_set() and self._policies.filled.is_set()):
+                led = False
+                stop.wait(self._settings.idle_s / 10)
+                continue
+            now_s = self._clock.monotonic_ns() / 1e9
+            if not led or now_s >= resync_s:
+                led, resync_s = True, now_s + self._settings.resync_s
+                self._resync()
+            if (key := self._queue.take(self._settings.idle_s)) is not None:
+                self.pass_over(key)
+
+    def pass_over(self, key: str) -> None:
+        """One pass over one Fold, and when to come again."""
+        space, _, name = key.partition("/")
+        self._at_hand, self._fence = key, self._leadership.fence()  # one token for the whole pass
+        try:
+            obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
+            again = None if obj is None else self._reconciler.reconcile(obj)
+        except (Clash, Retryable) as error:
+            _LOG.info("a pass is made again", fold=key, error=str(error))
+            self._queue.again(key)
+        except NotLeading as error:
+            _LOG.warning("a pass ended", fold=key, error=str(error))
+        except Exception as error:  # noqa: BLE001 - one Fold that breaks us must not keep the others waiting
+            _LOG.error("a pass failed", fold=key, error=f"{type(error).__name__}: {error}")
+            self._queue.again(key)
+        else:
+            self._queue.done(key, again)
+
+    def _resync(self) -> None:
+        self._fence = self._leadership.fence()
+        self._all()
+        with contextlib.suppress(LoomidiError):
+            for one in orphans(self._api, self._folds.all(), self._driver):
+                _tell(one)
+
+    def _all(self) -> None:
+        for obj in self._folds.all():
+            self._queue.add(View(obj).key)
+
+    def _fenced(self, request: httpx.Request) -> None:
+        """The last look before a write leaves: also one in the middle of a driver's work."""
+        if request.method != "GET":
+            self._fence.check()
+
+    def _others(self) -> list[tuple[View, Plan]]:
+        """Folds that are at work, without the one at hand."""
+        views = [view for view in map(View, self._folds.all()) if view.begun and view.key != self._at_hand]
+        return [(view, plan_of(view.obj)) for view in views]
+
+    def _active(self) -> Mapping[str, int]:
+        targets = [plan.fold.target for _, plan in self._others()]
+        return {target: targets.count(target) for target in targets}
+
+    def _leave(self, view: View, plan: Plan) -> Leave | str:
+        policies, space = self._policies.all(), view.metadata["namespace"]
+        active: dict[str, tuple[str, ...]] = {}
+        for other, theirs in self._others():
+            name = other.spec.get("policy", "")
+            active[name] = (*active.get(name, ()), theirs.fold.target)
+        live = target_of(self._api, plan.fold) or {}
+        labels = (self._api.get(f"/api/v1/namespaces/{space}") or {"metadata": {}})["metadata"].get("labels") or {}
+        own = live.get("metadata", {}).get("labels") or {}
+        return leave_for(plan, view.spec, policies, Around(space, labels, own, active, self._clock.now_ns()))
+
+
+def _tell(one: Orphan) -> None:
+    _LOG.warning("an object carries a plan without an open Fold", path=one.path, plan=one.plan, done=one.done)

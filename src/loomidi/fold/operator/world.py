@@ -1,0 +1,35 @@
+"""What a pass needs beside the Fold, handed in so that each part can be another one in a test.
+
+Called by `running`, which makes it, and by `reconciling` and `carrying`, which use it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loomidi.contracts import Mode, Plan
+from loomidi.contracts.ports import Driver
+from loomidi.fold.operator.policing import Leave
+from loomidi.fold.operator.views import Object, View
+from loomidi.fold.operator.writing import Pen
+from loomidi.ionic.approvals import Signer
+from loomidi.ionic.decide import Decider
+from loomidi.kit.clock import Clock, SystemClock
+
+Deciders = Callable[[Mode], Decider]  # guards are told the mode that a plan is in
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class World:
+    """Everything around a Fold."""
+
+    driver: Driver
+    pen: Pen
+    deciders: Deciders
+    signer: Signer
+    leave: Callable[[View, Plan], Leave | str]  # by the policy that applies; why there is none
+    target: Callable[[Plan], Object | None]  # the live object, {} when it is none, None when it is not there
+    probe: Callable[[Object, View, Plan], tuple[bool, str]]  # whether it holds, and what was seen
+    remember: Callable[[str, Mapping[str, Any]], None]  # a plan's stored inverse, for the driver
+    clock: Clock = dataclasses.field(default_factory=SystemClock)
+    mode: Mode = Mode.SHADOW  # the furthest that any Fold goes here

@@ -1,0 +1,95 @@
+"""Which policy applies, and what it lets through."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from loomidi.contracts import Mode
+from loomidi.fold.operator.policing import Around, Leave, least, leave_for
+from tests.unit.fold.operator.fakes import POLICY
+from tests.unit.ionic.making import NOW_NS, a_plan
+
+AROUND = Around("shop", {"team": "a"}, {"app": "cart"}, {}, NOW_NS)
+
+
+def policy(name: str = "tests", **more: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(POLICY)
+    changed["metadata"]["name"] = name
+    changed["spec"] |= more
+    return changed
+
+
+def leave(*policies: dict[str, Any], around: Around = AROUND, **spec: Any) -> Leave | str:
+    return leave_for(a_plan("drop", Mode.AUTONOMOUS), spec, policies, around)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"when": {"patterns": ["beaconing"]}}, "it is not about syn_flood"),
+        ({"when": {"patterns": ["*"], "severities": ["low"]}}, "it is not about severity high"),
+        ({"when": {"patterns": ["*"], "minConfidence": 0.99}}, "confidence 0.95 is too low"),
+        (
+            {"allow": [{"kind": "RECONFIGURE_NETWORK", "actions": ["rate"]}]},
+            "does not allow RECONFIGURE_NETWORK by drop",
+        ),
+        ({"ttl": {"maxSeconds": 60}}, "300 s is too long"),
+        ({"protect": {"namespaces": ["shop"]}}, "namespace shop is protected"),
+        ({"protect": {"selector": {"matchLabels": {"app": "cart"}}}}, "the target is protected"),
+        (
+            {"when": {"patterns": ["*"], "namespaceSelector": {"matchLabels": {"team": "b"}}}},
+            "not about namespace shop",
+        ),
+        ({"when": {"patterns": ["*"], "targetSelector": {"matchLabels": {"app": "b"}}}}, "not about this target"),
+    ],
+)
+def test_a_policy_that_does_not_fit_says_why(more: dict[str, Any], why: str) -> None:
+    found = leave(policy(**more))
+    assert isinstance(found, str)
+    assert why in found
+
+
+def test_the_policy_that_is_named_decides_even_if_another_fits() -> None:
+    found = leave(policy("other"), policy("own", when={"patterns": ["beaconing"]}), policy="own")
+    assert found == "FoldPolicy own does not fit: it is not about syn_flood"
+    assert leave(policy("other"), policy="own") == "there is no FoldPolicy own"
+
+
+def test_among_those_that_fit_the_highest_priority_decides_then_the_name() -> None:
+    policies = [policy("c", priority=5), policy("b"), policy("a", priority=5)]
+    found = leave(*policies)
+    assert isinstance(found, Leave)
+    assert found.policy == "a"
+
+
+def test_the_mode_is_the_least_of_the_policy_and_of_the_kind() -> None:
+    found = leave(policy(mode="autonomous", allow=[{"kind": "RECONFIGURE_NETWORK", "mode": "suggest"}]))
+    assert isinstance(found, Leave)
+    assert found.mode is Mode.SUGGEST
+    assert least(*Mode) is Mode.SHADOW
+
+
+@pytest.mark.parametrize(("until", "paused"), [("2020-01-01T00:00:00Z", False), ("2100-01-01T00:00:00Z", True)])
+def test_a_pause_ends_when_it_says(until: str, paused: bool) -> None:
+    found = leave(policy(brakes={"pause": {"reason": "audit", "until": until}}))
+    assert isinstance(found, Leave)
+    assert found.brake == ("paused: audit" if paused else "")
+
+
+def test_caps_in_whole_numbers_are_counted() -> None:
+    target = a_plan("drop").fold.target
+    caps = policy(brakes={"caps": {"total": 2, "workload": 1}})
+    same, others = Around("shop", active={"tests": (target,)}), Around("shop", active={"tests": ("a",), "": ("b",)})
+    for around, what in ((same, "caps.workload: 1"), (others, "caps.total: 2")):
+        found = leave(caps, around=around)
+        assert isinstance(found, Leave)
+        assert found.brake.startswith(what)
+
+
+def test_a_policy_without_a_mode_is_in_shadow() -> None:
+    silent = policy()
+    del silent["spec"]["mode"]
+    found = leave(silent)
+    assert isinstance(found, Leave)
+    assert found.mode is Mode.SHADOW
