@@ -1,4 +1,4 @@
-"""`loomidi serve`: one service as a process of its own: the node agent, the ingestion API.
+"""`loomidi serve`: one service as a process of its own: the node agent, the ingestion API, the operator.
 
 Called by `conductor.cli`. In: what the service is to do, a configuration file. Out: it runs until Ctrl-C or SIGTERM and
 says on standard error where it is. The work is in `services`; each subcommand imports its own.
@@ -6,6 +6,7 @@ says on standard error where it is. The work is in `services`; each subcommand i
 
 import asyncio
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ def _door(default: Any, place: str | None) -> Any:
     return dataclasses.replace(default, host=host.strip("[]") or default.host, port=int(port))
 
 
+MODES = ("shadow", "suggest", "guarded", "autonomous")
+
+
 def _say(line: str) -> None:
     click.echo(f"loomidi: {line}", err=True)
 
@@ -104,4 +108,31 @@ def ingest(config: Path | None, **options: Any) -> int:
         probes=_door(settings.probes, options["probes"]),
     )
     asyncio.run(standing_alone.run(alone, lambda name, port: _say(f"{name} listens on port {port}")))
+    return 0
+
+
+@command.command("operator")
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="Cluster.  [as kubectl, or the pod]"
+)
+@click.option("--mode", type=click.Choice(MODES), help="The furthest that a Fold goes here.  [shadow]")
+@click.option("--protect", multiple=True, metavar="CIDR", help="Addresses that no Fold may cut; may be repeated.")
+@click.option("--approval-key", type=click.Path(path_type=Path), metavar="FILE", help="Key that signs approvals.")
+@click.option("--namespace", metavar="NAME", help="Where the lease lies.  [loomidi-system]")
+@click.option("--holder", metavar="NAME", help="This replica's name in the lease.  [host and process]")
+def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], **options: Any) -> int:
+    """Carry Folds through their life on a cluster; one replica acts, the others wait.
+
+    Without --mode nothing is touched: Folds are judged, and end with their plan.
+    """
+    try:
+        from loomidi.services import operating
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    from loomidi.contracts import Mode
+
+    plain = operating.OperatorSettings()
+    given = {"mode": Mode(mode) if mode else None, "protected": protect or None, **options}
+    settings = _with(plain, lease=_with(plain.lease, namespace=namespace), **given)
+    operating.serve(settings, os.environ, _say)
     return 0

@@ -1,0 +1,89 @@
+"""The operator as a process of its own: cluster, guards, driver, lease, signals.
+
+Called by `loomidi serve operator`. In: settings, the environment, handed in. Out: it runs until SIGINT or SIGTERM, then
+lets go of the lease; what is in force stays, and ends on time by the next replica. Raises EnvironmentLacks without a
+cluster or with a key that cannot be used.
+"""
+
+import dataclasses
+import functools
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from loomidi.contracts import EnvironmentLacks, Mode
+from loomidi.fold.operator import Leadership, LeaseSettings, Operator, RunSettings
+from loomidi.ionic.act.kube import KubeApi, KubeDriver, Patience
+from loomidi.ionic.approvals import KEY_OCTETS, Signer
+from loomidi.ionic.decide import Decider, DeciderSettings, standard_guards
+from loomidi.loom.sources.clusters import access
+
+REQUEST_S, LEASE_REQUEST_S = 30.0, 3.0  # until a request is given up
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """What one replica is told."""
+
+    kubeconfig: Path | None = None
+    # Which cluster; None: KUBECONFIG, the pod's own account, ~/.kube/config.
+    mode: Mode = Mode.SHADOW
+    # The furthest that any Fold goes here.
+    protected: tuple[str, ...] = ()
+    # Addresses and CIDRs that no Fold may cut.
+    approval_key: Path | None = None
+    # File with the key by which persons' approvals are signed; None: nobody can approve.
+    holder: str = ""
+    # This replica's name in the lease; empty: host name and process id.
+    lease: LeaseSettings = dataclasses.field(default_factory=LeaseSettings)
+    # Shared by all replicas.
+
+
+def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Callable[[str], object]) -> None:
+    """Until a signal."""
+    stop, signer = threading.Event(), Signer(_key(settings.approval_key))
+    cluster = access(settings.kubeconfig, environment)
+    holder = settings.holder or f"{socket.gethostname()}-{os.getpid()}"
+    with cluster.blocking(REQUEST_S) as acting, cluster.blocking(LEASE_REQUEST_S) as leading:
+        leadership = Leadership(KubeApi(leading, Patience(tries=1)), holder, settings.lease)
+        operator = Operator(
+            acting,
+            lambda api, books: KubeDriver(api, signer, recall=books.recall),
+            lambda active: _deciders(settings.protected, signer, active),
+            signer,
+            leadership,
+            settings=RunSettings(mode=settings.mode),
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        say(f"operator {holder} at {cluster.server}, mode {settings.mode.value}; it acts once it holds the lease")
+        operator.run(stop)
+
+
+def _deciders(
+    protected: tuple[str, ...], signer: Signer, active: Callable[[], Mapping[str, int]]
+) -> Callable[[Mode], Decider]:
+    """A decider for each mode that plans come in; guards are made once."""
+
+    @functools.cache
+    def decider(mode: Mode) -> Decider:
+        settings = DeciderSettings(mode=mode)
+        return Decider(standard_guards(protected, settings), protected, settings, signer=signer, active=active)
+
+    return decider
+
+
+def _key(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        key = file.read_bytes().strip()
+    except OSError as error:
+        raise EnvironmentLacks(f"{file}: {error.strerror}; name a file with the approval key") from error
+    if len(key) < KEY_OCTETS:
+        hint = f"give at least {KEY_OCTETS}, such as `openssl rand -hex 32`"
+        raise EnvironmentLacks(f"{file} has {len(key)} octets; {hint}")
+    return key
