@@ -57,6 +57,7 @@ class Pipeline:
             **variables,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.launched: dict[str, float] = {}  # s since the epoch, of the last launch
 
     def start(self, only: str = "") -> None:
         """The whole, or the parts of that name; their words go to a file."""
@@ -64,6 +65,7 @@ class Pipeline:
 
     def launch(self, name: str, *arguments: str) -> None:
         """A command that goes on, under a name."""
+        self.launched[name] = time.time()
         with (self.folder / f"{name or 'all'}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "loomidi", *arguments],

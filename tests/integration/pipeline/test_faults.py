@@ -111,6 +111,12 @@ def talker() -> Iterator[Talker | None]:
             detach(LINK)
 
 
+def metering(pipeline: Pipeline) -> bool:
+    """Whether the agent that was launched last has kept its first counts."""
+    books = pipeline.folder / "agent" / "agent.json"
+    return books.exists() and books.stat().st_mtime > pipeline.launched["agent"]
+
+
 def windowed(pipeline: Pipeline) -> int:
     """Flows in the windows and, where their window had been closed, beside them."""
     within = pipeline.query("select sum(flow_record_count)::bigint as n from edge_windows where window_aligned")
@@ -151,6 +157,7 @@ def test_killed_at_random_points_nothing_acknowledged_is_lost_and_nothing_is_dou
     sender.end()
     if talker is not None:
         talker.end()
+        eventually(lambda: metering(pipeline), "the last agent to meter")  # a process that only starts knows no signal
         time.sleep(1.0)
         assert pipeline.stop("agent") == 0, pipeline.log()
     assert len(sender.acknowledged) > ROWS
