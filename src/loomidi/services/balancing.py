@@ -49,6 +49,7 @@ class Origin(NamedTuple):
 
 
 _Place = tuple[Origin, str, str]  # origin, stream, scope
+_Spools = dict[tuple[str, str], Counter[str]]  # (component, stream) -> name -> rows
 _Counter = tuple[Origin, str, str, str, str, str]  # origin, stage, stream, scope, name, unit
 
 
@@ -155,13 +156,14 @@ def chain(counters: pa.Table, elsewhere: Elsewhere, *, since_ns: int = 0, until_
     """Steps 1 to 8."""
     ends, starts = Counts(counters, until_ns), Counts(counters, since_ns)
     counts = ends.less(starts)
+    spools = _spools(ends), _spools(starts)
     steps: Sequence[Callable[[], Iterable[Equation]]] = (
         lambda: _capture(counts),  # 1
         lambda: _meter(counts),  # 2
         lambda: _export(counts),  # 3
         lambda: _publish(counts),  # 4
-        lambda: _spool(ends, starts),  # 5
-        lambda: _commit(ends, starts, elsewhere),  # 6, 7
+        lambda: _spool(*spools),  # 5
+        lambda: _commit((ends, starts), spools, elsewhere),  # 6, 7
         lambda: _table(elsewhere),  # 8
     )
     return Chain(tuple(equation for step in steps for equation in step()), since_ns, until_ns)
@@ -203,10 +205,10 @@ def _publish(counts: Counts) -> Iterable[Equation]:
             )
 
 
-def _spool(ends: Counts, starts: Counts) -> Iterable[Equation]:
-    before = _spools(starts)
-    for (who, stream), names in sorted(_spools(ends).items()):
-        names.subtract(before.get((who, stream), {}))
+def _spool(ends: _Spools, starts: _Spools) -> Iterable[Equation]:
+    for (who, stream), until in sorted(ends.items()):
+        names = until.copy()
+        names.subtract(starts.get((who, stream), {}))
         if any(names.values()):
             total = ("spilled", names["spilled"] + names["spilled_untold"])
             untold = names["spilled_untold"]
@@ -215,7 +217,7 @@ def _spool(ends: Counts, starts: Counts) -> Iterable[Equation]:
             yield Equation("spool", f"{who} {stream}", "rows", total, parts, note)
 
 
-def _spools(counts: Counts) -> dict[tuple[str, str], Counter[str]]:
+def _spools(counts: Counts) -> _Spools:
     """(component, stream) -> the spool's counts over all its runs.
 
     Between the last count of a run and its end a spool may have taken or given rows: the next run finds more in it, or
@@ -224,7 +226,7 @@ def _spools(counts: Counts) -> dict[tuple[str, str], Counter[str]]:
     runs: dict[str, dict[int, dict[str, dict[str, int]]]] = defaultdict(lambda: defaultdict(dict))
     for (origin, stream, _scope), names in counts.names("publish", "rows").items():
         runs[str(origin)][origin.epoch][stream] = names
-    summed: dict[tuple[str, str], Counter[str]] = {}
+    summed: _Spools = {}
     for who, of in runs.items():
         for stream in {stream for streams in of.values() for stream in streams} - {_SELF}:
             summed[who, stream] = _handed_on([of[epoch].get(stream, {}) for epoch in sorted(of)])
@@ -243,9 +245,10 @@ def _handed_on(runs: Sequence[Mapping[str, int]]) -> Counter[str]:
     return summed
 
 
-def _commit(ends: Counts, starts: Counts, elsewhere: Elsewhere) -> Iterable[Equation]:
+def _commit(counts: tuple[Counts, Counts], spools: tuple[_Spools, _Spools], elsewhere: Elsewhere) -> Iterable[Equation]:
+    ends, starts = counts
     streams = {stream for _, stream, _ in ends.names("publish", "rows")} - {_SELF}
-    given, given_before = _recovered(ends), _recovered(starts)
+    given, given_before = map(_recovered, spools)
     for stream in sorted(streams):
         told, there, untold = _arrived(ends, elsewhere.held, stream, given[stream])
         before, there_before, _ = _arrived(starts, elsewhere.held, stream, given_before[stream])
@@ -274,10 +277,10 @@ def _table(elsewhere: Elsewhere) -> Iterable[Equation]:
         yield Equation("table", stream, "rows", ("given", given[stream]), (("in_files", rows),))
 
 
-def _recovered(counts: Counts) -> Counter[str]:
+def _recovered(spools: _Spools) -> Counter[str]:
     """Stream -> rows that spools have given to the bus, told or not."""
     rows = Counter[str]()
-    for (_, stream), names in _spools(counts).items():
+    for (_, stream), names in spools.items():
         rows[stream] += names["recovered"] + names["recovered_untold"]
     return rows
 

@@ -1,22 +1,12 @@
 """One API server for the session, with the resources as they are committed."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.integration.kube.crd.definitions import DEFINITIONS, establish
 from tests.integration.kube.crd.servers import Kube, running
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks the API server must not be skipped in CI."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.required)
 
 
 @pytest.fixture(scope="session")
