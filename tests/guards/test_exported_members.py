@@ -49,7 +49,10 @@ FACES = {
         "Closed Closer EDGE_OPERATORS PANE_S Parts ROLE_OPERATORS ROWS SPECS Watermarks Window WindowSettings "
         "WindowSpec edge_windows entity_windows merged project reduced split"
     ),
-    "loomidi.origami.online": "FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors SuspectSettings load_rules",
+    "loomidi.origami.online": (
+        "ClusterState FAILURES FailureSettings Failures FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors "
+        "SuspectSettings load_rules"
+    ),
 }
 
 

@@ -161,6 +161,26 @@ COUNTERS = pa.schema(
 )
 """The loss balance, kept in the lake beside what it speaks of: `loomidi balance` adds it up."""
 
+FINDINGS = pa.schema(
+    [
+        pa.field("told", _TIME, nullable=False),  # when it was said
+        pa.field("finding_id", pa.utf8(), nullable=False),  # the same from new to over
+        pa.field("state", pa.utf8(), nullable=False),  # new, worse, again, over
+        pa.field("pattern", pa.utf8(), nullable=False),
+        pa.field("techniques", pa.list_(pa.utf8()), nullable=False),  # ATT&CK ids
+        pa.field("severity", pa.utf8(), nullable=False),
+        pa.field("confidence", pa.float64(), nullable=False),  # 0..1
+        pa.field("entities", pa.list_(pa.utf8()), nullable=False),  # by name where it is known, whom to act on first
+        pa.field("first", _TIME, nullable=False),
+        pa.field("last", _TIME, nullable=False),
+        pa.field("evidence", pa.utf8(), nullable=False),  # JSON, as `contracts.Evidence`
+        pa.field("source", pa.utf8(), nullable=False),  # the detector
+        pa.field("explanation", pa.utf8(), nullable=False),
+        pa.field("folds", pa.utf8(), nullable=False),  # JSON: what would answer it, each with what the guards said
+    ]
+)
+"""What detectors hold to be true, each time that they say so."""
+
 _COUNT = pa.uint64()
 _WINDOW = [
     pa.field("window_start", _TIME, nullable=False),

@@ -18,6 +18,7 @@ from loomidi.kit.waiting import told_within
 from loomidi.loom.lake import streams
 from loomidi.services.agent import COMPONENT as AGENT
 from loomidi.services.agent import Agent, capture_of
+from loomidi.services.answering import answering
 from loomidi.services.committing import Committing
 from loomidi.services.feeding import sources
 from loomidi.services.ingest_api.serving import IngestApi
@@ -35,6 +36,8 @@ PARTS = {
     "probes": "health, readiness and metrics on a port of their own",
     "commit": "one committer for each stream: bus to lake; commit:STREAM for one of them",
     "windows": "flows and HTTP metrics in windows, per edge and per entity",
+    "fold": "proposes a Fold in the cluster for what is found, where one is configured; looks for failures there",
+    "detect": "the live detectors on the flows of the bus, where they are on",
     "upkeep": "trims the bus, compacts and sweeps the lake",
     "ingest": "the ingestion API",
     "sources": "the Kubernetes watch, log files, Prometheus targets, where they are configured",
@@ -84,12 +87,13 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
         flink = plant.settings.windows.runner is Runner.FLINK
         windowing = FlinkWindowing(plant) if flink else Windowing(plant, names)
         yield Part("windows", windowing.run)  # 5 flows -> windows -> bus
-    yield Part("upkeep", Upkeep(plant).run)  # 6 bus and lake stay small
-    yield Part(_COUNT, lambda told: _count(plant, told))  # 7 counters -> bus -> lake; ends after who counts
-    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 8 HTTP -> bus
-    yield from sources(plant)  # 9 clusters, logs, targets -> bus
+    yield from answering(plant)  # 6 flows and the cluster -> findings -> bus, Folds
+    yield Part("upkeep", Upkeep(plant).run)  # 7 bus and lake stay small
+    yield Part(_COUNT, lambda told: _count(plant, told))  # 8 counters -> bus -> lake; ends after who counts
+    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 9 HTTP -> bus
+    yield from sources(plant)  # 10 clusters, logs, targets -> bus
     if plant.settings.agent.links:
-        yield Part("agent", lambda told: _meter(plant, told), lambda: plant.why("agent"))  # 10 packets -> flows -> bus
+        yield Part("agent", lambda told: _meter(plant, told), lambda: plant.why("agent"))  # 11 packets -> flows -> bus
 
 
 def _check(only: Sequence[str]) -> None:

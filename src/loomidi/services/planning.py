@@ -1,7 +1,7 @@
 """Finding -> folds, each planned with its blast radius and judged by every guard; nothing is ever applied from here.
 
 Called by `analyzing` for captures and by `watching` for live links: what both propose must be the same. In: findings, a
-graph, the protected set, a clock. Out: `ProposedFold`s, the finding with its story. Mode shadow: no approval, no act.
+graph, the protected set, a clock. Out: `ProposedFold`s, the finding with its story. No approval, no act.
 """
 
 import dataclasses
@@ -9,9 +9,9 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from loomidi.contracts.errors import UsageError
-from loomidi.contracts.records import Finding
+from loomidi.contracts.records import Finding, Mode
 from loomidi.insight.report import ProposedFold, stories
-from loomidi.ionic.decide import Decider, FloorGuard, RegoGuard, propose
+from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, RegoGuard, propose
 from loomidi.ionic.decide.places import Where, place
 from loomidi.ionic.decide.radius import Graph
 from loomidi.kit.clock import Clock
@@ -28,10 +28,10 @@ def check_protected(prefixes: Iterable[str]) -> None:
             raise UsageError(f"{prefix!r} is no address or CIDR; write it like 192.0.2.0/24") from error
 
 
-def decider_over(graph: Graph, protected: Sequence[str], clock: Clock) -> Decider:
-    """Both guards, in mode shadow."""
-    guards = (FloorGuard(protected), RegoGuard(timeout_s=_GUARD_S))
-    return Decider(guards, protected, graph=graph, clock=clock)
+def decider_over(graph: Graph | None, protected: Sequence[str], clock: Clock, mode: Mode = Mode.SHADOW) -> Decider:
+    """Both guards, for plans of one mode."""
+    guards = (FloorGuard(protected, mode=mode), RegoGuard(timeout_s=_GUARD_S))
+    return Decider(guards, protected, DeciderSettings(mode=mode), graph=graph, clock=clock)
 
 
 def planned(finding: Finding, decider: Decider, where: Where = place) -> list[ProposedFold]:

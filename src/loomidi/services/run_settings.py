@@ -16,6 +16,7 @@ from loomidi.loom.bus import BusSettings, PublisherSettings
 from loomidi.loom.lake import LakeSettings
 from loomidi.loom.windows import SPECS, WindowSettings
 from loomidi.services.agent_settings import AgentSettings
+from loomidi.services.answer_settings import DetectSettings, FoldingSettings
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.naming_flows import NamingSettings
@@ -114,4 +115,6 @@ class RunSettings:
     sources: SourceSettings = dataclasses.field(default_factory=SourceSettings)
     windows: WindowGroup = dataclasses.field(default_factory=WindowGroup)
     naming: NamingSettings = dataclasses.field(default_factory=NamingSettings)
+    detect: DetectSettings = dataclasses.field(default_factory=DetectSettings)
+    fold: FoldingSettings = dataclasses.field(default_factory=FoldingSettings)
     probes: Door = dataclasses.field(default_factory=lambda: Door(port=8079))

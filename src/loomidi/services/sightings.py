@@ -10,7 +10,7 @@ from typing import Any
 from loomidi.insight.report import ProposedFold
 from loomidi.services.naming import Named
 
-NEW, WORSE, OVER = "new", "worse", "over"
+NEW, WORSE, AGAIN, OVER = "new", "worse", "again", "over"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class FlowsSeen:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sighting:
-    """One finding, told when it is new, when it has become worse, and when it is over."""
+    """One finding, told when it is new, when it has become worse, when it is over; where asked for, while it grows."""
 
     at_ns: int
-    state: str  # new, worse, over
+    state: str  # new, worse, again, over
     updates: int  # times that it grew since it was new
     named: Named
     folds: tuple[ProposedFold, ...]  # nothing was applied

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 import pyarrow as pa
 
 from loomidi.contracts.errors import InputError, UsageError
-from loomidi.contracts.records import Evidence, Finding
+from loomidi.contracts.records import Evidence, Finding, Mode
 from loomidi.garden.graph import EntityGraph
 from loomidi.garden.graph.naming import AddressBook
 from loomidi.insight.report import SEVERITIES, Link, choosing
@@ -27,8 +27,9 @@ from loomidi.origami.online import FlowDetectors, FlowSettings
 from loomidi.services.gathering import Once, Recent
 from loomidi.services.naming import Named, endpoints, named
 from loomidi.services.planning import check_protected, decider_over, explained, planned
-from loomidi.services.sightings import NEW, OVER, WORSE, Balanced, Event, FlowsSeen, Sighting, Talk, Trouble
+from loomidi.services.sightings import AGAIN, NEW, OVER, WORSE, Balanced, Event, FlowsSeen, Sighting, Talk, Trouble
 
+SLACK_S = 5.0  # that the watch of a cluster may hear of a pod after its first packet
 _WAIT_S = 0.25  # for the first batch of a turn
 _FLOWS = FlowSettings(lateness_s=30.0, quiet_s=300.0)  # flows are cut every few seconds, so none comes later
 _MOST_KNOWN = 10_000
@@ -55,6 +56,10 @@ class WatchSettings:
     # 0: until `stop`.
     talks: int = 5
     # Talkers told in a sum.
+    again_s: float = 0.0
+    # Between two times that a finding is told which grows without becoming worse; 0: never.
+    mode: Mode = Mode.SHADOW
+    # That plans are made in.
     most_told: int = 50
     # New findings told at one look, each planned and judged (about 2 ms a fold); the others follow at the next.
 
@@ -97,6 +102,7 @@ class _Heard:
     finding: Finding  # as the detectors gave it last
     worst: int  # its place in SEVERITIES when it was told last
     updates: int = 0
+    told_ns: int = 0
 
 
 class Watch:
@@ -108,22 +114,24 @@ class Watch:
         settings: WatchSettings | None = None,
         *,
         entities: str | None = None,
+        book: AddressBook | None = None,
         source: Source | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         """Opens what `links` (network namespace or "", glob) fit now. Raises as `LinkMeters` does.
 
-        `entities`: the file of an address book, which may grow. `source`: instead of links, for tests.
+        `entities`: the file of an address book, which may grow; or the `book` itself, kept by whoever gives it.
+        `source`: instead of links, such as the bus.
         """
         self.settings = settings or WatchSettings()
         self.on_flows: Callable[[pa.RecordBatch], object] | None = None  # called with each batch, every flow once
-        self.book = AddressBook(entities, slack_s=5.0)
+        self.book = AddressBook(entities, slack_s=SLACK_S) if book is None else book
         self.book.refresh()
         self._clock = clock
         self._once, self._recent, self._tally = Once(), Recent(self.settings.window_s), Tally()
         self._interval = EntityGraph()
         self._detectors = FlowDetectors(_FLOWS)
-        self._decider = decider_over(self._recent, self.settings.protected, SystemClock())
+        self._decider = decider_over(self._recent, self.settings.protected, SystemClock(), self.settings.mode)
         self._heard: OrderedDict[str, _Heard] = OrderedDict()
         self._began_ns = self._summed_ns = self._clock()
         self._look_due_ns = self._began_ns
@@ -212,6 +220,8 @@ class Watch:
         self._counts["updates"] += 1
         if SEVERITIES.index(finding.severity) < heard.worst:
             yield self._tell(finding, WORSE, now_ns)
+        elif self.settings.again_s and now_ns - heard.told_ns >= self.settings.again_s * 1e9:
+            yield self._tell(finding, AGAIN, now_ns)
 
     def _over(self, ended: Sequence[Finding], now_ns: int) -> Iterator[Event]:
         """Findings that nothing will extend any more."""
@@ -222,7 +232,7 @@ class Watch:
 
     def _tell(self, finding: Finding, state: str, now_ns: int) -> Sighting:
         heard = self._heard.setdefault(finding.id, _Heard(finding, len(SEVERITIES)))
-        heard.worst = SEVERITIES.index(finding.severity)
+        heard.worst, heard.told_ns = SEVERITIES.index(finding.severity), now_ns
         if len(self._heard) > _MOST_KNOWN:
             self._heard.popitem(last=False)
         who = _with_address(named(finding, self.book))

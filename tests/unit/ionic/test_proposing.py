@@ -9,7 +9,7 @@ from loomidi.contracts import Evidence, FoldKind, Severity
 from loomidi.ionic.decide import propose
 from loomidi.ionic.decide.places import Place, place
 from loomidi.ionic.decide.proposing import RECIPES
-from loomidi.origami.online import PATTERNS
+from loomidi.origami.online import FAILURES, PATTERNS
 from tests.unit.ionic.making import SERVICE, SOURCE, a_finding
 
 FLOODS = ("syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification")
@@ -32,7 +32,7 @@ def all_folds() -> list[Any]:
 
 
 def test_every_pattern_that_can_be_found_has_a_recipe() -> None:
-    assert set(RECIPES) == set(PATTERNS)
+    assert set(RECIPES) == {*PATTERNS, *FAILURES}
 
 
 @pytest.mark.parametrize("pattern", [*FLOODS, *ONE_SOURCE])

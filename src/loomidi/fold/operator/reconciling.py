@@ -11,10 +11,10 @@ from loomidi.fold.operator import judging
 from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.noting import approval_noted, conditioned, following, receipted, verdicts_noted
 from loomidi.fold.operator.policing import Leave
-from loomidi.fold.operator.targets import namespaces_of, shown
+from loomidi.fold.operator.targets import shown
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.operator.world import World
-from loomidi.fold.resources.objects import plan_of
+from loomidi.fold.resources.objects import namespaces_of, plan_of
 from loomidi.fold.resources.phases import Phase
 from loomidi.ionic.decide import PlanRefused
 from loomidi.ionic.errors import Clash

@@ -23,7 +23,6 @@ from loomidi.fold.operator.policing import Around, Leave, leave_for
 from loomidi.fold.operator.probing import probe
 from loomidi.fold.operator.queues import Queue
 from loomidi.fold.operator.reconciling import Reconciler
-from loomidi.fold.operator.shelves import Shelf
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import FOLDS, POLICIES, View
 from loomidi.fold.operator.world import Deciders, World
@@ -34,6 +33,7 @@ from loomidi.ionic.approvals import Signer
 from loomidi.ionic.errors import Clash
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.kit.logging import logger
+from loomidi.loom.sources.shelves import Shelf
 
 Object = dict[str, Any]
 ENDING_S = 2.0  # that each thread gets to end

@@ -6,7 +6,7 @@ is not there.
 
 from typing import Any
 
-from loomidi.contracts import FoldKind, FoldSpec
+from loomidi.contracts import FoldSpec
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.decide.places import Place, place
 
@@ -26,16 +26,6 @@ def shown(live: dict[str, Any]) -> dict[str, str]:
     """As it is kept in the status; the API gives no kind in some answers, then it is left out."""
     kind = {name: str(live[name]) for name in ("apiVersion", "kind") if name in live}
     return kind | {name: str(live["metadata"][name]) for name in _SHOWN if name in live["metadata"]}
-
-
-def namespaces_of(fold: FoldSpec) -> set[str]:
-    """The namespaces that it acts in, as the driver reads it; none for what has none."""
-    found, metadata = place(fold.target), fold.manifest.get("metadata", {})
-    own = found.kind in ("pod", "workload", "service") and found.name and not found.address
-    named = {found.namespace} if own else set()
-    if fold.manifest and ("namespace" in metadata or not named or fold.kind is FoldKind.RECONFIGURE_NETWORK):
-        named.add(str(metadata.get("namespace", "default")))
-    return named
 
 
 def _paths(fold: FoldSpec, found: Place) -> list[str]:

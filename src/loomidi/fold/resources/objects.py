@@ -15,9 +15,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from loomidi.contracts import BlastRadius, Finding, FoldSpec, Plan
+from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Plan
 from loomidi.fold.resources.definitions import GROUP, VERSION
 from loomidi.fold.resources.records import camel
+from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import BadPlan
 
@@ -39,6 +40,16 @@ def fold_object(plan: Plan, namespace: str, *, policy: str = "") -> dict[str, An
         "metadata": {"name": plan.id, "namespace": namespace},
         "spec": spec | ({"policy": policy} if policy else {}),
     }
+
+
+def namespaces_of(fold: FoldSpec) -> set[str]:
+    """The namespaces that it acts in, as the driver reads it; none for what has none."""
+    found, metadata = place(fold.target), fold.manifest.get("metadata", {})
+    own = found.kind in ("pod", "workload", "service") and found.name and not found.address
+    named = {found.namespace} if own else set()
+    if fold.manifest and ("namespace" in metadata or not named or fold.kind is FoldKind.RECONFIGURE_NETWORK):
+        named.add(str(metadata.get("namespace", "default")))
+    return named
 
 
 def plan_of(obj: Mapping[str, Any]) -> Plan:

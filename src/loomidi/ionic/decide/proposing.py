@@ -17,7 +17,8 @@ from loomidi.contracts import Finding, FoldKind, FoldSpec, Match, Severity
 from loomidi.ionic.decide import manifests
 from loomidi.ionic.decide.places import REMOTE_KINDS, Place, Where, place
 
-RATE_TTL_S, DROP_TTL_S, ISOLATE_TTL_S, SCALE_TTL_S = 60.0, 300.0, 900.0, 1800.0
+RATE_TTL_S, DROP_TTL_S, ISOLATE_TTL_S, SCALE_TTL_S, ROLLBACK_TTL_S = 60.0, 300.0, 900.0, 1800.0, 3600.0
+MOVE_TTL_S = 60.0  # what has no way back has nothing to be taken back after it
 SOURCE_PPS, SERVICE_PPS = 100, 2000  # let through when the finding has no learned baseline
 MOST_PPS = 1_000_000
 ADDED_REPLICAS = 2
@@ -72,6 +73,30 @@ def _leak(finding: Finding, where: Where) -> list[FoldSpec]:
     return [*folds, _isolate(finding, entity, own)]
 
 
+def _release(finding: Finding, _where: Where) -> list[FoldSpec]:
+    """Back to the release before; the pods of that release that are left go on serving meanwhile."""
+    workload = finding.entities[0]
+    undo = (
+        f"After {ROLLBACK_TTL_S:g} s the pod template that was replaced is put back, unless "
+        "somebody has changed it since: a release that works, deployed before then, stays."
+    )
+    return [FoldSpec(FoldKind.ROLLBACK, workload, "rollback", ttl_s=ROLLBACK_TTL_S, because=finding.id, undo=undo)]
+
+
+def _saturated(finding: Finding, where: Where) -> list[FoldSpec]:
+    """More replicas of the workload that waits for its processor."""
+    workload = finding.entities[0]
+    return [_scale(finding, workload, where(workload))]
+
+
+def _pressed(finding: Finding, where: Where) -> list[FoldSpec]:
+    """The pod that was found to cost least is moved: its controller makes another, and the node takes none now."""
+    pod = finding.entities[0]
+    undo = "An eviction does not come back; the pod's controller makes another one on a node that has room."
+    match = Match(source=where(pod).address)
+    return [FoldSpec(FoldKind.EVICT, pod, "evict", match, ttl_s=MOVE_TTL_S, because=finding.id, undo=undo)]
+
+
 RECIPES: dict[str, Callable[[Finding, Where], list[FoldSpec]]] = {
     "syn_flood": _flood,
     "udp_flood": _flood,
@@ -84,6 +109,9 @@ RECIPES: dict[str, Callable[[Finding, Where], list[FoldSpec]]] = {
     "brute_force": _one_source,
     "beaconing": _leak,
     "exfiltration": _leak,
+    "crash_loop": _release,
+    "cpu_saturation": _saturated,
+    "node_pressure": _pressed,
 }
 
 

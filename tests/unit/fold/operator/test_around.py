@@ -9,9 +9,10 @@ from loomidi.contracts import FoldKind, FoldSpec
 from loomidi.fold.operator.orphans import orphans
 from loomidi.fold.operator.probing import probe
 from loomidi.fold.operator.queues import Queue
-from loomidi.fold.operator.targets import namespaces_of, target_of
+from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import View
 from loomidi.fold.resources import fold_object
+from loomidi.fold.resources.objects import namespaces_of
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.act.kube.fields import PLAN
 from tests.unit.fold.operator.fakes import Stage, a_stage

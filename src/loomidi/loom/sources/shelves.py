@@ -1,7 +1,8 @@
 """What a collection holds at the moment, kept in step by list and watch on a thread of its own.
 
-Called by `running`. In: a client, a path. Out: objects by `namespace/name`, and a word to whoever waits for changes. A
-watch that is silent ends by itself and begins again; one that broke is begun again after a pause, with a fresh list.
+Called by `fold.operator` and `services.diagnosing`. In: a client, a path. Out: objects by `namespace/name`, and a word
+to whoever waits for changes. A watch that is silent ends by itself and begins again; one that broke is begun again
+after a pause, with a fresh list.
 """
 
 import json
@@ -16,7 +17,7 @@ from loomidi.kit.logging import logger
 
 PAUSE_S = 1.0  # before what broke is begun again
 Object = dict[str, Any]
-_LOG = logger("fold.operator")
+_LOG = logger("loom.sources")
 
 
 class Shelf:
@@ -48,7 +49,9 @@ class Shelf:
         """List all; the version from which to watch."""
         answer = self._client.get(self._path)
         if answer.is_error:
-            raise Retryable(f"GET {self._path}: {answer.status_code}; grant deployments/rbac, or try again")
+            raise Retryable(
+                f"GET {self._path}: {answer.status_code}; grant list and watch there (deployments/rbac), or try again"
+            )
         page = answer.json()
         told = {_key(one): one for one in page.get("items") or ()}
         for key in set(self._objects) - set(told):

@@ -1,0 +1,129 @@
+"""Loomidi on a lab as its users run it: pipeline with agent and detectors, operator, definitions, policies.
+
+Called by `comparing`. In: a lab. Out: a context; inside it findings become Folds, which the operator carries out. The
+processes are the lab's, so `down` ends them if we do not. Everything that was applied to the cluster goes again.
+"""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loomidi.contracts import EnvironmentLacks, Mode
+from loomidi.kit import configuring
+from loomidi.loom.bus import BusSettings
+from loomidi.loom.lake import LakeSettings
+from loomidi.services.agent_settings import AgentSettings
+from loomidi.services.answer_settings import DetectSettings, FoldingSettings
+from loomidi.services.http.authority import Door
+from loomidi.services.ingest_api.settings import IngestSettings
+from loomidi.services.run_settings import NodeSettings, RunSettings, WindowGroup
+from loomidi.services.source_settings import SourceSettings
+
+if TYPE_CHECKING:
+    from loomidi_lab.cluster import Lab
+
+FOLDS = "/apis/loomidi.io/v1alpha1/folds"
+_ROOT = Path(__file__).resolve().parents[2]
+_POLICIES = Path(__file__).resolve().parent / "policies.yaml"
+_APPLIED = (_ROOT / "deployments" / "crd", _ROOT / "deployments" / "rbac")
+_READY_S, _END_S = 60.0, 60.0
+Object = dict[str, Any]
+
+
+class Defence:
+    """What is at work, and what it did."""
+
+    def __init__(self, lab: "Lab") -> None:
+        self._lab = lab
+
+    def folds(self) -> list[Object]:
+        """All Folds, the oldest first."""
+        found = self._lab.api.list(FOLDS)
+        return sorted(found, key=lambda fold: str(fold["spec"].get("plan", {}).get("createdTime", "")))
+
+    def await_ends(self, timeout_s: float = 60.0) -> list[Object]:
+        """Release what is in force and wait until every Fold is over. Raises EnvironmentLacks for one that is not."""
+        for fold in self._open():
+            space, name = fold["metadata"]["namespace"], fold["metadata"]["name"]
+            note = "loomidi.io/release=the scenario is over"
+            self._lab.kubectl("annotate", "--overwrite", "--namespace", space, f"fold/{name}", note)
+        until = time.monotonic() + timeout_s
+        while open_ones := self._open():
+            if time.monotonic() > until:
+                names = ", ".join(fold["metadata"]["name"] for fold in open_ones)
+                raise EnvironmentLacks(f"not over after {timeout_s:.0f} s: {names}; see the operator's log")
+            time.sleep(0.5)
+        return self.folds()
+
+    def _open(self) -> list[Object]:
+        over = ("Released", "RolledBack", "Expired", "Denied", "Superseded")
+        return [fold for fold in self.folds() if fold.get("status", {}).get("phase") not in over]
+
+
+@contextlib.contextmanager
+def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
+    """While the block runs, Loomidi watches every link of the lab and acts by the policies of this folder."""
+    for place in _APPLIED:
+        lab.kubectl("create", "namespace", "loomidi-system", check=False)
+        lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(place))
+    lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
+    with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
+        config = Path(folder) / "run.toml"
+        config.write_text(configuring.printed(_settings(lab, Path(folder))))
+        kubeconfig = ("--kubeconfig", str(lab.kubeconfig))
+        words = {"run": ("run", "--config", str(config)), "operator": ("serve", "operator", *kubeconfig)}
+        words["operator"] += ("--mode", "autonomous", "--protect", str(lab.lan))
+        for name, each in words.items():
+            process = lab.start(f"heal-{name}", [sys.executable, "-m", "loomidi", *each])
+            stack.callback(_end, process)
+        defence = Defence(lab)
+        stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
+        stack.callback(_swept, lab)
+        _await_leader(lab)
+        say("loomidi watches and acts")
+        yield defence
+        defence.await_ends()
+
+
+def _settings(lab: "Lab", folder: Path) -> RunSettings:
+    """Everything in one process; every link of every node."""
+    return RunSettings(
+        node=NodeSettings(name="heal", state=folder / "state"),
+        bus=BusSettings(folder=folder / "bus"),
+        lake=LakeSettings(folder=folder / "lake"),
+        ingest=IngestSettings(door=Door(port=0)),
+        agent=AgentSettings(
+            links=("veth*", "lxc*", "eth0"), netns=tuple(node.netns for node in lab.nodes), capture="sockets"
+        ),
+        sources=SourceSettings(kubeconfig=str(lab.kubeconfig)),
+        windows=WindowGroup(sizes_s=()),
+        detect=DetectSettings(on=True),
+        fold=FoldingSettings(kubeconfig=str(lab.kubeconfig), mode=Mode.AUTONOMOUS, rest_s=10.0),
+        probes=Door(port=0),
+    )
+
+
+def _await_leader(lab: "Lab") -> None:
+    """Until the operator leads; the pipeline is at work by then."""
+    until = time.monotonic() + _READY_S
+    path = "/apis/coordination.k8s.io/v1/namespaces/loomidi-system/leases/loomidi-operator"
+    while not (lab.api.exists(path) and lab.api.get(path)["spec"].get("holderIdentity")):
+        if time.monotonic() > until:
+            raise EnvironmentLacks(f"the operator does not lead after {_READY_S:.0f} s; see its log in the lab")
+        time.sleep(0.2)
+
+
+def _swept(lab: "Lab") -> None:
+    lab.kubectl("delete", "folds", "--all", "--all-namespaces", "--wait=true", timeout_s=_END_S, check=False)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_S)
+    process.kill()

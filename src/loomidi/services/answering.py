@@ -1,0 +1,113 @@
+"""From findings to Folds, as parts of the pipeline: detectors on the bus, failures of the cluster, proposals.
+
+Called by `pipeline`. In: the groups `detect` and `fold`. Out: the parts that they ask for. What both find goes into the
+stream `findings` and, where a cluster is named, to one `Folding`. Leaves each piece to the file that it names.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from loomidi.contracts import Finding, Retryable
+from loomidi.contracts.streams import Stream
+from loomidi.insight.report import ProposedFold
+from loomidi.kit.waiting import told_within
+from loomidi.loom.bus import Publisher
+from loomidi.loom.sources.clusters import access
+from loomidi.services.detecting import Detecting
+from loomidi.services.diagnosing import Diagnosing
+from loomidi.services.findings import finding_row
+from loomidi.services.folding import Folding
+from loomidi.services.plant import Plant
+from loomidi.services.probes import Sample
+from loomidi.services.sightings import OVER, Sighting
+from loomidi.services.supervising import Part
+from loomidi.services.watching import WatchSettings
+
+_REQUEST_S = 10.0  # until a request is given up
+_POLL_S = 0.5
+_COMPONENT = "fold"
+
+
+def answering(plant: Plant) -> Iterator[Part]:
+    """Who proposes first, so that who finds is heard from the start."""
+    chosen, answers = plant.settings.fold, Answers(plant)
+    if chosen.kubeconfig:
+        yield Part("fold", answers.run)
+    if plant.settings.detect.on:
+        yield Part("detect", Detecting(plant, _watch(plant), answers.sighted).run)
+
+
+class Answers:
+    """The way into the cluster; without one, findings are only told."""
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant, self._settings = plant, plant.settings.fold
+        self._folding: Folding | None = None
+
+    def sighted(self, seen: Sighting) -> None:
+        """From the detectors' thread."""
+        if self._folding is not None:
+            self._folding.offer(seen.named.finding, seen.folds)
+
+    async def run(self, told: asyncio.Event) -> None:
+        """Until told. Raises EnvironmentLacks when the cluster cannot be reached as configured."""
+        named = self._settings.kubeconfig
+        cluster = access(None if named == "auto" else Path(named).expanduser(), os.environ)
+        publisher, stop = await self._plant.publisher(_COMPONENT), threading.Event()
+        with cluster.blocking(_REQUEST_S) as proposing, cluster.blocking(_REQUEST_S) as looking:
+            folding = self._folding = Folding(proposing, self._settings)
+            self._plant.sampled[_COMPONENT] = folding.samples
+            workers: list[Callable[[threading.Event], None]] = [folding.run]
+            if self._settings.failures:
+                told_of = _Told(folding, publisher)
+                diagnosing = Diagnosing(looking, told_of, self._settings.mode, self._settings.metrics_s)
+                self._plant.sampled["diagnose"] = lambda: _kubelets(diagnosing)
+                workers.append(diagnosing.run)
+            await _all(workers, stop, told)
+
+
+class _Told:
+    """What becomes of a failure: a row, and perhaps a Fold."""
+
+    def __init__(self, folding: Folding, publisher: Publisher) -> None:
+        self._folding, self._publisher = folding, publisher
+
+    def __call__(self, finding: Finding, state: str, folds: Sequence[ProposedFold]) -> None:
+        self._publisher.offer(Stream.FINDINGS, finding_row(finding, state, folds, time.time_ns()))
+        if state != OVER:
+            self._folding.offer(finding, folds)
+
+
+async def _all(
+    workers: Sequence[Callable[[threading.Event], None]], stop: threading.Event, told: asyncio.Event
+) -> None:
+    """Each on a thread; the first that ends before it was told to ends them all. Raises what it failed with."""
+    tasks = [asyncio.create_task(asyncio.to_thread(worker, stop)) for worker in workers]
+    try:
+        while not await told_within(told, _POLL_S):
+            if any(task.done() for task in tasks):
+                raise Retryable("a worker has ended, it is begun again")
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+def _watch(plant: Plant) -> WatchSettings:
+    chosen, detect = plant.settings.fold, plant.settings.detect
+    return WatchSettings(
+        protected=chosen.protected,
+        judge_s=detect.judge_s,
+        again_s=detect.again_s,
+        summary_s=0.0,
+        mode=chosen.mode,
+    )
+
+
+def _kubelets(diagnosing: Diagnosing) -> Iterator[Sample]:
+    for what, value in sorted(diagnosing.throttling.counts.items()):
+        about = "Questions to kubelets for CPU throttling, by the answer"
+        yield Sample("loomidi_diagnose_kubelets_total", "counter", about, value, {"answer": what})

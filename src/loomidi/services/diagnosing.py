@@ -1,0 +1,162 @@
+"""The state of a cluster looked at every second for failures: releases, saturation, nodes under pressure.
+
+Called by `answering`, on a thread. In: a cluster's API. Out: each finding with the folds that would answer it, planned
+and judged like those of the detectors. Reads only: pods, ReplicaSets, Deployments and nodes by watch, CPU throttling
+from the kubelets. Leaves what a failure is to `origami.online.failures`.
+"""
+
+import dataclasses
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from loomidi.contracts import Finding, Mode
+from loomidi.insight.report import ProposedFold
+from loomidi.ionic.decide.places import Place, place
+from loomidi.kit.clock import SystemClock
+from loomidi.kit.logging import logger
+from loomidi.loom.sources.exposition import samples
+from loomidi.loom.sources.rows import Refusals
+from loomidi.loom.sources.shelves import Shelf
+from loomidi.origami.online import ClusterState, Failures
+from loomidi.services.planning import decider_over, explained, planned
+from loomidi.services.sightings import AGAIN, NEW, OVER
+
+_log = logger("services.diagnosing")
+_PATHS = {
+    "pods": "/api/v1/pods",
+    "nodes": "/api/v1/nodes",
+    "replica_sets": "/apis/apps/v1/replicasets",
+    "deployments": "/apis/apps/v1/deployments",
+}
+_WATCHED_S = 60
+_LOOK_S = 1.0
+_AGAIN_S = 5.0  # between two words on a failure that goes on
+_ASK_S = 3.0  # until a kubelet's answer is given up
+_AT_ONCE = 4  # kubelets asked
+_PERIODS = "container_cpu_cfs_periods_total"
+_THROTTLED = "container_cpu_cfs_throttled_periods_total"
+_CONTAINER = re.compile(r"pod(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})(?:\.slice)?/[^/]+$")
+Told = Callable[[Finding, str, Sequence[ProposedFold]], None]
+Pod = tuple[str, str]  # namespace, name
+
+
+class Throttling:
+    """In what share of their CPU periods pods were held back, from one question to the next."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.counts: Counter[str] = Counter()
+        self._client = client
+        self._before: dict[str, tuple[float, float]] = {}
+
+    def ask(self, nodes: Sequence[str]) -> dict[str, float]:
+        """By pod uid. Every kubelet is asked, some at a time; those that do not answer are counted."""
+        with ThreadPoolExecutor(_AT_ONCE, "kubelets") as pool:
+            found = {pod: seen for each in pool.map(self._node, nodes) for pod, seen in each.items()}
+        before, self._before = self._before, found
+        return {pod: _share(before[pod], now) for pod, now in found.items() if pod in before}
+
+    def _node(self, node: str) -> dict[str, tuple[float, float]]:
+        try:
+            answer = self._client.get(f"/api/v1/nodes/{node}/proxy/metrics/cadvisor", timeout=_ASK_S)
+        except httpx.HTTPError:
+            self.counts["no_answer"] += 1
+            return {}
+        self.counts["answered" if answer.is_success else f"status_{answer.status_code}"] += 1
+        return _periods(answer.text) if answer.is_success else {}
+
+
+class Diagnosing:
+    """One cluster's."""
+
+    def __init__(self, client: httpx.Client, told: Told, mode: Mode, metrics_s: float) -> None:
+        self.throttling = Throttling(client)
+        self._told, self._metrics_s = told, metrics_s
+        self._shelves = {name: Shelf(client, path, lambda _: None, _WATCHED_S) for name, path in _PATHS.items()}
+        self._decider = decider_over(None, (), SystemClock(), mode)
+        self._failures = Failures()
+        self._open: dict[str, tuple[Finding, int]] = {}  # id -> as it was told last, when
+        self._throttled: Mapping[str, float] = {}
+        self._asked_s = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Until told to stop."""
+        threads = [threading.Thread(target=shelf.keep, args=(stop,), daemon=True) for shelf in self._shelves.values()]
+        for thread in threads:
+            thread.start()
+        while not stop.wait(_LOOK_S):
+            if all(shelf.filled.is_set() for shelf in self._shelves.values()):
+                self.look(time.time_ns())
+
+    def fill(self) -> None:
+        """Draw all lists once, as `run` does on threads."""
+        for shelf in self._shelves.values():
+            shelf.fill()
+
+    def look(self, now_ns: int) -> None:
+        """Once. Steps: 1 what is there  2 what has failed  3 tell what is new or goes on  4 tell what is over."""
+        # 1 what is there
+        objects: dict[str, Any] = {name: shelf.all() for name, shelf in self._shelves.items()}
+        if self._metrics_s and time.monotonic() - self._asked_s >= self._metrics_s:
+            self._asked_s = time.monotonic()
+            self._throttled = self.throttling.ask([one["metadata"]["name"] for one in objects["nodes"] if _up(one)])
+        # 2 what has failed
+        uids = {_key(pod): self._throttled.get(pod["metadata"]["uid"]) for pod in objects["pods"]}
+        throttled = {pod: share for pod, share in uids.items() if share is not None}
+        found = {one.id: one for one in self._failures.look(ClusterState(now_ns, **objects, throttled=throttled))}
+        # 3 new, or going on
+        for finding in found.values():
+            before, told_ns = self._open.get(finding.id, (None, 0))
+            if before is None or now_ns - told_ns >= _AGAIN_S * 1e9:
+                self._open[finding.id] = finding, now_ns
+                self._tell(finding, NEW if before is None else AGAIN, objects["pods"])
+        # 4 over
+        for gone in set(self._open) - set(found):
+            self._told(self._open.pop(gone)[0], OVER, ())
+
+    def _tell(self, finding: Finding, state: str, pods: Sequence[Mapping[str, Any]]) -> None:
+        addresses = {_key(pod): pod.get("status", {}).get("podIP", "") for pod in pods}
+        folds = planned(finding, self._decider, lambda entity: _placed(entity, addresses))
+        self._told(explained(finding, folds), state, folds)
+
+
+def _placed(entity: str, addresses: Mapping[Pod, str]) -> Place:
+    """A pod with its address; nothing else has one here."""
+    found = place(entity)
+    known = addresses.get((found.namespace, found.name), "") if found.kind == "pod" else ""
+    return dataclasses.replace(found, address=known) if known else found
+
+
+def _periods(text: str) -> dict[str, tuple[float, float]]:
+    """Pod uid -> its containers' CPU periods, and those in which they were throttled. Only these lines are parsed.
+
+    A container is known by its cgroup: the labels `pod` and `container` are empty with some runtimes.
+    """
+    lines = "\n".join(line for line in text.splitlines() if line.startswith((_PERIODS, _THROTTLED)))
+    sums: dict[str, dict[str, float]] = {}
+    for one in samples(lines + "\n", "text/plain", Refusals()):
+        if found := _CONTAINER.search(one.labels.get("id", "")):
+            sums.setdefault(found["uid"].replace("_", "-"), {}).setdefault(one.name, 0.0)
+            sums[found["uid"].replace("_", "-")][one.name] += one.value
+    return {uid: (each.get(_PERIODS, 0.0), each.get(_THROTTLED, 0.0)) for uid, each in sums.items()}
+
+
+def _share(before: tuple[float, float], now: tuple[float, float]) -> float:
+    """0 where nothing has run, or counters began anew with the container."""
+    periods, throttled = now[0] - before[0], now[1] - before[1]
+    return throttled / periods if periods > 0 and throttled >= 0 else 0.0
+
+
+def _up(node: Mapping[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _key(pod: Mapping[str, Any]) -> Pod:
+    return pod["metadata"]["namespace"], pod["metadata"]["name"]

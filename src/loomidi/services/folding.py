@@ -1,0 +1,180 @@
+"""Findings become Folds in a cluster: what fits is proposed there, once at a time, the gentlest first.
+
+Called by `detecting` and `diagnosing`, from threads of theirs. In: a finding with its folds, planned and judged. Out: a
+Fold that the API server holds, or why there is none, counted. Each pass, by number:
+
+    1 what happened just now   2 nothing at work on the same target, nothing just tried   3 the gentlest not tried yet
+    4 post it
+
+The operator judges it again, and it alone acts. While the API server is away what was found waits, as long as its plan.
+"""
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from loomidi.contracts import Finding, LoomidiError, Retryable, Severity
+from loomidi.fold.resources import fold_object
+from loomidi.fold.resources.definitions import GROUP, VERSION
+from loomidi.fold.resources.objects import namespaces_of, nanoseconds
+from loomidi.fold.resources.phases import TERMINAL, Phase
+from loomidi.insight.report import SEVERITIES, ProposedFold
+from loomidi.ionic.errors import ClusterAway, ClusterRejects
+from loomidi.kit.clock import Clock, SystemClock
+from loomidi.kit.logging import logger
+from loomidi.services.answer_settings import FoldingSettings
+from loomidi.services.probes import Sample
+
+_PAUSE_S = 1.0  # before the API server is asked again
+_IDLE_S = 0.5
+_MOST_WAITING = 1000
+_MANAGER = "loomidi/propose"  # the field manager of every Fold
+_BUSY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
+_log = logger("services.folding")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Waiting:
+    finding: Finding
+    folds: Sequence[ProposedFold]
+
+
+class Folding:
+    """One process's."""
+
+    def __init__(self, client: httpx.Client, settings: FoldingSettings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.counts: collections.Counter[str] = collections.Counter()
+        self._client, self._clock = client, clock or SystemClock()
+        self._waiting: collections.OrderedDict[str, _Waiting] = collections.OrderedDict()
+        self._more = threading.Condition()
+
+    def offer(self, finding: Finding, folds: Sequence[ProposedFold]) -> None:
+        """Take it and return at once; a later word on the same finding takes the place of an earlier one."""
+        with self._more:
+            self._waiting.pop(finding.id, None)
+            self._waiting[finding.id] = _Waiting(finding, folds)
+            if len(self._waiting) > _MOST_WAITING:
+                self._waiting.popitem(last=False)
+                self.counts["overflow"] += 1
+            self._more.notify()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until told to stop."""
+        while not stop.is_set():
+            one = self._next()
+            if one is None:
+                continue
+            try:
+                outcome = self.propose(one.finding, one.folds)
+            except Retryable as error:
+                _log.warning("a finding waits for the API server", finding=one.finding.id, error=str(error))
+                self._again(one)
+                stop.wait(_PAUSE_S)
+            except LoomidiError as error:
+                _log.error("a Fold could not be proposed", finding=one.finding.id, error=str(error))
+                self.counts["refused"] += 1
+            else:
+                self.counts[outcome] += 1
+
+    def propose(self, finding: Finding, folds: Sequence[ProposedFold]) -> str:
+        """What became of it, in one word. Raises Retryable while the API server is away."""
+        now_ns = self._clock.now_ns()
+        # 1 what happened just now
+        if now_ns - finding.last_ns > self.settings.fresh_s * 1e9:
+            return "stale"
+        allowed = [one for one in folds if one.allowed]
+        if not allowed:
+            return "denied_by_guards" if folds else "no_answer"
+        if now_ns >= min(one.plan.expires_ns for one in allowed):
+            return "expired"
+        # 2 nothing at work on the same target, nothing just tried
+        there = self._there(allowed)
+        if any(one.get("status", {}).get("phase") not in TERMINAL for one in there):
+            return "in_force"
+        recent = [one for one in there if now_ns - _made_ns(one) < self.settings.rest_s * 1e9]
+        if not all(_untouched_and_milder(one, finding) for one in recent):
+            return "resting"
+        # 3 the gentlest not tried yet
+        same = [one["spec"] for one in there if one["spec"].get("because") == finding.id]
+        tried = {(spec["kind"], spec["action"]) for spec in same}
+        left = [one for one in allowed if (one.fold.kind.value, one.fold.action) not in tried] or allowed[-1:]
+        # 4 post it
+        return self._post(left[0])
+
+    def _post(self, proposed: ProposedFold) -> str:
+        space = self._namespace(proposed)
+        body = fold_object(proposed.plan, space)
+        answer = self._ask("POST", _folds_in(space), {"fieldManager": _MANAGER}, json=body)
+        if answer.status_code == httpx.codes.CONFLICT:  # an earlier try of ours got there, and its answer did not come
+            return "proposed_before"
+        _checked(answer)
+        _log.info("a Fold is proposed", fold=f"{space}/{proposed.plan.id}", target=proposed.fold.target)
+        return "proposed"
+
+    def _there(self, allowed: Sequence[ProposedFold]) -> list[dict[str, Any]]:
+        """Folds on any of the same targets, whatever has become of them."""
+        found: list[dict[str, Any]] = []
+        for space, target in sorted({(self._namespace(one), one.fold.target) for one in allowed}):
+            answer = self._ask("GET", _folds_in(space), {"fieldSelector": f"spec.target={target}"})
+            _checked(answer)
+            found += answer.json().get("items") or []
+        return found
+
+    def _ask(self, method: str, path: str, params: Mapping[str, str], **more: Any) -> httpx.Response:
+        """Raises ClusterAway when there is no answer, or a busy one."""
+        try:
+            answer = self._client.request(method, path, params=dict(params), **more)
+        except httpx.HTTPError as error:
+            raise ClusterAway(f"{method} {path}: {type(error).__name__}: {error}; tried again later") from error
+        if answer.status_code in _BUSY or answer.is_server_error:
+            raise ClusterAway(f"{method} {path}: {answer.status_code}; tried again later")
+        return answer
+
+    def _namespace(self, proposed: ProposedFold) -> str:
+        return min(namespaces_of(proposed.fold), default=self.settings.namespace)
+
+    def _next(self) -> _Waiting | None:
+        with self._more:
+            if not self._waiting:
+                self._more.wait(_IDLE_S)
+            return self._waiting.popitem(last=False)[1] if self._waiting else None
+
+    def _again(self, one: _Waiting) -> None:
+        """Unless something newer has come on it meanwhile."""
+        with self._more:
+            self._waiting.setdefault(one.finding.id, one)
+
+    def samples(self) -> Iterator[Sample]:
+        """For /metrics."""
+        about = "Findings that could lead to a Fold, by what became of them"
+        for what, value in sorted(self.counts.items()):
+            yield Sample("loomidi_folding_total", "counter", about, value, {"what": what})
+
+
+def _folds_in(space: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{space}/folds"
+
+
+def _made_ns(fold: Mapping[str, Any]) -> int:
+    return nanoseconds(fold["metadata"]["creationTimestamp"])
+
+
+def _untouched_and_milder(fold: Mapping[str, Any], finding: Finding) -> bool:
+    """Whether it never acted, and was about something less bad: what was refused then may be right now."""
+    severity = fold["spec"].get("finding", {}).get("severity", finding.severity.value)
+    worse = SEVERITIES.index(finding.severity) < SEVERITIES.index(Severity(severity))
+    return worse and fold["status"]["phase"] in (Phase.DENIED, Phase.EXPIRED)
+
+
+def _checked(answer: httpx.Response) -> None:
+    """Raises ClusterRejects with the API's own words."""
+    if answer.is_error:
+        asked, said = f"{answer.request.method} {answer.request.url.path}", " ".join(answer.text.split())[:500]
+        raise ClusterRejects(
+            f"{asked}: {answer.status_code} {said}; see docs/folds.md and deployments/rbac/proposer.yaml"
+        )

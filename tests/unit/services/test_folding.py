@@ -1,0 +1,138 @@
+"""Findings into Folds: once at a time, the gentlest first, nothing lost while the API server is away."""
+
+import dataclasses
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from loomidi.contracts import Finding, Severity
+from loomidi.fold.resources.objects import moment, plan_of
+from loomidi.ionic.errors import ClusterAway, ClusterRejects
+from loomidi.kit.clock import ManualClock
+from loomidi.services.answer_settings import FoldingSettings
+from loomidi.services.folding import Folding
+from loomidi.services.planning import decider_over, planned
+from tests.unit.ionic.kube.fake_api import FakeApi
+from tests.unit.ionic.making import NOW_NS, a_finding
+
+FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/default/folds"
+SECOND = 1_000_000_000
+
+
+class Cluster(FakeApi):
+    """One that says when an object was made, as the API does; all its Folds have the same target."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock(NOW_NS)
+        self.folding = Folding(self.client(), FoldingSettings(rest_s=30.0), self.clock)
+
+    def put(self, path: str, obj: dict[str, Any]) -> dict[str, Any]:
+        made = {"creationTimestamp": moment(self.clock.now_ns())} | obj["metadata"]
+        return super().put(path, obj | {"metadata": made})
+
+    def propose(self, **changes: Any) -> str:
+        finding = a_finding("vertical_scan", last_ns=self.clock.now_ns(), **changes)
+        return self.folding.propose(finding, planned(finding, decider_over(None, (), self.clock)))
+
+    def end(self, phase: str) -> None:
+        for path, fold in list(self.objects.items()):
+            super().put(path, fold | {"status": {"phase": phase}})
+
+    @property
+    def actions(self) -> list[str]:
+        return [fold["spec"]["action"] for fold in self.objects.values()]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def test_the_gentlest_fold_is_proposed_with_its_plan(cluster: Cluster) -> None:
+    assert cluster.propose() == "proposed"
+    (fold,) = cluster.objects.values()
+    assert (fold["spec"]["action"], fold["spec"]["mode"]) == ("rate", "shadow")
+    assert plan_of(fold).id == fold["metadata"]["name"]
+
+
+def test_while_one_is_at_work_no_other_is_proposed(cluster: Cluster) -> None:
+    cluster.propose()
+    assert [cluster.propose(), cluster.propose()] == ["in_force", "in_force"]
+    assert len(cluster.objects) == 1
+
+
+def test_after_one_that_did_not_help_the_next_harder_is_proposed_once_it_has_rested(cluster: Cluster) -> None:
+    cluster.propose()
+    cluster.end("Released")
+    assert cluster.propose() == "resting"
+    cluster.clock.move(31 * SECOND)
+    assert cluster.propose() == "proposed"
+    assert cluster.actions == ["rate", "drop"]
+
+
+def test_what_was_refused_while_it_was_milder_is_proposed_again_at_once(cluster: Cluster) -> None:
+    cluster.propose(severity=Severity.LOW)
+    cluster.end("Denied")
+    assert cluster.propose(severity=Severity.LOW) == "resting"
+    assert cluster.propose(severity=Severity.HIGH) == "proposed"
+
+
+def test_what_was_seen_long_ago_is_history(cluster: Cluster) -> None:
+    finding = a_finding("vertical_scan", last_ns=NOW_NS - 61 * SECOND)
+    folds = planned(finding, decider_over(None, (), cluster.clock))
+    assert cluster.folding.propose(finding, folds) == "stale"
+
+
+def test_what_the_guards_refuse_is_not_proposed(cluster: Cluster) -> None:
+    finding = a_finding("vertical_scan", last_ns=NOW_NS)
+    refused = [
+        dataclasses.replace(one, allowed=False) for one in planned(finding, decider_over(None, (), cluster.clock))
+    ]
+    assert cluster.folding.propose(finding, refused) == "denied_by_guards"
+    assert not cluster.objects
+
+
+@pytest.mark.parametrize("failure", [503, 429, httpx.ConnectError("away")])
+def test_an_api_that_is_away_is_told_as_such(cluster: Cluster, failure: Any) -> None:
+    cluster.failures["POST"] = [failure]
+    with pytest.raises(ClusterAway, match="tried again later"):
+        cluster.propose()
+
+
+def test_a_fold_that_the_api_refuses_says_in_whose_words(cluster: Cluster) -> None:
+    cluster.failures["POST"] = [403]
+    with pytest.raises(ClusterRejects, match=r"told to fail.*deployments/rbac"):
+        cluster.propose()
+
+
+def test_a_lost_answer_makes_no_second_fold(cluster: Cluster) -> None:
+    cluster.lost = ["POST"]
+    with pytest.raises(ClusterAway):
+        cluster.propose()
+    assert cluster.propose() == "in_force"
+
+
+def run_until(cluster: Cluster, finding: Finding, outcome: str) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=cluster.folding.run, args=(stop,))
+    cluster.folding.offer(finding, planned(finding, decider_over(None, (), cluster.clock)))
+    thread.start()
+    while not cluster.folding.counts[outcome]:
+        stop.wait(0.01)
+    stop.set()
+    thread.join()
+
+
+def test_what_was_found_while_the_api_was_away_is_proposed_when_it_is_back(cluster: Cluster) -> None:
+    cluster.failures["GET"] = [503]
+    run_until(cluster, a_finding("vertical_scan", last_ns=NOW_NS), "proposed")
+    assert cluster.actions == ["rate"]
+
+
+def test_a_refusal_is_counted_and_keeps_nobody_waiting(cluster: Cluster) -> None:
+    cluster.failures["POST"] = [422]
+    run_until(cluster, a_finding("vertical_scan", last_ns=NOW_NS), "refused")
+    assert {sample.labels["what"]: sample.value for sample in cluster.folding.samples()} == {"refused": 1}
