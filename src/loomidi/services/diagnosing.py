@@ -47,22 +47,35 @@ Told = Callable[[Finding, str, Sequence[ProposedFold]], None]
 Pod = tuple[str, str]  # namespace, name
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Periods:
+    """CPU periods of a pod's containers since they began."""
+
+    at_s: float  # epoch, of the kubelet's own look: it looks every ten seconds or so, and repeats itself meanwhile
+    all: float
+    throttled: float
+
+
 class Throttling:
-    """In what share of their CPU periods pods were held back, from one question to the next."""
+    """In what share of their CPU periods pods were held back, between the last two looks of their kubelet."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.counts: Counter[str] = Counter()
         self._client = client
-        self._before: dict[str, tuple[float, float]] = {}
+        self._seen: dict[str, _Periods] = {}
+        self._shares: dict[str, float] = {}
 
     def ask(self, nodes: Sequence[str]) -> dict[str, float]:
         """By pod uid. Every kubelet is asked, some at a time; those that do not answer are counted."""
         with ThreadPoolExecutor(_AT_ONCE, "kubelets") as pool:
-            found = {pod: seen for each in pool.map(self._node, nodes) for pod, seen in each.items()}
-        before, self._before = self._before, found
-        return {pod: _share(before[pod], now) for pod, now in found.items() if pod in before}
+            found = {uid: seen for each in pool.map(self._node, nodes) for uid, seen in each.items()}
+        newer = {uid: now for uid, now in found.items() if uid not in self._seen or now.at_s > self._seen[uid].at_s}
+        fresh = {uid: _share(self._seen[uid], now) for uid, now in newer.items() if uid in self._seen}
+        self._shares = {uid: share for uid, share in self._shares.items() if uid in found} | fresh
+        self._seen = {uid: newer.get(uid, self._seen.get(uid, now)) for uid, now in found.items()}
+        return self._shares
 
-    def _node(self, node: str) -> dict[str, tuple[float, float]]:
+    def _node(self, node: str) -> dict[str, _Periods]:
         try:
             answer = self._client.get(f"/api/v1/nodes/{node}/proxy/metrics/cadvisor", timeout=_ASK_S)
         except httpx.HTTPError:
@@ -133,23 +146,25 @@ def _placed(entity: str, addresses: Mapping[Pod, str]) -> Place:
     return dataclasses.replace(found, address=known) if known else found
 
 
-def _periods(text: str) -> dict[str, tuple[float, float]]:
-    """Pod uid -> its containers' CPU periods, and those in which they were throttled. Only these lines are parsed.
+def _periods(text: str) -> dict[str, _Periods]:
+    """By pod uid. Only the lines that matter are parsed.
 
     A container is known by its cgroup: the labels `pod` and `container` are empty with some runtimes.
     """
     lines = "\n".join(line for line in text.splitlines() if line.startswith((_PERIODS, _THROTTLED)))
-    sums: dict[str, dict[str, float]] = {}
+    sums: dict[str, _Periods] = {}
     for one in samples(lines + "\n", "text/plain", Refusals()):
         if found := _CONTAINER.search(one.labels.get("id", "")):
-            sums.setdefault(found["uid"].replace("_", "-"), {}).setdefault(one.name, 0.0)
-            sums[found["uid"].replace("_", "-")][one.name] += one.value
-    return {uid: (each.get(_PERIODS, 0.0), each.get(_THROTTLED, 0.0)) for uid, each in sums.items()}
+            uid = found["uid"].replace("_", "-")
+            before, held = sums.get(uid, _Periods(0.0, 0.0, 0.0)), one.value if one.name == _THROTTLED else 0.0
+            at_s = max(before.at_s, one.at_s or 0.0)
+            sums[uid] = _Periods(at_s, before.all + one.value - held, before.throttled + held)
+    return sums
 
 
-def _share(before: tuple[float, float], now: tuple[float, float]) -> float:
+def _share(before: _Periods, now: _Periods) -> float:
     """0 where nothing has run, or counters began anew with the container."""
-    periods, throttled = now[0] - before[0], now[1] - before[1]
+    periods, throttled = now.all - before.all, now.throttled - before.throttled
     return throttled / periods if periods > 0 and throttled >= 0 else 0.0
 
 

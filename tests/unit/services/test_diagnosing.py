@@ -16,9 +16,9 @@ PLAIN = f"/kubepods/burstable/pod{UID}"
 SLICE = f"/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice"
 
 
-def cadvisor(periods: int, throttled: int, pod: str = PLAIN) -> str:
+def cadvisor(at_ms: int, periods: int, throttled: int, pod: str = PLAIN) -> str:
     def line(name: str, cgroup: str, value: int) -> str:
-        return f'container_cpu_cfs_{name}periods_total{{container="",id="{cgroup}",pod=""}} {value}'
+        return f'container_cpu_cfs_{name}periods_total{{container="",id="{cgroup}",pod=""}} {value} {at_ms}'
 
     own = f"{pod}/cri-containerd-0498"
     lines = [line("", own, periods), line("throttled_", own, throttled), line("", pod, 10**9), "something_else 1"]
@@ -38,7 +38,7 @@ def asked(*answers: httpx.Response) -> tuple[Throttling, list[str]]:
 
 @pytest.mark.parametrize("pod", [PLAIN, SLICE])
 def test_throttling_is_the_share_of_the_periods_between_two_questions(pod: str) -> None:
-    answers = [httpx.Response(200, text=cadvisor(*counts, pod)) for counts in ((100, 90), (200, 110))]
+    answers = [httpx.Response(200, text=cadvisor(*counts, pod)) for counts in ((1, 100, 90), (2, 200, 110))]
     throttling, paths = asked(*answers)
     assert throttling.ask(["n1"]) == {}
     assert throttling.ask(["n1"]) == {UID: 0.2}
@@ -46,9 +46,15 @@ def test_throttling_is_the_share_of_the_periods_between_two_questions(pod: str) 
 
 
 def test_counters_that_begin_anew_with_a_container_are_no_throttling() -> None:
-    throttling, _ = asked(httpx.Response(200, text=cadvisor(100, 90)), httpx.Response(200, text=cadvisor(10, 0)))
+    throttling, _ = asked(httpx.Response(200, text=cadvisor(1, 100, 90)), httpx.Response(200, text=cadvisor(2, 10, 0)))
     throttling.ask(["n1"])
     assert throttling.ask(["n1"]) == {UID: 0.0}
+
+
+def test_a_kubelet_that_repeats_itself_has_not_looked_anew() -> None:
+    looks = ((1, 100, 0), (2, 200, 80), (2, 200, 80), (3, 200, 80))
+    throttling, _ = asked(*(httpx.Response(200, text=cadvisor(*look)) for look in looks))
+    assert [throttling.ask(["n1"]) for _ in looks] == [{}, {UID: 0.8}, {UID: 0.8}, {UID: 0.0}]
 
 
 def test_a_kubelet_that_does_not_answer_is_counted_with_its_reason() -> None:
