@@ -110,8 +110,8 @@ class Detecting:
         source = BusFlows(AddressBook(slack_s=SLACK_S))
         known = await asyncio.to_thread(self._recall, source)
         bus, publisher = await self._plant.bus(), await self._plant.publisher(COMPONENT)
-        flows = await bus.reader(Stream.FLOWS, f"detect-{self._plant.component}")
-        names = await bus.reader(Stream.ENTITIES, f"detect-{self._plant.component}", after=known)
+        flows = await bus.reader(Stream.FLOWS, self._plant.reader(COMPONENT))
+        names = await bus.reader(Stream.ENTITIES, self._plant.reader(COMPONENT), after=known)
         judging = asyncio.create_task(asyncio.to_thread(self._judge, source, publisher.offer))
         try:
             while not told.is_set() and not judging.done():

@@ -50,7 +50,7 @@ class Names:
         """Until told."""
         position = await asyncio.to_thread(self._recall)
         bus = await self._plant.bus()
-        reader = await bus.reader(Stream.ENTITIES, f"naming-{self._plant.component}", after=position)
+        reader = await bus.reader(Stream.ENTITIES, self._plant.reader("naming"), after=position)
         try:
             while not told.is_set():
                 await self._follow(reader)

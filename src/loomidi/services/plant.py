@@ -5,6 +5,7 @@ where none is named, and is closed last. Leaves what travels to the parts.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ class Plant:
     def counter(self, component: str) -> Counter:
         """Who counts under that name."""
         return Counter(self.settings.node.name, component, self.epoch)
+
+    def reader(self, kind: str) -> str:
+        """The name of this process's durable reader of a kind: 64 letters, digits, underscores and hyphens at most."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{kind}-{self.component}")[:64]
 
     def why(self, name: str) -> list[str]:
         """Why a part that runs is not as it should be; empty: it is."""

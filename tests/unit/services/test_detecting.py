@@ -1,14 +1,20 @@
 """The bus as a source of the live detectors, and findings as rows."""
 
 import json
+import re
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from loomidi.contracts.schemas import ENTITIES, FINDINGS
 from loomidi.garden.graph.naming import AddressBook
 from loomidi.loom.flows.recording import as_records
+from loomidi.loom.lake import LakeSettings
 from loomidi.services.detecting import BusFlows
 from loomidi.services.findings import finding_row
+from loomidi.services.plant import Plant
+from loomidi.services.run_settings import RunSettings
 from loomidi.services.sightings import AGAIN, NEW, Sighting
 from loomidi.services.watching import Watch, WatchSettings
 from tests.unit.ionic.making import a_finding
@@ -74,3 +80,10 @@ def test_a_row_holds_the_whole_finding() -> None:
     (told,) = row.to_pylist()
     assert (told["finding_id"], told["pattern"], told["entities"]) == (finding.id, finding.pattern, [*finding.entities])
     assert json.loads(told["evidence"])[0]["name"] == "syn_rate"
+
+
+@pytest.mark.parametrize("parts", ["", "-commit.flows", "-" + "-".join(["commit.entity_windows"] * 5)])
+def test_the_reader_of_a_process_of_any_parts_has_a_name_that_the_bus_takes(tmp_path: Path, parts: str) -> None:
+    plant = Plant(RunSettings(lake=LakeSettings(folder=tmp_path)), component=f"pipeline{parts}")
+    assert re.fullmatch(r"detect-pipeline[A-Za-z0-9_-]*", plant.reader("detect"))
+    assert len(plant.reader("detect")) <= 64
