@@ -32,8 +32,8 @@ FACES = {
     "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
     "loomidi.ionic.act.kube": "EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule",
     "loomidi.ionic.decide": (
-        "BASE_RULES Decider DeciderSettings FloorGuard GUARDS GuardrailRule Limits ManifestGuard PlanRefused "
-        "RegoGuard Signer load_library process_signer propose standard_guards"
+        "BASE_RULES Decider DeciderSettings FINAL FloorGuard GUARDS GuardrailRule Limits ManifestGuard PlanRefused "
+        "RegoGuard Signer load_library person_asked process_signer propose standard_guards"
     ),
     "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard GuardrailRule ManifestGuard RegoGuard load_library",
     "loomidi.loom.bus": "BadBatch BusSettings Publisher PublisherSettings TendedBus open_bus",

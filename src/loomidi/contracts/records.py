@@ -26,7 +26,7 @@ class Severity(enum.StrEnum):
 class FoldKind(enum.StrEnum):
     """The three remediations of the blueprint (seed/transformer_control_api.yaml), then our own extension.
 
-    Only the first three are ever proposed under the blueprint's API; the guards refuse what they do not know.
+    Only the first three are ever proposed under the blueprint's API; the guards judge all of them.
     """
 
     ISOLATE_POD = "ISOLATE_POD"

@@ -39,6 +39,13 @@ EDGES = (
     [],
     {},
     [1],
+    "evict",
+    "CORDON",
+    "node/worker-1",
+    "pod/kube-system/cart-0",
+    "workload/shop/cart.",
+    "pod/shop/Cart_0",
+    "//",
 )
 
 Ask = Callable[[Any], dict[str, Any]]

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from loomidi.contracts import Mode, Plan, Verdict
+from loomidi.contracts import FoldKind, Mode, Plan, Verdict
 from loomidi.ionic.approvals import Signer
-from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, PlanRefused
+from loomidi.ionic.decide import FINAL, Decider, DeciderSettings, FloorGuard, PlanRefused
 from tests.unit.ionic.making import NOW_NS, SOURCE, a_decider, a_finding, a_fold, a_plan
+from tests.unit.ionic.object_plans import TARGETS, an_object_plan
 
 
 class Says:
@@ -78,6 +79,19 @@ def test_mode_suggest_takes_a_person() -> None:
     with pytest.raises(PlanRefused, match="a person has to approve"):
         decider.decide(plan)
     assert decider.decide(plan, approver="ada").approver == "ada"
+
+
+@pytest.mark.parametrize("kind", FINAL)
+def test_what_has_no_way_back_takes_a_person_in_mode_guarded(kind: FoldKind) -> None:
+    with pytest.raises(PlanRefused, match=f"{kind.value} has no way back: in mode guarded a person has to approve"):
+        a_decider().decide(an_object_plan(kind))
+    assert a_decider().decide(an_object_plan(kind), approver="ada").approver == "ada"
+    assert a_decider(Mode.AUTONOMOUS).decide(an_object_plan(kind, Mode.AUTONOMOUS)).approver == "guards"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TARGETS if kind not in FINAL])
+def test_what_has_a_way_back_is_approved_by_the_guards(kind: FoldKind) -> None:
+    assert a_decider().decide(an_object_plan(kind)).approver == "guards"
 
 
 def test_what_is_at_work_counts_against_the_caps() -> None:

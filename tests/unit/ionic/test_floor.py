@@ -10,6 +10,7 @@ from loomidi.contracts import BlastRadius, FoldKind, Match, Mode, Plan
 from loomidi.ionic.decide import FloorGuard
 from loomidi.ionic.decide.guards.floor import CHECKS
 from tests.unit.ionic.making import NOW_NS, SERVICE, SOURCE, a_finding, a_fold, a_plan, the_facts
+from tests.unit.ionic.object_plans import TARGETS, an_object_plan
 
 RADIUS = a_plan().blast_radius
 
@@ -75,6 +76,17 @@ def test_a_protected_target_is_refused_also_when_the_match_names_another() -> No
 def test_scaling_out_a_protected_service_harms_nobody() -> None:
     scale = dataclasses.replace(a_fold(), kind=FoldKind.SCALE_OUT, action="scale", target=SERVICE, match=Match())
     assert against(a_plan(fold=scale), ("10.0.0.2",)) == []
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_manifest_that_leads_into_a_spared_namespace_is_refused(kind: FoldKind) -> None:
+    manifest = {"metadata": {"namespace": "kube-system", "name": "x"}}
+    assert against(an_object_plan(kind, manifest=manifest)) == ["spared"]
+
+
+def test_a_policy_beside_a_service_of_the_cluster_changes_no_object() -> None:
+    plan = a_plan("rate", fold=a_fold("rate", target="service/kube-system/kube-dns:53/udp"))
+    assert against(plan) == []
 
 
 def test_caps_are_held() -> None:

@@ -14,8 +14,9 @@ def test_deciding_does_not_load_acting_nor_the_engine_of_the_policy() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert decide.__all__ == [
-        "BASE_RULES", "GUARDS", "Decider", "DeciderSettings", "FloorGuard", "GuardrailRule", "Limits", "ManifestGuard",
-        "PlanRefused", "RegoGuard", "Signer", "load_library", "process_signer", "propose", "standard_guards",
+        "BASE_RULES", "FINAL", "GUARDS", "Decider", "DeciderSettings", "FloorGuard", "GuardrailRule", "Limits",
+        "ManifestGuard", "PlanRefused", "RegoGuard", "Signer", "load_library", "person_asked", "process_signer",
+        "propose", "standard_guards",
     ]  # fmt: skip
     assert act.__all__ == [
         "FAULTS", "FILE_NAME", "Acted", "ChainCheck", "DryRunDriver", "Engine", "Lease", "MemoryReceipts",

@@ -7,6 +7,7 @@ import pytest
 from loomidi.contracts import FoldKind, Match
 from loomidi.ionic.decide.radius import measure, networks, overlaps
 from tests.unit.ionic.making import SERVICE, SOURCE, a_finding, a_fold
+from tests.unit.ionic.object_plans import an_object_plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,19 @@ def test_scaling_out_cuts_nothing() -> None:
     fold = dataclasses.replace(a_fold(), kind=FoldKind.SCALE_OUT, action="scale")
     radius = measure(fold, a_finding(), None, networks(["0.0.0.0/0"]))
     assert (radius.peers, radius.share_of_octets, radius.protected) == (0, 0.0, ())
+
+
+@pytest.mark.parametrize("kind", [FoldKind.CORDON, FoldKind.RESIZE])
+def test_what_leaves_running_what_runs_cuts_nothing_but_may_meet_the_protected_set(kind: FoldKind) -> None:
+    radius = measure(an_object_plan(kind, target="node/10.0.0.1").fold, a_finding(), None, networks(["10.0.0.1"]))
+    assert (radius.peers, radius.share_of_octets, radius.protected) == (0, 0.0, ("host/10.0.0.1",))
+
+
+@pytest.mark.parametrize("kind", [FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.EVICT, FoldKind.TERMINATE])
+def test_what_ends_pods_is_counted_and_does_not_touch_who_talks_to_them(kind: FoldKind) -> None:
+    graph = GraphOf(Answer(peers=("192.0.2.1",)))
+    radius = measure(an_object_plan(kind).fold, a_finding(), graph, networks(["192.0.2.1"]))
+    assert (radius.peers, radius.share_of_octets, radius.protected) == (1, 0.25, ())
 
 
 @pytest.mark.parametrize("entry", [SOURCE, "203.0.113.0/24", "::ffff:203.0.113.7", "0.0.0.0/0"])

@@ -15,7 +15,7 @@ from loomidi.ionic.decide import BASE_RULES, RegoGuard
 from loomidi.ionic.decide.guards.rego import base_policy
 from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import NoPolicyEngine
-from tests.unit.ionic.making import a_plan, the_facts
+from tests.unit.ionic.making import a_fold, a_plan, the_facts
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = sorted((ROOT / "rules" / "guardrails" / "samples").rglob("*.json"))
@@ -95,6 +95,12 @@ def test_a_guard_that_expects_nothing_allows_nothing() -> None:
 def test_a_number_beyond_64_bits_is_no_answer() -> None:
     verdicts = RegoGuard().judge(a_plan(), the_facts(now_ns=2**64))
     assert {verdict.allow for verdict in verdicts} == {None}
+
+
+def test_text_that_the_engine_would_cut_short_is_no_answer() -> None:
+    verdicts = RegoGuard().judge(a_plan(fold=a_fold(target="host/203.0.113.7\0")), the_facts())
+    assert {verdict.allow for verdict in verdicts} == {None}
+    assert "NUL" in verdicts[0].reason
 
 
 def test_without_the_engine_everything_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from loomidi.fold.operator.policing import Leave, least
 from loomidi.fold.operator.views import DENY, View
 from loomidi.fold.operator.world import World
 from loomidi.fold.resources.phases import Phase
-from loomidi.ionic.decide import PlanRefused
+from loomidi.ionic.decide import PlanRefused, person_asked
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,16 +63,18 @@ def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
 
 
 def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
-    """Whether everybody who has to has approved: so many persons as mode and policy ask for, else the guards."""
+    """Whether everybody who has to has approved: so many persons as mode, kind and policy ask for, else the guards."""
     mode = least(plan.mode, leave.mode, world.mode)
     if mode is Mode.SHADOW:
         return Ruling(None, "mode shadow: nothing is touched, it ends with its plan")
     if leave.brake:
         return Ruling(None, leave.brake)
-    persons = max(leave.persons, int(mode is Mode.SUGGEST))
+    asked = person_asked(plan.fold.kind, mode)  # by the least mode: a policy's guarded binds a Fold that says more
+    persons = max(leave.persons, int(bool(asked)))
     signed = approvals_of(view, plan, world.signer, world.clock.now_ns())
     if len(signed) < persons:
-        return Ruling(None, f"waits for {persons - len(signed)} more of {persons} approvals by persons")
+        why = f"waits for {persons - len(signed)} more of {persons} approvals by persons"
+        return Ruling(None, f"{why} ({asked})" if asked else why)
     try:
         granted = signed or [world.deciders(plan.mode).decide(plan)]
     except PlanRefused as refused:

@@ -1,7 +1,7 @@
 """Deciding what to do about a finding, and whether it may be done. Never acts: `act` is not imported from here."""
 
 from loomidi.ionic.approvals import GUARDS, Signer, process_signer
-from loomidi.ionic.decide.deciding import Decider, DeciderSettings, standard_guards
+from loomidi.ionic.decide.deciding import FINAL, Decider, DeciderSettings, person_asked, standard_guards
 from loomidi.ionic.decide.guards import BASE_RULES, FloorGuard, GuardrailRule, ManifestGuard, RegoGuard, load_library
 from loomidi.ionic.decide.limits import Limits
 from loomidi.ionic.decide.proposing import propose
@@ -9,6 +9,7 @@ from loomidi.ionic.errors import PlanRefused
 
 __all__ = [
     "BASE_RULES",
+    "FINAL",
     "GUARDS",
     "Decider",
     "DeciderSettings",
@@ -20,6 +21,7 @@ __all__ = [
     "RegoGuard",
     "Signer",
     "load_library",
+    "person_asked",
     "process_signer",
     "propose",
     "standard_guards",

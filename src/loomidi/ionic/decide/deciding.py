@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from loomidi.contracts import Approval, BlastRadius, Finding, FoldSpec, Mode, Plan, Verdict
+from loomidi.contracts import Approval, BlastRadius, Finding, FoldKind, FoldSpec, Mode, Plan, Verdict
 from loomidi.contracts.ports import Guard
 from loomidi.ionic.approvals import GUARDS, Signer, process_signer
 from loomidi.ionic.decide.guards import FloorGuard, RegoGuard
@@ -20,6 +20,7 @@ from loomidi.ionic.documents import plan_id
 from loomidi.ionic.errors import PlanRefused
 from loomidi.kit.clock import Clock, SystemClock
 
+FINAL = frozenset({FoldKind.EVICT, FoldKind.TERMINATE})  # no way back; a test holds it against the drivers
 Active = Callable[[], Mapping[str, int]]  # target entity -> plans at work on it
 
 
@@ -39,6 +40,15 @@ def standard_guards(protected: Iterable[str] = (), settings: DeciderSettings | N
     """The two guards that every deployment has: the floor first (cheap), then the base policy."""
     settings = settings or DeciderSettings()
     return FloorGuard(protected, settings.limits, settings.mode), RegoGuard()
+
+
+def person_asked(kind: FoldKind, mode: Mode) -> str:
+    """Why a person has to approve a fold of this kind in this mode, or '' where the guards may."""
+    if mode is Mode.SUGGEST:
+        return "mode suggest: a person has to approve"
+    if mode is Mode.GUARDED and kind in FINAL:
+        return f"{kind.value} has no way back: in mode guarded a person has to approve"
+    return ""
 
 
 class Decider:
@@ -80,17 +90,16 @@ class Decider:
     def decide(self, plan: Plan, approver: str = GUARDS) -> Approval:
         """Leave to carry out the plan, or PlanRefused with every verdict. Steps, in this order:
 
-        1 ask every guard   2 refuse unless all allow, and one did   3 mode suggest takes a person   4 sign
+        1 ask every guard   2 refuse unless all allow, and one did   3 a person where mode and kind ask for one   4 sign
         """
         # 1 ask every guard
         verdicts = self.judge(plan)
         # 2 refuse unless all allow
         if not verdicts or any(verdict.allow is not True for verdict in verdicts):
             raise PlanRefused(plan.id, verdicts)
-        # 3 mode suggest takes a person
-        if plan.mode is Mode.SUGGEST and approver == GUARDS:
-            person = Verdict("decider", "person", False, "mode suggest: a person has to approve")
-            raise PlanRefused(plan.id, (*verdicts, person))
+        # 3 a person
+        if approver == GUARDS and (why := person_asked(plan.fold.kind, plan.mode)):
+            raise PlanRefused(plan.id, (*verdicts, Verdict("decider", "person", False, why)))
         # 4 sign
         granted_ns = self._clock.now_ns()
         return self._signer.sign(plan, verdicts, approver=approver, granted_ns=granted_ns, expires_ns=plan.expires_ns)

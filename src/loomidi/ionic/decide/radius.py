@@ -14,6 +14,8 @@ from loomidi.ionic.decide.places import Place, Where, place
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_NAMED = 64  # bystanders listed by id; `peers` counts all of them
+_CUTS_NOTHING = frozenset({FoldKind.SCALE_OUT, FoldKind.CORDON, FoldKind.RESIZE})  # what runs goes on as it is
+_ONE_OBJECT = frozenset({FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.EVICT, FoldKind.TERMINATE})
 
 
 class Touched(Protocol):
@@ -45,12 +47,14 @@ class Graph(Protocol):
 def measure(
     fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Sequence[Network], where: Where = place
 ) -> BlastRadius:
-    """What the fold would cut. Scaling out cuts nothing; everything else is asked of the graph.
+    """What the fold would cut. More replicas, other resources or a closed node cut nothing; else the graph is asked.
 
+    A fold that ends pods and names no address in its match counts for all traffic that is seen: rather too much.
     `where`: the places of entities that are named otherwise than by their address.
     """
-    if fold.kind is FoldKind.SCALE_OUT:
-        return BlastRadius(0, 0, 0, 0, 0.0)
+    if fold.kind in _CUTS_NOTHING:
+        hits = () if fold.kind is FoldKind.SCALE_OUT else _protected_hits(fold, where(fold.target), (), protected)
+        return BlastRadius(0, 0, 0, 0, 0.0, protected=hits)
     if graph is None:
         hits = _protected_hits(fold, where(fold.target), (), protected)
         return BlastRadius(_addresses(fold.match), 0, 0, 0, 1.0, protected=hits)
@@ -85,9 +89,12 @@ def _is_named(entity: str, hosts: Container[str], services: Container[tuple[str,
 def _protected_hits(
     fold: FoldSpec, target: Place, peers: Iterable[str], protected: Sequence[Network]
 ) -> tuple[str, ...]:
-    """What of the protected set the fold meets: its target, its source, or (when no source is named) its peers."""
+    """What of the protected set the fold meets: its target, its source, or (when no source is named) its peers.
+
+    Whoever talks to a pod that ends may talk to the next one: peers of one object are not touched.
+    """
     touched = {target.address, fold.match.source}
-    if not fold.match.source:
+    if not fold.match.source and fold.kind not in _ONE_OBJECT:
         touched |= {place(peer).address or peer for peer in peers}
     hits = {text for text in touched if text and overlaps(text, protected)}
     return tuple(sorted(f"{'network' if '/' in hit else 'host'}/{hit}" for hit in hits))

@@ -53,7 +53,8 @@ class Stage:
     def propose(self, fold: FoldSpec, mode: Mode = Mode.AUTONOMOUS, lasts_s: float = 60.0) -> Plan:
         """Post a Fold with a fresh plan."""
         now_ns = time.time_ns()
-        finding = a_finding(id=fold.because, first_ns=now_ns - 10**9, last_ns=now_ns)
+        about = {"first_ns": now_ns - 10**9, "last_ns": now_ns, "entities": (fold.target,)}
+        finding = a_finding(id=fold.because, **about)
         plan = a_plan(
             fold=fold, mode=mode, finding=finding, created_ns=now_ns, expires_ns=now_ns + round(lasts_s * 1e9)
         )
@@ -71,6 +72,12 @@ class Stage:
         policy["spec"]["podSelector"] = {"matchLabels": {"app": app}}
         match = Match(source="203.0.113.7")
         return _fold(FoldKind.RECONFIGURE_NETWORK, "host/203.0.113.7", "drop", ttl_s, match=match, manifest=policy)
+
+    def one(self, kind: FoldKind, target: str, ttl_s: float = 60.0, **more: Any) -> FoldSpec:
+        """What changes one object; `target` without its namespace: pod/web-0, node/a."""
+        what, _, name = target.partition("/")
+        where = f"node/{name}" if what == "node" else f"{what}/{self.namespace}/{name}"
+        return _fold(kind, where, kind.value.lower(), ttl_s, **more)
 
     def path(self, plan: Plan) -> str:
         """Where its Fold lies."""

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from loomidi.contracts import Mode
+from loomidi.contracts import FoldKind, Mode
 from loomidi.fold.operator import Fence, NotLeading, approval_note
 from loomidi.ionic.errors import ClusterAway
 from tests.unit.fold.operator.fakes import POLICY, Stage, a_stage
 from tests.unit.ionic.acting import SIGNER
 from tests.unit.ionic.making import a_fold, a_plan
+from tests.unit.ionic.object_plans import an_object_plan
 
 
 def policy(**more: Any) -> dict[str, Any]:
@@ -88,11 +89,27 @@ def test_suggest_waits_for_a_person_who_signs_this_plan() -> None:
     stage = a_stage(Mode.SUGGEST)
     stage.until("Guarded")
     stage.clock.sleep(stage.once() or 0)
-    assert (stage.phase, stage.fold["status"]["message"]) == ("Guarded", "waits for 1 more of 1 approvals by persons")
+    why = "waits for 1 more of 1 approvals by persons (mode suggest: a person has to approve)"
+    assert (stage.phase, stage.fold["status"]["message"]) == ("Guarded", why)
     name, text = approval_note(stage.plan, "alice", SIGNER, stage.clock.now_ns())
     stage.note({name: text})
     stage.until("Active")
     assert [one["approver"] for one in stage.fold["status"]["approvals"]] == ["alice"]
+
+
+@pytest.mark.parametrize("given", ["fold", "policy", "operator"])
+def test_what_has_no_way_back_waits_for_a_person_where_any_mode_is_guarded(given: str) -> None:
+    guarded = Mode.GUARDED if given == "fold" else Mode.AUTONOMOUS
+    stage = a_stage(plan=an_object_plan(FoldKind.EVICT, guarded, target="pod/default/web-0"))
+    stage.mode = Mode.GUARDED if given == "operator" else Mode.AUTONOMOUS
+    mode = "guarded" if given == "policy" else "autonomous"
+    stage.policies = [policy(mode=mode, allow=[{"kind": "EVICT"}])]
+    stage.until("Guarded")
+    stage.clock.sleep(stage.once() or 0)
+    assert stage.phase == "Guarded"
+    assert "EVICT has no way back" in stage.fold["status"]["message"]
+    stage.note(dict([approval_note(stage.plan, "alice", SIGNER, stage.clock.now_ns())]))
+    stage.until("Active")
 
 
 @pytest.mark.parametrize("change", [("alice", "bob"), ("plan_hash", "plan_hush"), ("}", ""), ("signature", "sign")])

@@ -77,18 +77,43 @@ actions := {
 	"RECONFIGURE_NETWORK": {"rate", "drop"},
 	"ISOLATE_POD": {"isolate"},
 	"SCALE_OUT": {"scale"},
+	"CORDON": {"cordon"},
+	"EVICT": {"evict"},
+	"RESIZE": {"resize"},
+	"RESTART": {"restart"},
+	"ROLLBACK": {"rollback"},
+	"TERMINATE": {"terminate"},
 }
+
+# what is done to one object of a cluster, and of which kind that is
+objects := {
+	"cordon": "node",
+	"evict": "pod",
+	"resize": "pod",
+	"restart": "workload",
+	"rollback": "workload",
+	"terminate": "pod",
+}
+
+# no way back
+final := {"evict", "terminate"}
+
+# nobody is cut off from what he talks to
+gentle := {"rate", "scale", "cordon", "resize", "restart", "rollback"}
 
 holds contains "action_fits_kind" if fold.action in actions[fold.kind]
 
-# aimed: the fold names what it touches; a drop names a source.
+# aimed: the fold names what it touches; a drop names a source, what changes one object names that in full.
 reason["aimed"] := sprintf("source %v, destination %v, target %v", [
 	fold.match.source,
 	fold.match.destination,
 	fold.target,
 ])
 
-holds contains "aimed" if named(fold.match.source)
+holds contains "aimed" if {
+	named(fold.match.source)
+	fold.action in {"rate", "drop", "isolate", "scale"}
+}
 
 holds contains "aimed" if {
 	fold.action == "rate"
@@ -99,6 +124,47 @@ holds contains "aimed" if {
 	fold.action in {"isolate", "scale"}
 	named(fold.target)
 }
+
+parts := split(fold.target, "/") if is_string(fold.target)
+
+object_name(text) if regex.match(`^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$`, text)
+
+holds contains "aimed" if {
+	objects[fold.action] == "node"
+	count(parts) == 2
+	parts[0] == "node"
+	object_name(parts[1])
+}
+
+holds contains "aimed" if {
+	objects[fold.action] in {"pod", "workload"}
+	count(parts) == 3
+	parts[0] == objects[fold.action]
+	regex.match(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`, parts[1])
+	object_name(parts[2])
+}
+
+# spared: no object of what the cluster and we run in is changed, whatever the limits say.
+never := {"kube-node-lease", "kube-public", "kube-system", "loomidi-system"}
+
+reason["namespace_spared"] := sprintf("%v on %v", [fold.kind, fold.target])
+
+holds contains "namespace_spared" if fold.kind == "RECONFIGURE_NETWORK"
+
+holds contains "namespace_spared" if {
+	count(parts) > 1
+	not parts[1] in never
+}
+
+# final: what has no way back is done to what the finding is about.
+reason["final_named"] := sprintf("%v on %v", [fold.action, fold.target])
+
+holds contains "final_named" if {
+	is_string(fold.action) # before the negation
+	not fold.action in final
+}
+
+holds contains "final_named" if fold.target in input.plan.finding.entities
 
 # sized: a rate lets something through, scaling adds a bounded number, the others take no number.
 reason["sized"] := sprintf("rate %v, burst %v, replicas %v", [fold.rate_pps, fold.burst, fold.replicas])
@@ -116,6 +182,8 @@ holds contains "sized" if {
 }
 
 holds contains "sized" if fold.action in {"drop", "isolate"}
+
+holds contains "sized" if objects[fold.action]
 
 # ttl: every act ends by itself.
 reason["ttl_bounded"] := sprintf("ttl %v s, allowed %v to %v s", [fold.ttl_s, limits.min_ttl_s, limits.max_ttl_s])
@@ -143,14 +211,14 @@ reason["protected_untouched"] := sprintf("touches of the protected set: %v", [ra
 
 holds contains "protected_untouched" if count(radius.protected) == 0
 
-# peers: a drop or an isolation meets few hosts.
+# peers: what cuts meets few hosts.
 reason["peers_capped"] := sprintf("%v touches %v peers, most is %v", [fold.action, radius.peers, limits.max_peers])
 
 holds contains "peers_capped" if at_most(radius.peers, limits.max_peers)
 
 holds contains "peers_capped" if {
 	is_number(radius.peers)
-	fold.action in {"rate", "scale"}
+	fold.action in gentle
 }
 
 # share: to cut a large share of all octets takes one named source and high confidence.
@@ -160,7 +228,7 @@ holds contains "share_capped" if at_most(radius.share_of_octets, limits.max_shar
 
 holds contains "share_capped" if {
 	is_number(radius.share_of_octets)
-	fold.action in {"rate", "scale"}
+	fold.action in gentle
 }
 
 holds contains "share_capped" if {

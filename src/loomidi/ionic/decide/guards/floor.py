@@ -7,6 +7,7 @@ how far to go it was told when it was made. Out: one verdict per check of `CHECK
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,25 @@ _ACTIONS = {
     FoldKind.RECONFIGURE_NETWORK: ("rate", "drop"),
     FoldKind.ISOLATE_POD: ("isolate",),
     FoldKind.SCALE_OUT: ("scale",),
+    FoldKind.CORDON: ("cordon",),
+    FoldKind.EVICT: ("evict",),
+    FoldKind.RESIZE: ("resize",),
+    FoldKind.RESTART: ("restart",),
+    FoldKind.ROLLBACK: ("rollback",),
+    FoldKind.TERMINATE: ("terminate",),
 }
+_SPACE, _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?"  # RFC 1123
+_NAMED = {  # how the one object is written that an action changes: what else is in a name would be in a path
+    "cordon": re.compile(f"node/{_NAME}"),
+    "evict": re.compile(f"pod/{_SPACE}/{_NAME}"),
+    "resize": re.compile(f"pod/{_SPACE}/{_NAME}"),
+    "restart": re.compile(f"workload/{_SPACE}/{_NAME}"),
+    "rollback": re.compile(f"workload/{_SPACE}/{_NAME}"),
+    "terminate": re.compile(f"pod/{_SPACE}/{_NAME}"),
+}
+_NEVER = frozenset({"kube-node-lease", "kube-public", "kube-system", "loomidi-system"})  # whatever settings say
+_FINAL = ("evict", "terminate")  # no way back
+_GENTLE = ("rate", "scale", "cordon", "resize", "restart", "rollback")  # nobody is cut off from what he talks to
 
 
 class FloorGuard:
@@ -63,9 +82,24 @@ class FloorGuard:
         match, action = plan.fold.match, plan.fold.action
         if action in ("isolate", "scale"):
             return bool(plan.fold.target), "the target is named"
+        if form := _NAMED.get(action):
+            return bool(form.fullmatch(plan.fold.target)), f"{action} of {plan.fold.target}: one object, named in full"
         if match.source:
             return _is_small(_prefix(match.source)), f"source {match.source}"
         return action == "rate" and bool(match.destination), "a drop names a source, a rate a source or a destination"
+
+    def _spared(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        """What changes an object of a cluster leaves what the cluster and we run in; packets may be cut anywhere."""
+        if plan.fold.kind is FoldKind.RECONFIGURE_NETWORK:
+            return True, "it changes no object that is there"
+        _, *rest = plan.fold.target.split("/")
+        spaces = {*rest[:-1], str(plan.fold.manifest.get("metadata", {}).get("namespace", ""))}
+        return not spaces & _NEVER, f"namespaces {sorted(spaces - {''})}, never touched {sorted(_NEVER)}"
+
+    def _final(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        """What has no way back is done to what the finding is about, never to something beside it."""
+        named = plan.fold.target in plan.finding.entities
+        return plan.fold.action not in _FINAL or named, f"{plan.fold.action}, in the finding: {named}"
 
     def _ttl(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         low, high = self._limits.min_ttl_s, self._limits.max_ttl_s
@@ -86,7 +120,7 @@ class FloorGuard:
         share, most = plan.blast_radius.share_of_octets, self._limits.max_share
         one_named = "/" not in plan.fold.match.source and plan.fold.target in plan.finding.entities
         sure = one_named and self._limits.sure <= plan.finding.confidence <= 1
-        gentle = plan.fold.action in ("rate", "scale")
+        gentle = plan.fold.action in _GENTLE
         return math.isfinite(share) and (share <= most or sure or gentle), f"cuts {share:.3g} of octets, most {most:g}"
 
     def _target_cap(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
@@ -106,6 +140,8 @@ CHECKS: dict[str, Check] = {
     "fresh": FloorGuard._fresh,
     "fitting": FloorGuard._fitting,
     "aimed": FloorGuard._aimed,
+    "spared": FloorGuard._spared,
+    "final": FloorGuard._final,
     "ttl": FloorGuard._ttl,
     "protected": FloorGuard._untouched,
     "share": FloorGuard._share,

@@ -28,6 +28,8 @@ BASE_RULES = (
     "confidence_enough",
     "action_fits_kind",
     "aimed",
+    "namespace_spared",
+    "final_named",
     "sized",
     "ttl_bounded",
     "undo_stated",
@@ -165,7 +167,7 @@ class _Engine:
         """(`holds`, `reason`); no reasons when enough rules hold."""
         document, enough = asked
         if not _fits(document):
-            raise ValueError("the input holds a number beyond 64 bits, which the engine would change")
+            raise ValueError("the input holds a number beyond 64 bits or a NUL, which the engine would change")
         self._interpreter.set_input(document)
         holds = self._value(self._holds)
         satisfied = enough is not None and isinstance(holds, list) and enough <= set(map(str, holds))
@@ -181,9 +183,11 @@ class _Engine:
 
 
 def _fits(value: object) -> bool:
-    """Whether every number arrives as it is: the engine's integers wrap around, and JSON has no NaN."""
+    """Whether it arrives as it is: the engine's integers wrap around, its text ends at a NUL, and JSON has no NaN."""
+    if isinstance(value, str):
+        return "\0" not in value
     if isinstance(value, Mapping):
-        return all(map(_fits, value.values()))
+        return all(map(_fits, value)) and all(map(_fits, value.values()))
     if isinstance(value, (list, tuple)):
         return all(map(_fits, value))
     if isinstance(value, float):
