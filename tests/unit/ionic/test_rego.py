@@ -24,7 +24,7 @@ GOOD = HEAD + 'holds contains "small" if input.plan.fold.ttl_s <= 300\nreason["s
 
 
 def asked(policy: str, expected: tuple[str, ...] = ("small",), **given: Any) -> Sequence[Verdict]:
-    guard = RegoGuard(policy, package="loomidi/guardrails/own", expected=expected, **given)
+    guard = RegoGuard(policy, package="loomidi/guardrails/own", expected=expected, **({"timeout_s": 10} | given))
     return guard.judge(a_plan(), the_facts())
 
 
@@ -35,7 +35,7 @@ def answers(policy: str, expected: tuple[str, ...] = ("small",), **given: Any) -
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_sample_is_judged_as_its_file_expects(path: Path) -> None:
     sample = json.loads(path.read_text())
-    verdicts = RegoGuard().judge(read_plan(sample["plan"]), sample["facts"])
+    verdicts = RegoGuard(timeout_s=10).judge(read_plan(sample["plan"]), sample["facts"])
     assert [verdict.rule for verdict in verdicts if verdict.allow is not True] == sample["expect"]["against"]
     assert [verdict.rule for verdict in verdicts if verdict.allow is None] == sample["expect"]["silent"]
     assert bool(sample["expect"]["against"]) == (path.parent.name == "refused")
@@ -93,19 +93,19 @@ def test_a_guard_that_expects_nothing_allows_nothing() -> None:
 
 
 def test_a_number_beyond_64_bits_is_no_answer() -> None:
-    verdicts = RegoGuard().judge(a_plan(), the_facts(now_ns=2**64))
+    verdicts = RegoGuard(timeout_s=10).judge(a_plan(), the_facts(now_ns=2**64))
     assert {verdict.allow for verdict in verdicts} == {None}
 
 
 def test_text_that_the_engine_would_cut_short_is_no_answer() -> None:
-    verdicts = RegoGuard().judge(a_plan(fold=a_fold(target="host/203.0.113.7\0")), the_facts())
+    verdicts = RegoGuard(timeout_s=10).judge(a_plan(fold=a_fold(target="host/203.0.113.7\0")), the_facts())
     assert {verdict.allow for verdict in verdicts} == {None}
     assert "NUL" in verdicts[0].reason
 
 
 def test_without_the_engine_everything_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "regopy", None)
-    verdicts = RegoGuard().judge(a_plan(), the_facts())
+    verdicts = RegoGuard(timeout_s=10).judge(a_plan(), the_facts())
     assert {verdict.allow for verdict in verdicts} == {None}
     assert "install regopy" in verdicts[0].reason
 

@@ -21,6 +21,7 @@ from loomidi.ionic.errors import PlanRefused
 from loomidi.kit.clock import Clock, SystemClock
 
 FINAL = frozenset({FoldKind.EVICT, FoldKind.TERMINATE})  # no way back; a test holds it against the drivers
+PATIENCE_S = 5.0  # until the policy has denied by silence: a busy machine is no refusal, and no packet waits here
 Active = Callable[[], Mapping[str, int]]  # target entity -> plans at work on it
 
 
@@ -39,7 +40,7 @@ class DeciderSettings:
 def standard_guards(protected: Iterable[str] = (), settings: DeciderSettings | None = None) -> tuple[Guard, ...]:
     """The two guards that every deployment has: the floor first (cheap), then the base policy."""
     settings = settings or DeciderSettings()
-    return FloorGuard(protected, settings.limits, settings.mode), RegoGuard()
+    return FloorGuard(protected, settings.limits, settings.mode), RegoGuard(timeout_s=PATIENCE_S)
 
 
 def person_asked(kind: FoldKind, mode: Mode) -> str:
