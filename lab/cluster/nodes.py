@@ -202,6 +202,7 @@ def _kubelet(site: Site, number: int) -> dict[str, object]:
         "podLogsDir": str(home / "logs"),
         "volumePluginDir": str(home / "volume-plugins"),
         "evictionHard": {"memory.available": "100Mi"},
+        "imageGCHighThresholdPercent": 100,  # off: no registry has them, what a full disk makes it collect is gone
         "nodeStatusUpdateFrequency": "4s",
         "syncFrequency": "10s",
         "registryPullQPS": 0,

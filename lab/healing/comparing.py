@@ -71,6 +71,8 @@ def heal(lab: "Lab", name: str, seed: int, *, with_loomidi: bool, say: Say) -> H
         looking = _Looking(TROUBLES[name](lab, drawn, observer, users))
         with looking:
             occurrence = running.run(lab, drawn, observer=observer, shop=users, say=say)
+            if not occurrence.valid:
+                say(f"not as without Loomidi: {occurrence.void_because}")
             time.sleep(_AFTER_S)
         ended_ns = time.time_ns()
         folds = defence.await_ends() if defence else []
