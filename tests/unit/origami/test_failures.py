@@ -111,6 +111,13 @@ def test_a_pressed_node_gives_away_a_pod_with_a_sibling_elsewhere() -> None:
     assert (finding.pattern, finding.entities) == ("node_pressure", ("pod/shop/cart-2-a", "node/n1"))
 
 
+def test_a_pod_that_no_guard_would_let_go_is_not_the_one_to_move() -> None:
+    here, there = pod("dns-a", "dns-1"), pod("dns-b", "dns-1", node="n2")
+    for one in (here, there):
+        one["metadata"]["namespace"] = "kube-system"
+    assert lasting(ClusterState(NOW_NS, pods=[here, there], nodes=[node("n1", True)])) == []
+
+
 def test_a_pressed_node_with_nothing_to_move_is_not_told() -> None:
     state = ClusterState(NOW_NS, pods=[pod("alone", "alone-1")], nodes=[node("n1", True)])
     assert lasting(state) == []

@@ -46,6 +46,8 @@ class FailureSettings:
     # That this must have lasted: starting up is busy work too.
     pressed_s: float = 1.0
     # That a node must have said so; it waits itself before it does.
+    spared: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease", "loomidi-system")
+    # Namespaces whose pods are not proposed to be moved: the guards would refuse each of them, and another would do.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Failures:
         """Nodes that say that they lack something, with the pod whose move costs least."""
         for node in state.nodes:
             lacking = [one for one in _conditions(node) if one["type"] in _PRESSURES and one["status"] == "True"]
-            pod = _movable(node["metadata"]["name"], state) if lacking else None
+            pod = _movable(node["metadata"]["name"], state, self.settings.spared) if lacking else None
             if pod is not None:
                 yield self._pressure(node["metadata"]["name"], str(lacking[0]["type"]), pod)
 
@@ -173,11 +175,11 @@ def _finding(seen: _Seen, since_ns: int, at_ns: int) -> Finding:
     )
 
 
-def _movable(node: str, state: ClusterState) -> Object | None:
+def _movable(node: str, state: ClusterState, spared: Sequence[str]) -> Object | None:
     """A pod that a ReplicaSet makes anew, with a ready sibling on another node; who asks least goes first."""
     ready = [pod for pod in state.pods if _is_ready(pod) and _controller(pod).get("kind") == "ReplicaSet"]
     elsewhere = {_controller(pod)["uid"] for pod in ready if pod["spec"].get("nodeName") != node}
-    here = [pod for pod in ready if pod["spec"].get("nodeName") == node]
+    here = [pod for pod in ready if pod["spec"].get("nodeName") == node and _place(pod)[0] not in spared]
     free = [pod for pod in here if _controller(pod)["uid"] in elsewhere and "deletionTimestamp" not in pod["metadata"]]
     return min(free, key=lambda pod: (bool(_memory(pod)), _place(pod)), default=None)
 
