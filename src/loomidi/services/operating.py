@@ -36,6 +36,8 @@ class OperatorSettings:
     # Addresses and CIDRs that no Fold may cut.
     approval_key: Path | None = None
     # File with the key by which persons' approvals are signed; None: nobody can approve.
+    at_hand: bool = False
+    # Say what is at hand, for the policies of deployments/admission.
     holder: str = ""
     # This replica's name in the lease; empty: host name and process id.
     lease: LeaseSettings = dataclasses.field(default_factory=LeaseSettings)
@@ -55,7 +57,7 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
             lambda active: _deciders(settings.protected, signer, active),
             signer,
             leadership,
-            settings=RunSettings(mode=settings.mode),
+            settings=RunSettings(mode=settings.mode, at_hand=settings.at_hand),
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())

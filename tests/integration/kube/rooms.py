@@ -16,7 +16,7 @@ from tests.unit.ionic.making import a_clock
 from tools import rbac
 
 Object = dict[str, Any]
-USER = "loomidi-operator"
+USER = "system:serviceaccount:loomidi-system:loomidi-operator"  # as a pod of the operator has it
 SEEN = (  # what a snapshot holds
     "/api/v1/namespaces/{}/pods",
     "/api/v1/namespaces/{}/services",

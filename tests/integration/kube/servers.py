@@ -112,6 +112,7 @@ def _api_flags(folder: Path, etcd: int, port: int) -> list[str]:
         "tls-private-key-file": pki / "apiserver.key",
         "client-ca-file": pki / "ca.crt",
         "authorization-mode": "RBAC",
+        "allow-privileged": "true",  # as clusters with nodes have it
         "disable-admission-plugins": "ServiceAccount",  # there is no controller of accounts
     }
     return _flags(flags)

@@ -118,6 +118,7 @@ def ingest(config: Path | None, **options: Any) -> int:
 @click.option("--mode", type=click.Choice(MODES), help="The furthest that a Fold goes here.  [shadow]")
 @click.option("--protect", multiple=True, metavar="CIDR", help="Addresses that no Fold may cut; may be repeated.")
 @click.option("--approval-key", type=click.Path(path_type=Path), metavar="FILE", help="Key that signs approvals.")
+@click.option("--at-hand", is_flag=True, default=None, help="Say what is at hand, for deployments/admission.")
 @click.option("--namespace", metavar="NAME", help="Where the lease lies.  [loomidi-system]")
 @click.option("--holder", metavar="NAME", help="This replica's name in the lease.  [host and process]")
 def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], **options: Any) -> int:

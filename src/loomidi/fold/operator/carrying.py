@@ -81,7 +81,8 @@ class Carrier:
             leave = world.leave(view, plan)
             approval = judging.opened(view, plan, leave, world)
             world.pen.check()
-            detail = dict(world.driver.apply(plan, approval))
+            with world.at_hand(view) as view:
+                detail = dict(world.driver.apply(plan, approval))
         except Retryable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, it may be half done
@@ -144,7 +145,8 @@ class Carrier:
         """Carry out the stored inverse and write down how it went."""
         self._world.pen.check()
         try:
-            result = dict(self._world.driver.undo(_inverse(view)))
+            with self._world.at_hand(view) as view:
+                result = dict(self._world.driver.undo(_inverse(view)))
         except Exception as error:  # noqa: BLE001 - an undo that breaks must be on record, and is tried again
             result = {"undone": False, "error": f"{type(error).__name__}: {error}"}
         now_ns, name = self._world.clock.now_ns(), self._world.driver.name

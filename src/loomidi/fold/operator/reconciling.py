@@ -79,7 +79,7 @@ class Reconciler:
         """Judge it, again where the spec has changed since; then ask whether everybody has approved."""
         if strange := namespaces_of(plan.fold) - {view.metadata["namespace"]}:
             there = ", ".join(sorted(strange))
-            return judging.Ruling(Phase.DENIED, f"a Fold aims at its own namespace, not at {there}")
+            return judging.Ruling(Phase.DENIED, f"a Fold lies in the namespace that it aims at: {there}")
         if view.phase is not Phase.GUARDED or view.judged != view.metadata.get("generation") or isinstance(leave, str):
             return judging.judged(plan, leave, self._world)
         return judging.approved(view, plan, leave, self._world)

@@ -19,13 +19,14 @@ from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.errors import NotLeading
 from loomidi.fold.operator.leading import Leadership
 from loomidi.fold.operator.orphans import Orphan, orphans
+from loomidi.fold.operator.permitting import Hand
 from loomidi.fold.operator.policing import Around, Leave, leave_for
 from loomidi.fold.operator.probing import probe
 from loomidi.fold.operator.queues import Queue
 from loomidi.fold.operator.reconciling import Reconciler
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import FOLDS, POLICIES, View
-from loomidi.fold.operator.world import Deciders, World
+from loomidi.fold.operator.world import AtHand, Deciders, World
 from loomidi.fold.operator.writing import Pen
 from loomidi.fold.resources.objects import plan_of
 from loomidi.ionic.act.kube.api import KubeApi
@@ -67,6 +68,8 @@ class RunSettings:
     # That one watch lasts, so that a dead connection is noticed.
     idle_s: float = 0.5
     # The longest sleep between two looks at the queue and the lease.
+    at_hand: bool = False
+    # Say on Fold and namespace what is at hand, as the policies of deployments/admission want it; two writes an effect.
 
 
 class Operator:
@@ -93,6 +96,8 @@ class Operator:
         self._policies = Shelf(client, POLICIES, lambda _: self._all(), self._settings.watched_s)
         self._at_hand, self._fence = "", leadership.fence()
         books = Books()
+        hand = Hand(self._api, self._folds.put)
+        self._hand: AtHand = hand.holding if self._settings.at_hand else contextlib.nullcontext
         self._driver = driver(self._api, books)
         world = World(
             driver=self._driver,
@@ -105,6 +110,7 @@ class Operator:
             remember=books.remember,
             clock=self._clock,
             mode=self._settings.mode,
+            at_hand=self._hand,
         )
         self._reconciler = Reconciler(world, Carrier(world))
 
@@ -157,7 +163,7 @@ class Operator:
         self._fence = self._leadership.fence()
         self._all()
         with contextlib.suppress(LoomidiError):
-            for one in orphans(self._api, self._folds.all(), self._driver):
+            for one in orphans(self._api, self._folds.all(), self._driver, self._hand):
                 _tell(one)
 
     def _all(self) -> None:

@@ -3,6 +3,7 @@
 Called by `running`, which makes it, and by `reconciling` and `carrying`, which use it.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from loomidi.ionic.approvals import Signer
 from loomidi.ionic.decide import Decider
 from loomidi.kit.clock import Clock, SystemClock
 
+AtHand = Callable[[View], contextlib.AbstractContextManager[View]]  # the Fold as it is while it is at hand
 Deciders = Callable[[Mode], Decider]  # guards are told the mode that a plan is in
 
 
@@ -33,3 +35,4 @@ class World:
     remember: Callable[[str, Mapping[str, Any]], None]  # a plan's stored inverse, for the driver
     clock: Clock = dataclasses.field(default_factory=SystemClock)
     mode: Mode = Mode.SHADOW  # the furthest that any Fold goes here
+    at_hand: AtHand = contextlib.nullcontext  # around a driver's work

@@ -22,6 +22,7 @@ from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import BadPlan
 
+HOME = "loomidi-system"  # what we run in
 _NS = 1_000_000_000
 _TIME = re.compile(r"(?P<whole>[\d-]+T[\d:]+)(?:\.(?P<rest>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)")
 _PARTS = {"finding": Finding, "blast_radius": BlastRadius}
@@ -43,8 +44,13 @@ def fold_object(plan: Plan, namespace: str, *, policy: str = "") -> dict[str, An
 
 
 def namespaces_of(fold: FoldSpec) -> set[str]:
-    """The namespaces that it acts in, as the driver reads it; none for what has none."""
+    """The namespaces that it acts in, as the driver reads it; none for what has none.
+
+    What changes a node acts in all of them, so it is ours to ask for: no tenant's namespace closes a node.
+    """
     found, metadata = place(fold.target), fold.manifest.get("metadata", {})
+    if fold.kind is FoldKind.CORDON:
+        return {HOME}
     own = found.kind in ("pod", "workload", "service") and found.name and not found.address
     named = {found.namespace} if own else set()
     if fold.manifest and ("namespace" in metadata or not named or fold.kind is FoldKind.RECONFIGURE_NETWORK):

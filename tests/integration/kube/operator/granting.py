@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import yaml
 
+from loomidi.fold.resources.objects import HOME
 from tests.integration.kube.rooms import USER, wait
 
 DEPLOYMENTS = Path(__file__).resolve().parents[4] / "deployments"
@@ -22,6 +23,7 @@ def establish(admin: httpx.Client) -> None:
     for plural in ("folds", "foldpolicies"):
         path = f"/apis/loomidi.io/v1alpha1/{plural}"
         wait(lambda path=path: admin.get(path).is_success, f"{plural} are served")  # type: ignore[misc]
+    admin.post("/api/v1/namespaces", json={"metadata": {"name": HOME}})
     role = roles()["ClusterRole"]
     applied(admin, f"{RBAC}/clusterroles/{role['metadata']['name']}", role)
     binding = _binding(role) | {"kind": "ClusterRoleBinding"}

@@ -1,6 +1,7 @@
 """A namespace with a Deployment and a pod, a policy, Folds about them, and what the cluster looks like."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 from loomidi.contracts import FoldKind, FoldSpec, Match, Mode, Plan
 from loomidi.fold.resources import TERMINAL, fold_object
+from loomidi.fold.resources.objects import HOME
 from loomidi.ionic.decide import manifests
 from loomidi.loom.sources.clusters import access
 from tests.integration.kube.operator.granting import applied, grant_lease
@@ -29,8 +31,16 @@ _MERGE = {"Content-Type": "application/merge-patch+json"}
 class Stage:
     """One namespace; `room` sets it and looks."""
 
+    at_hand = False  # whether the operator says what is
+
+    @property
+    def flags(self) -> list[str]:
+        """Of `loomidi serve operator`."""
+        return ["--at-hand"] * self.at_hand
+
     def __init__(self, server: Server, room: Room) -> None:
         self.server, self.room, self.namespace = server, room, room.namespace
+        self._homes: dict[str, str] = {}  # plan -> namespace of its Fold
         room.workload("Deployment", "web")
         room.pod("web-0", app="lone")
         self.policy()
@@ -51,14 +61,16 @@ class Stage:
         applied(self.room.admin, f"{POLICIES}/{self.namespace}", body | {"spec": spec | more})
 
     def propose(self, fold: FoldSpec, mode: Mode = Mode.AUTONOMOUS, lasts_s: float = 60.0) -> Plan:
-        """Post a Fold with a fresh plan."""
+        """Post a Fold with a fresh plan; one on a node into loomidi-system."""
         now_ns = time.time_ns()
         about = {"first_ns": now_ns - 10**9, "last_ns": now_ns, "entities": (fold.target,)}
         finding = a_finding(id=fold.because, **about)
         plan = a_plan(
             fold=fold, mode=mode, finding=finding, created_ns=now_ns, expires_ns=now_ns + round(lasts_s * 1e9)
         )
-        self.room.post(FOLDS, fold_object(plan, self.namespace, policy=self.namespace))
+        space = HOME if fold.kind is FoldKind.CORDON else self.namespace
+        self._homes[plan.id] = space
+        self.room.post(FOLDS.format(space), fold_object(plan, space, policy=self.namespace))
         return plan
 
     def scale(self, ttl_s: float = 60.0) -> FoldSpec:
@@ -81,7 +93,7 @@ class Stage:
 
     def path(self, plan: Plan) -> str:
         """Where its Fold lies."""
-        return f"{FOLDS.format(self.namespace)}/{plan.id}"
+        return f"{FOLDS.format(self._homes[plan.id])}/{plan.id}"
 
     def fold(self, plan: Plan) -> Object | None:
         """As it is now; None when it is gone."""
@@ -126,7 +138,7 @@ class Stage:
         stop = threading.Event()
         cluster = access(self.kubeconfig, {})
         acting, leading = cluster.blocking(30.0), cluster.blocking(3.0)
-        made = an_operator(acting, leading, self.namespace, "thread", mode)
+        made = an_operator(acting, leading, self.namespace, "thread", mode, at_hand=self.at_hand)
         thread = threading.Thread(target=made.run, args=(stop,))
         thread.start()
         try:
@@ -142,7 +154,8 @@ class Stage:
         """As a process of its own; killed on the way out."""
         module, kubeconfig = "tests.integration.kube.operator.working", str(self.kubeconfig)
         command = [sys.executable, "-m", module, kubeconfig, self.namespace, holder, "autonomous", *fault]
-        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        told = os.environ | ({"AT_HAND": "yes"} if self.at_hand else {})
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=told)
         try:
             yield process
         finally:

@@ -30,7 +30,7 @@ def image(stage: Stage) -> str:
 
 def test_what_has_a_way_back_is_done_and_taken_back_in_mode_guarded(stage: Stage) -> None:
     prepared(stage)
-    stage.policy(mode="guarded", allow=[{"kind": kind.value} for kind in WAYS_BACK])
+    stage.policy(mode="guarded", when={"patterns": ["*"]}, allow=[{"kind": kind.value} for kind in WAYS_BACK])
     resources = {"apiVersion": "v1", "kind": "Pod", **cases.resize(stage.room).manifest}
     folds = [
         stage.one(FoldKind.RESTART, "workload/db"),

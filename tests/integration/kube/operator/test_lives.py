@@ -111,7 +111,7 @@ def test_the_operator_writes_nothing_while_another_holds_the_lease(stage: Stage)
 
 def test_the_verb_carries_a_fold_through_and_lets_go_of_the_lease_at_the_end(stage: Stage) -> None:
     given = ["--kubeconfig", str(stage.kubeconfig), "--namespace", stage.namespace, "--mode", "autonomous"]
-    command = [sys.executable, "-m", "loomidi", "serve", "operator", *given, "--holder", "verb"]
+    command = [sys.executable, "-m", "loomidi", "serve", "operator", *given, "--holder", "verb", *stage.flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         plan = stage.propose(stage.scale(ttl_s=3))
         stage.reaches(plan, "Released")

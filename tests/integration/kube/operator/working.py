@@ -32,8 +32,9 @@ def an_operator(
     holder: str,
     mode: Mode,
     fault: Callable[[str], None] | None = None,
+    at_hand: bool = False,
 ) -> Operator:
-    """`namespace`: where its lease lies."""
+    """`namespace`: where its lease lies. `at_hand`: for an API server with the policies of deployments/admission."""
 
     def deciders(active: Callable[[], Mapping[str, int]]) -> Callable[[Mode], Decider]:
         @functools.cache
@@ -50,7 +51,7 @@ def an_operator(
         deciders,
         SIGNER,
         Leadership(KubeApi(leading, Patience(tries=1)), holder, lease),
-        settings=RunSettings(mode=mode, idle_s=0.2, watched_s=1),
+        settings=RunSettings(mode=mode, idle_s=0.2, watched_s=1, at_hand=at_hand),
         fault=fault,
     )
 
@@ -64,4 +65,5 @@ if __name__ == "__main__":
     kubeconfig, space, who, how, *fault_at = sys.argv[1:]
     made = access(Path(kubeconfig), {})
     end = functools.partial(_killed_at, fault_at[0]) if fault_at else None
-    an_operator(made.blocking(30.0), made.blocking(30.0), space, who, Mode(how), end).run(threading.Event())
+    acting, leading = made.blocking(30.0), made.blocking(30.0)
+    an_operator(acting, leading, space, who, Mode(how), end, "AT_HAND" in os.environ).run(threading.Event())

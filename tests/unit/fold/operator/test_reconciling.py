@@ -295,4 +295,10 @@ def test_a_fold_that_aims_at_another_namespace_is_denied() -> None:
     elsewhere["metadata"] = elsewhere["metadata"] | {"namespace": "shop"}
     stage = a_stage(plan=a_plan(fold=a_fold("drop", manifest=elsewhere), mode=Mode.AUTONOMOUS))
     stage.until("Denied")
-    assert stage.fold["status"]["message"] == "a Fold aims at its own namespace, not at shop"
+    assert stage.fold["status"]["message"] == "a Fold lies in the namespace that it aims at: shop"
+
+
+def test_a_fold_on_a_node_lies_in_our_own_namespace() -> None:
+    stage = a_stage(plan=an_object_plan(FoldKind.CORDON, Mode.AUTONOMOUS))
+    stage.until("Denied")
+    assert stage.fold["status"]["message"] == "a Fold lies in the namespace that it aims at: loomidi-system"

@@ -44,6 +44,15 @@ def stage() -> Stage:
     return Stage()
 
 
+@pytest.mark.parametrize("told", [(403, "no Fold is at hand (label loomidi.io/at-hand)"), (422, "'loomidi-at-hand'")])
+def test_a_policy_that_has_not_seen_our_last_write_is_asked_again_soon(stage: Stage, told: tuple[int, str]) -> None:
+    status, stage.fake.words = told
+    stage.fake.failures["PATCH"] = [status, status]
+    stage.apply()
+    assert stage.closed
+    assert stage.clock.now_ns() - NOW_NS < 200_000_000
+
+
 @pytest.mark.parametrize("failure", [429, 500, 502, 503, 504, TIMEOUT, httpx.ConnectError("refused")])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 def test_a_passing_fault_is_waited_out(stage: Stage, method: str, failure: int | Exception) -> None:

@@ -18,6 +18,7 @@ from loomidi.kit.clock import Clock, SystemClock
 Object = dict[str, Any]
 MANAGER = "loomidi/act"  # the field manager of every write
 _BUSY = frozenset({429, 500, 502, 503, 504})
+_UNSEEN = "loomidi.io/at-hand", "loomidi-at-hand"  # an admission policy that may not have seen our last write yet
 _BUDGET = "DisruptionBudget"  # the cause that the eviction subresource gives with its 429
 
 
@@ -93,13 +94,23 @@ class KubeApi:
             except httpx.HTTPError as error:
                 why = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
-                if response.status_code not in _BUSY or _BUDGET in response.text:
+                if not _passing(response):
                     return response
                 why = _told(response)
-                asked = _retry_after(response) or asked
+                asked = asked / 8 if _unseen(response) else _retry_after(response) or asked
             if tried + 1 < self._patience.tries:
                 self._clock.sleep(min(asked, self._patience.longest_s))
         raise ClusterAway(f"{method} {path}: no use after {self._patience.tries} tries ({why}); try again later")
+
+
+def _passing(response: httpx.Response) -> bool:
+    """Whether it may be another answer in a moment."""
+    return _unseen(response) or (response.status_code in _BUSY and _BUDGET not in response.text)
+
+
+def _unseen(response: httpx.Response) -> bool:
+    """Whether what is at hand was not so for a policy: its caches follow within milliseconds (docs/admission.md)."""
+    return response.status_code in (403, 422) and any(one in response.text for one in _UNSEEN)
 
 
 def _writing(dry_run: bool) -> dict[str, str]:
