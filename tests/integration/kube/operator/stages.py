@@ -91,6 +91,10 @@ class Stage:
         where = f"node/{name}" if what == "node" else f"{what}/{self.namespace}/{name}"
         return _fold(kind, where, kind.value.lower(), ttl_s, **more)
 
+    def isolate(self, name: str) -> FoldSpec:
+        """A pod that talks to nobody."""
+        return _fold(FoldKind.ISOLATE_POD, f"pod/{self.namespace}/{name}", "isolate", 60.0)
+
     def path(self, plan: Plan) -> str:
         """Where its Fold lies."""
         return f"{FOLDS.format(self._homes[plan.id])}/{plan.id}"

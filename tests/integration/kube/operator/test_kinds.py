@@ -9,14 +9,16 @@ from tests.integration.kube.operator.stages import Stage
 from tests.integration.kube.rooms import wait
 from tests.unit.ionic.acting import SIGNER
 
-WAYS_BACK = (FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.RESIZE, FoldKind.CORDON)
+WAYS_BACK = (FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.RESIZE, FoldKind.CORDON, FoldKind.ISOLATE_POD)
 
 
 def prepared(stage: Stage) -> None:
-    """A second revision of `web`, a workload to restart, two nodes."""
+    """A second revision of `web`, a workload to restart, a pod behind a Service, two nodes."""
     template = {"spec": {"containers": [{"name": "main", "image": "none.invalid/two"}]}}
     stage.room.merge(cases.DEPLOYMENT, {"spec": {"template": template}})
     stage.room.workload("StatefulSet", "db", 1)
+    stage.room.pod("web-1", app="served")
+    stage.room.service("served", app="served")
     cases.two_nodes(stage.room)
     sets = f"/apis/apps/v1/namespaces/{stage.namespace}/replicasets"
     wait(lambda: len(stage.room.look.items(sets)) == 2, "two revisions")
@@ -37,6 +39,7 @@ def test_what_has_a_way_back_is_done_and_taken_back_in_mode_guarded(stage: Stage
         stage.one(FoldKind.ROLLBACK, "workload/web"),
         stage.one(FoldKind.RESIZE, "pod/web-0", manifest=resources),
         stage.one(FoldKind.CORDON, f"node/{stage.room.nodes[0]}"),
+        stage.isolate("web-1"),
     ]
     with stage.operator():
         plans = [stage.propose(fold, Mode.GUARDED) for fold in folds]
