@@ -16,6 +16,7 @@ from loomidi.fold.resources.objects import plan_of
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.act.kube.fields import Draft
 from loomidi.ionic.decide.places import place
+from loomidi.ionic.errors import Clash
 
 AT_HAND = "loomidi.io/at-hand"
 _LABEL, _NOTE = ("metadata", "labels", AT_HAND), ("metadata", "annotations", AT_HAND)
@@ -28,13 +29,17 @@ class Hand:
         """`told`: hears of each Fold as it is stored."""
         self._api = api
         self._told = told
+        self._space: dict[str, Any] | None = None  # the namespace as it was written last
 
     @contextlib.contextmanager
     def holding(self, view: View) -> Iterator[View]:
         """While it is at hand; the Fold as it is then. What fails leaves it at hand, for the undo or the next pass."""
-        held = self._taken(view)
-        yield held
-        self._noted(view.metadata["namespace"], "", "")
+        try:
+            yield self._taken(view)
+            self._noted(view.metadata["namespace"], "", "")
+        except BaseException:
+            self._space = None  # whatever is known may be why
+            raise
 
     def _taken(self, view: View) -> View:
         """Steps, in this order:
@@ -65,16 +70,22 @@ class Hand:
         return View(stored)
 
     def _noted(self, space: str, plan_id: str, what: str) -> None:
-        """On the namespace; '' takes it off."""
-        path = f"/api/v1/namespaces/{space}"
+        """On the namespace; '' takes it off. Raises Clash when somebody writes it at the same time."""
+        path, known = f"/api/v1/namespaces/{space}", self._space
+        if known and known["metadata"]["name"] == space:
+            with contextlib.suppress(Clash):
+                self._space = self._put(path, known, plan_id, what)
+                return
         live = self._api.get(path)
-        if live is None:
-            return
+        self._space = None if live is None else self._put(path, live, plan_id, what)
+
+    def _put(self, path: str, live: dict[str, Any], plan_id: str, what: str) -> dict[str, Any]:
         draft = Draft(live)
         draft.put(_LABEL, plan_id or None)
         draft.put(_NOTE, what or None)
-        if draft.operations:
-            self._api.patch(path, draft.operations, live["metadata"]["resourceVersion"])
+        if not draft.operations:
+            return live
+        return self._api.patch(path, draft.operations, live["metadata"]["resourceVersion"])
 
 
 def named(fold: FoldSpec) -> str:

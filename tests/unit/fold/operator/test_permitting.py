@@ -59,6 +59,18 @@ def test_what_was_at_hand_before_is_laid_down_first() -> None:
         assert at_hand(stage)[::2] == (stage.plan.id, [stage.plan.id])
 
 
+def test_the_namespace_is_read_once_and_again_when_somebody_else_has_written_it() -> None:
+    stage, hand = a_hand()
+    with hand.holding(View(stage.fold)):
+        pass
+    before = stage.cluster.asked["GET"]
+    with hand.holding(View(stage.fold)):
+        assert stage.cluster.asked["GET"] == before + 1  # who has the label
+        stage.cluster.put(SPACE, stage.cluster.objects[SPACE])
+    assert stage.cluster.asked["GET"] == before + 2
+    assert at_hand(stage)[:2] == ("", "")
+
+
 def test_what_fails_stays_at_hand_for_the_undo() -> None:
     stage, hand = a_hand()
     with pytest.raises(RuntimeError), hand.holding(View(stage.fold)):
