@@ -1,1 +1,1 @@
-"""Attestation, key release and the ledger (from the crypt release on)."""
+"""Keys of people, and statements that they sign; attestation, key release and the ledger from the crypt release on."""

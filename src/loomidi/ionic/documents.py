@@ -51,6 +51,15 @@ def read_plan(document: Any) -> Plan:
     return plan
 
 
+Kind = typing.TypeVar("Kind")
+
+
+def read_record(kind: type[Kind], document: Any, where: str) -> Kind:
+    """The same for a part of a plan; `where` it lies, for messages."""
+    record: Kind = _read(kind, document, where)
+    return record
+
+
 @functools.cache
 def _hints(record: type) -> dict[str, Any]:
     return typing.get_type_hints(record)

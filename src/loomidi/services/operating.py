@@ -14,8 +14,17 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from loomidi.contracts import EnvironmentLacks, Mode
-from loomidi.fold.operator import Leadership, LeaseSettings, Operator, RunSettings
+from loomidi.contracts import EnvironmentLacks, Mode, UsageError
+from loomidi.fold.operator import (
+    Approvers,
+    Leadership,
+    LeaseSettings,
+    Operator,
+    OwnKeys,
+    People,
+    RunSettings,
+    SharedKey,
+)
 from loomidi.ionic.act.kube import KubeApi, KubeDriver, Patience
 from loomidi.ionic.approvals import KEY_OCTETS, Signer
 from loomidi.ionic.decide import Decider, DeciderSettings, standard_guards
@@ -35,7 +44,9 @@ class OperatorSettings:
     protected: tuple[str, ...] = ()
     # Addresses and CIDRs that no Fold may cut.
     approval_key: Path | None = None
-    # File with the key by which persons' approvals are signed; None: nobody can approve.
+    # File with a key that all persons share; None: see the next one.
+    approvers: Path | None = None
+    # File that lists who may approve, with their own public keys; without either nobody can.
     at_hand: bool = False
     # Say what is at hand, for the policies of deployments/admission.
     holder: str = ""
@@ -55,7 +66,7 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
             acting,
             lambda api, books: KubeDriver(api, signer, recall=books.recall),
             lambda active: _deciders(settings.protected, signer, active),
-            signer,
+            _approvers(settings, signer),
             leadership,
             settings=RunSettings(mode=settings.mode, at_hand=settings.at_hand),
         )
@@ -76,6 +87,15 @@ def _deciders(
         return Decider(standard_guards(protected, settings), protected, settings, signer=signer, active=active)
 
     return decider
+
+
+def _approvers(settings: OperatorSettings, signer: Signer) -> Approvers:
+    """One way at a time: with a shared key anybody could sign for all others."""
+    if settings.approvers is None:
+        return SharedKey(signer)
+    if settings.approval_key is not None:
+        raise UsageError("give --approvers or --approval-key; with both a shared key would stand in for anybody")
+    return OwnKeys(People(settings.approvers))
 
 
 def _key(file: Path | None) -> bytes | None:

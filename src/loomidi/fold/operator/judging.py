@@ -9,10 +9,12 @@ import dataclasses
 
 from loomidi.contracts import Approval, LoomidiError, Mode, Plan, Retryable, Verdict
 from loomidi.contracts.ports import Driver
-from loomidi.fold.operator.approving import approvals_of
+from loomidi.fold.operator.approving import requesters
+from loomidi.fold.operator.braking import Brake
 from loomidi.fold.operator.policing import Leave, least
 from loomidi.fold.operator.views import DENY, View
 from loomidi.fold.operator.world import World
+from loomidi.fold.resources.objects import nanoseconds
 from loomidi.fold.resources.phases import Phase
 from loomidi.ionic.decide import PlanRefused, person_asked
 
@@ -25,6 +27,7 @@ class Ruling:
     why: str
     verdicts: tuple[Verdict, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    brake: Brake | None = None
 
 
 def ended(view: View, plan: Plan, now_ns: int) -> Ruling | None:
@@ -32,14 +35,20 @@ def ended(view: View, plan: Plan, now_ns: int) -> Ruling | None:
     if view.noted(DENY):
         return Ruling(Phase.DENIED, f"denied by a person: {view.noted(DENY)}")
     if now_ns >= plan.expires_ns:
-        return Ruling(Phase.EXPIRED, "nobody approved it, or it was not begun, before the plan's time was over")
+        held = f"it was held until its plan's time was over: {view.holding}" if view.holding else ""
+        return Ruling(Phase.EXPIRED, held or "nobody approved it, or it was not begun, before the plan's time was over")
     return None
+
+
+def held(brake: Brake) -> Ruling:
+    """It stays where it is for as long as the brake holds."""
+    return Ruling(None, str(brake), brake=brake)
 
 
 def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
     """Ask everybody. Steps, in this order:
 
-    1 a policy gives leave   2 every guard says yes   3 some driver can do it   4 no brake holds it back
+    1 a policy gives leave   2 every guard says yes   3 no brake holds it back   4 some driver can do it
 
     Raises Retryable when the driver cannot look now.
     """
@@ -52,34 +61,62 @@ def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
     verdicts = (allowed, *told)
     if not told or any(one.allow is not True for one in told):
         return Ruling(Phase.DENIED, str(PlanRefused(plan.id, told)), verdicts)
-    # 3 the driver
+    # 3 the brakes, before the driver: what another Fold holds is waited for, not denied
+    if leave.brake:
+        return held(leave.brake)
+    # 4 the driver
     able = _able(plan, world.driver)
     if able.allow is not True:
         return Ruling(Phase.DENIED, f"it cannot be done: {able.reason}", (*verdicts, able))
-    # 4 the brakes
-    if leave.brake:
-        return Ruling(None, leave.brake)
     return Ruling(Phase.GUARDED, "every guard has answered yes", (*verdicts, able))
 
 
 def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
     """Whether everybody who has to has approved: so many persons as mode, kind and policy ask for, else the guards."""
+    if leave.brake:
+        return held(leave.brake)
     mode = least(plan.mode, leave.mode, world.mode)
     if mode is Mode.SHADOW:
         return Ruling(None, "mode shadow: nothing is touched, it ends with its plan")
-    if leave.brake:
-        return Ruling(None, leave.brake)
     asked = person_asked(plan.fold.kind, mode)  # by the least mode: a policy's guarded binds a Fold that says more
     persons = max(leave.persons, int(bool(asked)))
-    signed = approvals_of(view, plan, world.signer, world.clock.now_ns())
+    now_ns = world.clock.now_ns()
+    waited = _waited(view, now_ns) / leave.answer_s
+    signed = _signed(view, plan, leave, world, late=waited >= 1)
     if len(signed) < persons:
-        why = f"waits for {persons - len(signed)} more of {persons} approvals by persons"
-        return Ruling(None, f"{why} ({asked})" if asked else why)
+        told = f"{persons - len(signed)} more of {persons} approvals by persons"
+        return _missing(view, leave, told, asked, waited)
     try:
         granted = signed or [world.deciders(plan.mode).decide(plan)]
     except PlanRefused as refused:
         return Ruling(Phase.DENIED, str(refused), refused.verdicts)
     return Ruling(Phase.APPROVED, f"approved by {', '.join(one.approver for one in granted)}", (), (*granted,))
+
+
+def _waited(view: View, now_ns: int) -> float:
+    """Seconds for which people have been able to approve it."""
+    told = view.condition("Guarded")
+    return (now_ns - nanoseconds(told["lastTransitionTime"])) / 1e9 if told.get("status") == "True" else 0.0
+
+
+def _signed(view: View, plan: Plan, leave: Leave, world: World, *, late: bool) -> list[Approval]:
+    """By persons of the groups that are asked; never by who asked for it."""
+    asked = leave.groups | (leave.later if late else frozenset())
+    granted = [
+        one
+        for one in world.approvers.granted(view, plan, world.clock.now_ns())
+        if one.approval.approver not in requesters(view, plan)
+    ]
+    return [one.approval for one in granted if not leave.groups or one.groups & asked]
+
+
+def _missing(view: View, leave: Leave, told: str, why: str, waited: float) -> Ruling:
+    """Not enough: it waits for a while, then for other groups too, then it is over."""
+    asked = sorted(leave.groups | (leave.later if waited >= 1 else frozenset())) if leave.groups else []
+    told += f" of {', '.join(asked)}" if asked else ""
+    if waited >= 2 and view.phase is Phase.GUARDED:
+        return Ruling(Phase.EXPIRED, f"{told} did not come within {2 * leave.answer_s:g} s")
+    return Ruling(None, f"waits for {told} ({why})" if why else f"waits for {told}")
 
 
 def opened(view: View, plan: Plan, leave: Leave | str, world: World) -> Approval:

@@ -1,35 +1,21 @@
 """Which FoldPolicy applies to a Fold, and what leave it gives.
 
-Called by `reconciling`. In: the Fold's plan, the policies as the API server gives them, labels. Out: a `Leave`, or the
-reason why there is none. Without a policy that fits, nothing is folded. The brakes `pause`, `caps.total` and
-`caps.workload` are counted here in whole numbers; shares, the token bucket, cooldown and storm are left to whoever
-proposes Folds.
+Called by `surrounding`. In: the Fold's plan, the policies as the API server gives them, what stands around. Out: a
+`Leave`, or the reason why there is none. Without a policy that fits, nothing is folded. Counting is left to `braking`.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from loomidi.contracts import Mode, Plan
+from loomidi.fold.operator.braking import Around, Brake, braked, filled, storm_mode
 from loomidi.fold.operator.views import Object
-from loomidi.fold.resources.objects import nanoseconds
-from loomidi.fold.resources.policies import MAX_TTL_S, PROTECTED_NAMESPACES
+from loomidi.fold.resources.policies import APPROVAL_S, MAX_TTL_S, PROTECTED_NAMESPACES
 from loomidi.fold.resources.probing import STABLE_S, TIMEOUT_S
 from loomidi.ionic.act.kube.selectors import matches
 from loomidi.ionic.decide import Limits
 
 _RANKS = {mode: rank for rank, mode in enumerate(Mode)}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Around:
-    """What stands around a Fold: labels of its namespace and of its target, who else is at work."""
-
-    namespace: str = ""
-    namespace_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    target_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    active: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # policy ('': not named) -> targets
-    now_ns: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,16 +25,13 @@ class Leave:
     policy: str
     mode: Mode
     persons: int  # who must approve
-    paused: str  # why nothing new is folded; '' when it is
-    full: str  # which cap is reached; '' when none is
+    groups: frozenset[str]  # of whom; none: of anybody
+    later: frozenset[str]  # groups that may as well once nobody has answered in time
+    answer_s: float  # for which people are waited for, and once more for those of `later`
+    brake: Brake | None  # why nothing new is begun now
     stable_s: float
     timeout_s: float
     probes: tuple[Object, ...]
-
-    @property
-    def brake(self) -> str:
-        """Why nothing new is begun now, or ''."""
-        return f"paused: {self.paused}" if self.paused else self.full
 
 
 def least(*modes: Mode) -> Mode:
@@ -63,17 +46,17 @@ def leave_for(plan: Plan, spec: Object, policies: Iterable[Object], around: Arou
     asked = [one for one in known if not named or one["metadata"]["name"] == named]
     why = f"there is no FoldPolicy {named}" if named else "there is no FoldPolicy"
     for policy in asked:
-        unfit = _unfit(policy["spec"], plan, around)
+        unfit = _unfit(policy["spec"], plan, spec, around)
         if not unfit:
             return _leave(policy, plan, spec, around)
         why = f"FoldPolicy {policy['metadata']['name']} does not fit: {unfit}"
     return why
 
 
-def _unfit(policy: Object, plan: Plan, around: Around) -> str:
+def _unfit(policy: Object, plan: Plan, fold: Object, around: Around) -> str:
     """'' when the policy is about this plan and lets its kind through. Steps, in this order:
 
-    1 the finding   2 the kind and its action   3 how long, how much   4 where
+    1 the finding   2 the kind and its action   3 how long, how much   4 where   5 which addresses are asked
     """
     # 1 the finding
     when, finding = policy["when"], plan.finding
@@ -93,7 +76,16 @@ def _unfit(policy: Object, plan: Plan, around: Around) -> str:
     if plan.fold.replicas > allowed.get("maxReplicas", Limits().max_replicas):
         return f"{plan.fold.replicas} replicas are too many"
     # 4 where
-    return _elsewhere(policy, when, around)
+    if elsewhere := _elsewhere(policy, when, around):
+        return elsewhere
+    # 5 which addresses
+    strange = sorted(_urls(fold.get("verify")) - _urls(policy.get("verify")))
+    return f"its probes do not ask {strange[0]}, a Fold may not either" if strange else ""
+
+
+def _urls(verify: Object | None) -> set[str]:
+    """A Fold is written by many, and the operator reaches far: only a policy says where it asks by http."""
+    return {one["http"]["url"] for one in (verify or {}).get("probes") or () if "http" in one}
 
 
 def _elsewhere(policy: Object, when: Object, around: Around) -> str:
@@ -119,34 +111,19 @@ def _allowed(policy: Object, plan: Plan) -> Object | None:
 
 def _leave(policy: Object, plan: Plan, fold: Object, around: Around) -> Leave:
     name, spec = policy["metadata"]["name"], policy["spec"]
-    allowed = _allowed(spec, plan) or {}
-    working = (*around.active.get(name, ()), *around.active.get("", ()))
+    allowed, brakes = _allowed(spec, plan) or {}, filled(spec.get("brakes") or {})
+    own = Mode(spec.get("mode", Mode.SHADOW))
+    people = spec.get("approvals") or {}
     verify = fold.get("verify") or spec.get("verify") or {}
     return Leave(
         policy=name,
-        mode=least(Mode(spec.get("mode", Mode.SHADOW)), Mode(allowed.get("mode", spec.get("mode", Mode.SHADOW)))),
-        persons=int(spec.get("approvals", {}).get("required", 0)),
-        paused=_paused(spec.get("brakes", {}).get("pause"), around.now_ns),
-        full=_full(spec.get("brakes", {}).get("caps", {}), plan, working),
+        mode=least(own, Mode(allowed.get("mode", own)), storm_mode(brakes["storm"], around)),
+        persons=int(people.get("required", 0)),
+        groups=frozenset(people.get("groups") or ()),
+        later=frozenset(people.get("escalateTo") or ()),
+        answer_s=float(people.get("timeoutSeconds", APPROVAL_S)),
+        brake=braked(name, brakes, plan, around),
         stable_s=float(verify.get("stableForSeconds", STABLE_S)),
         timeout_s=float(verify.get("timeoutSeconds", TIMEOUT_S)),
         probes=tuple(verify.get("probes") or ()),
     )
-
-
-def _paused(pause: Object | None, now_ns: int) -> str:
-    if not pause or ("until" in pause and nanoseconds(pause["until"]) <= now_ns):
-        return ""
-    return str(pause["reason"])
-
-
-def _full(caps: Object, plan: Plan, targets: tuple[str, ...]) -> str:
-    """The first cap in whole numbers that is reached."""
-    counts: dict[str, tuple[Any, int]] = {
-        "total": (caps.get("total", 10), len(targets)),
-        "workload": (caps.get("workload", 1), targets.count(plan.fold.target)),
-    }
-    for name, (most, count) in counts.items():
-        if isinstance(most, int) and count >= most:
-            return f"caps.{name}: {count} Folds at work, most {most}"
-    return ""

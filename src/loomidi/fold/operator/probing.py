@@ -1,32 +1,41 @@
-"""The probes of a policy, asked: whether the finding is gone, whether the target's pods are ready.
+"""The probes of a policy, asked: whether the finding is gone, the target's pods are ready, an address answers.
 
 Called by `carrying` through its world. In: a probe as the resource has it, the Fold, all Folds, the API. Out: whether
-it holds, and what was seen. A finding is gone when no later Fold was proposed for the same pattern and target.
-Probes that need the network (`http`, `flows`) are not asked here yet: they do not hold.
+it holds, and what was seen. `ASKERS` has one asker a kind; who can answer another kind (`flows` needs the lake) hands
+its own to the `Operator`. A kind without an asker does not hold. A finding is gone when no later Fold was proposed for
+the same pattern and target.
 """
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from loomidi.contracts import LoomidiError, Plan
+from loomidi.fold.operator.calling import call
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.resources.objects import nanoseconds, plan_of
 from loomidi.ionic.act.kube.api import KubeApi
 
 
-def probe(asked: Object, view: View, plan: Plan, folds: Iterable[Object], api: KubeApi) -> tuple[bool, str]:
-    """One probe's answer."""
-    if "findingGone" in asked:
-        return _gone(view, plan, folds)
-    if "targetReady" in asked:
-        return _ready(asked["targetReady"], target_of(api, plan.fold))
-    return False, "no answer: this operator cannot ask it yet; use findingGone or targetReady"
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scene:
+    """What an asker may look at."""
+
+    view: View
+    plan: Plan
+    folds: Iterable[Object]
+    api: KubeApi
 
 
-def _gone(view: View, plan: Plan, folds: Iterable[Object]) -> tuple[bool, str]:
-    since_ns = nanoseconds(view.applied["atTime"]) if view.applied else 0
-    for other in folds:
+Asker = Callable[[Mapping[str, Any], Scene], tuple[bool, str]]
+
+
+def _gone(_: Mapping[str, Any], scene: Scene) -> tuple[bool, str]:
+    since_ns = nanoseconds(scene.view.applied["atTime"]) if scene.view.applied else 0
+    plan = scene.plan
+    for other in scene.folds:
         try:
             theirs = plan_of(other)
         except (LoomidiError, KeyError):
@@ -37,8 +46,9 @@ def _gone(view: View, plan: Plan, folds: Iterable[Object]) -> tuple[bool, str]:
     return True, "it was not found again"
 
 
-def _ready(asked: Object, live: Mapping[str, Any] | None) -> tuple[bool, str]:
+def _ready(asked: Mapping[str, Any], scene: Scene) -> tuple[bool, str]:
     """Ready of wanted, of a workload by its counts, of a pod by its condition."""
+    live = target_of(scene.api, scene.plan.fold)
     if not live:
         return False, "the target is no object that can be ready"
     status, wanted = live.get("status", {}), live.get("spec", {}).get("replicas", 1)
@@ -47,3 +57,26 @@ def _ready(asked: Object, live: Mapping[str, Any] | None) -> tuple[bool, str]:
     least = str(asked.get("minReady", "100%"))
     needed = -(-wanted * int(least[:-1]) // 100) if least.endswith("%") else int(least)
     return ready >= needed, f"{ready} of {wanted} ready, {needed} asked for"
+
+
+def _answers(asked: Mapping[str, Any], scene: Scene) -> tuple[bool, str]:
+    return call(asked, scene.api)
+
+
+ASKERS: Mapping[str, Asker] = MappingProxyType({"findingGone": _gone, "targetReady": _ready, "http": _answers})
+
+
+def probe(
+    asked: Object,
+    view: View,
+    plan: Plan,
+    folds: Iterable[Object],
+    api: KubeApi,
+    *,
+    askers: Mapping[str, Asker] = ASKERS,
+) -> tuple[bool, str]:
+    """One probe's answer."""
+    kind = next((name for name in asked if name != "name"), "")
+    if kind not in askers:
+        return False, f"no answer: this operator cannot ask {kind or 'nothing'}; use {', '.join(askers)}"
+    return askers[kind](asked[kind], Scene(view, plan, folds, api))

@@ -24,6 +24,12 @@ class Queue:
                 self._due[key] = 0.0
             self._changed.notify()
 
+    def later(self, key: str, in_s: float) -> None:
+        """Pass over it within so many seconds, sooner if it is due sooner."""
+        with self._changed:
+            self._due[key] = min(self._due.get(key, float("inf")), time.monotonic() + in_s)
+            self._changed.notify()
+
     def done(self, key: str, again_s: float | None) -> None:
         """It went well; None: nothing until it changes."""
         with self._changed:

@@ -6,11 +6,15 @@ anywhere is met by the next pass, here or in another replica: what was begun goe
 that lies in the Fold. Judging is left to `judging`, effects to `carrying`.
 """
 
+import dataclasses
+
 from loomidi.contracts import LoomidiError, Plan, Retryable, Step
 from loomidi.fold.operator import judging
+from loomidi.fold.operator.braking import Brake
 from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.noting import approval_noted, conditioned, following, receipted, verdicts_noted
 from loomidi.fold.operator.policing import Leave
+from loomidi.fold.operator.spots import spot_of
 from loomidi.fold.operator.targets import shown
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.operator.world import World
@@ -72,7 +76,7 @@ class Reconciler:
             return self._begin(view, plan, leave, now_ns)
         if ruling is None:
             ruling = self._ruled(view, plan, leave)
-        again = self._rule(view, ruling, now_ns)
+        again = self._rule(view, ruling, now_ns, leave.policy if isinstance(leave, Leave) else "")
         return None if again is None else min(again, max(0.0, (plan.expires_ns - now_ns) / 1e9))
 
     def _ruled(self, view: View, plan: Plan, leave: Leave | str) -> judging.Ruling:
@@ -92,27 +96,33 @@ class Reconciler:
             return judging.Ruling(Phase.SUPERSEDED, f"{plan.fold.target} is gone, or another one than was judged")
         return None
 
-    def _rule(self, view: View, ruling: judging.Ruling, now_ns: int) -> float | None:
+    def _rule(self, view: View, ruling: judging.Ruling, now_ns: int, policy: str = "") -> float | None:
         """Write down what was ruled; again at once when that was a step, later when it waits, never at an end."""
-        status = following(view, now_ns, ruling.phase, ruling.why)
+        status = following(view, now_ns, ruling.phase, ruling.why) | ({"policy": policy} if policy else {})
+        if ruling.brake is not None:
+            status = conditioned(status, now_ns, Held=(True, ruling.brake.name, ruling.why))
+        elif view.holding:
+            status = conditioned(status, now_ns, Held=(False, "Free", ruling.why))
         if ruling.verdicts:
             yes = ruling.phase is Phase.GUARDED
             status["verdicts"] = verdicts_noted(ruling.verdicts)
             status = conditioned(status, now_ns, Guarded=(yes, "AllAllow" if yes else "Denied", ruling.why))
         if ruling.phase is Phase.GUARDED:
-            status |= self._seen(view)
+            status |= self._seen(view, plan_of(view.obj))
         if ruling.phase is Phase.APPROVED:
             status["approvals"] = [approval_noted(one) for one in ruling.approvals]
             status = conditioned(status, now_ns, Approved=(True, "Approved", ruling.why))
         name = {None: "noted", Phase.GUARDED: "guarded", Phase.APPROVED: "approved"}.get(ruling.phase, "ended")
         self._world.pen.status(view, status, name)
         if ruling.phase is None:
-            return WAIT_S
+            return _wait_s(ruling.brake, now_ns)
         return AT_ONCE if name != "ended" or view.held else None
 
-    def _seen(self, view: View) -> dict[str, Object]:
-        live = self._world.target(plan_of(view.obj))
-        return {"target": shown(dict(live))} if live else {}
+    def _seen(self, view: View, plan: Plan) -> dict[str, Object]:
+        """The target with where it is, so that it is counted there also when it is gone."""
+        live = self._world.target(plan)
+        spot = dataclasses.asdict(spot_of(plan.fold, live))
+        return {"target": (shown(dict(live)) if live else {}) | {name: text for name, text in spot.items() if text}}
 
     def _begin(self, view: View, plan: Plan, leave: Leave | str, now_ns: int) -> float | None:
         """Steps, in this order, a pass each for 2 and 4:
@@ -121,7 +131,7 @@ class Reconciler:
         """
         # 1 no brake
         if isinstance(leave, Leave) and leave.brake:
-            return self._rule(view, judging.Ruling(None, leave.brake), now_ns)
+            return self._rule(view, judging.held(leave.brake), now_ns)
         # 2 our finalizer
         if not view.held:
             self._world.pen.hold(view)
@@ -143,3 +153,9 @@ class Reconciler:
         status["receipts"] = receipted(view, Step.REFUSED, self._world.driver.name, {"why": why}, now_ns)
         self._world.pen.status(view, status, "ended")
         return AT_ONCE
+
+
+def _wait_s(brake: Brake | None, now_ns: int) -> float:
+    """Until it is looked at again: when the brake may let go, if that is sooner than always."""
+    until_ns = brake.until_ns if brake else 0
+    return min(WAIT_S, (until_ns - now_ns) / 1e9) if until_ns > now_ns else WAIT_S

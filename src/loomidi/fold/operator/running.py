@@ -15,22 +15,25 @@ import httpx
 
 from loomidi.contracts import LoomidiError, Mode, Plan, Retryable
 from loomidi.contracts.ports import Driver
+from loomidi.fold.operator.approving import Approvers
 from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.errors import NotLeading
 from loomidi.fold.operator.leading import Leadership
 from loomidi.fold.operator.orphans import Orphan, orphans
+from loomidi.fold.operator.overseeing import overseen
 from loomidi.fold.operator.permitting import Hand
-from loomidi.fold.operator.policing import Around, Leave, leave_for
-from loomidi.fold.operator.probing import probe
+from loomidi.fold.operator.policing import Leave, leave_for
+from loomidi.fold.operator.probing import ASKERS, Asker, probe
 from loomidi.fold.operator.queues import Queue
 from loomidi.fold.operator.reconciling import Reconciler
+from loomidi.fold.operator.spots import slim_pod
+from loomidi.fold.operator.surrounding import all_counted, around
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import FOLDS, POLICIES, View
 from loomidi.fold.operator.world import AtHand, Deciders, World
 from loomidi.fold.operator.writing import Pen
 from loomidi.fold.resources.objects import plan_of
 from loomidi.ionic.act.kube.api import KubeApi
-from loomidi.ionic.approvals import Signer
 from loomidi.ionic.errors import Clash
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.kit.logging import logger
@@ -38,6 +41,8 @@ from loomidi.loom.sources.shelves import Shelf
 
 Object = dict[str, Any]
 ENDING_S = 2.0  # that each thread gets to end
+PODS = "/api/v1/pods"
+TOLD_S = 1.0  # within which a policy's status follows its Folds, so that a hundred Folds are not a hundred writes
 _LOG = logger("fold.operator")
 
 
@@ -80,20 +85,27 @@ class Operator:
         client: httpx.Client,
         driver: Callable[[KubeApi, Books], Driver],
         deciders: Callable[[Callable[[], Mapping[str, int]]], Deciders],
-        signer: Signer,
+        approvers: Approvers,
         leadership: Leadership,
         *,
         settings: RunSettings | None = None,
+        askers: Mapping[str, Asker] = ASKERS,
         clock: Clock | None = None,
         fault: Callable[[str], None] | None = None,
     ) -> None:
-        """`client`: of its own, every write through it asks the lease. `deciders`: given a count of what is active."""
+        """`client`: of its own, every write through it asks the lease. `deciders`: given a count of what is active.
+
+        `askers`: who answers which kind of probe.
+        """
         self._leadership, self._settings = leadership, settings or RunSettings()
         self._clock = clock or SystemClock()
         client.event_hooks["request"].append(self._fenced)
         self._api, self._queue = KubeApi(client), Queue()
-        self._folds = Shelf(client, FOLDS, self._queue.add, self._settings.watched_s)
-        self._policies = Shelf(client, POLICIES, lambda _: self._all(), self._settings.watched_s)
+        watched_s = self._settings.watched_s
+        self._generations: dict[str, int] = {}
+        self._folds = Shelf(client, FOLDS, self._fold_changed, watched_s)
+        self._policies = Shelf(client, POLICIES, self._policy_changed, watched_s)
+        self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
         self._at_hand, self._fence = "", leadership.fence()
         books = Books()
         hand = Hand(self._api, self._folds.put)
@@ -103,10 +115,10 @@ class Operator:
             driver=self._driver,
             pen=Pen(self._api, lambda: self._fence, clock=self._clock, fault=fault, told=self._folds.put),
             deciders=deciders(self._active),
-            signer=signer,
+            approvers=approvers,
             leave=self._leave,
             target=lambda plan: target_of(self._api, plan.fold),
-            probe=lambda asked, view, plan: probe(asked, view, plan, self._folds.all(), self._api),
+            probe=lambda asked, view, plan: probe(asked, view, plan, self._folds.all(), self._api, askers=askers),
             remember=books.remember,
             clock=self._clock,
             mode=self._settings.mode,
@@ -116,7 +128,7 @@ class Operator:
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
-        keepers = (self._leadership.keep, self._folds.keep, self._policies.keep)
+        keepers = (self._leadership.keep, self._folds.keep, self._policies.keep, self._pods.keep)
         threads = [threading.Thread(target=keeper, args=(stop,), daemon=True) for keeper in keepers]
         for thread in threads:
             thread.start()
@@ -136,39 +148,80 @@ class Operator:
                 continue
             now_s = self._clock.monotonic_ns() / 1e9
             if not led or now_s >= resync_s:
-                led, resync_s = True, now_s + self._settings.resync_s
-                self._resync()
-            if (key := self._queue.take(self._settings.idle_s)) is not None:
+                led, resync_s = self._resync(), now_s + self._settings.resync_s
+            if led and (key := self._queue.take(self._settings.idle_s)) is not None:
                 self.pass_over(key)
 
     def pass_over(self, key: str) -> None:
-        """One pass over one Fold, and when to come again."""
+        """One pass over one Fold or policy, and when to come again."""
+        self._fence = self._leadership.fence()  # one token for the whole pass
         space, _, name = key.partition("/")
-        self._at_hand, self._fence = key, self._leadership.fence()  # one token for the whole pass
         try:
-            obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
-            again = None if obj is None else self._reconciler.reconcile(obj)
+            again = self._fold_passed(key, space, name) if space else self._policy_passed(name)
         except (Clash, Retryable) as error:
-            _LOG.info("a pass is made again", fold=key, error=str(error))
+            _LOG.info("a pass is made again", of=key, error=str(error))
             self._queue.again(key)
         except NotLeading as error:
-            _LOG.warning("a pass ended", fold=key, error=str(error))
+            _LOG.warning("a pass ended", of=key, error=str(error))
         except Exception as error:  # noqa: BLE001 - one Fold that breaks us must not keep the others waiting
-            _LOG.error("a pass failed", fold=key, error=f"{type(error).__name__}: {error}")
+            _LOG.error("a pass failed", of=key, error=f"{type(error).__name__}: {error}")
             self._queue.again(key)
         else:
             self._queue.done(key, again)
 
-    def _resync(self) -> None:
+    def _fold_passed(self, key: str, space: str, name: str) -> float | None:
+        self._at_hand = key
+        obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
+        return None if obj is None else self._reconciler.reconcile(obj)
+
+    def _policy_passed(self, name: str) -> float | None:
+        """Its status, written when it says something else than before."""
+        policy = next((one for one in self._policies.all() if one["metadata"]["name"] == name), None)
+        if policy is None:
+            return None
+        status, again = overseen(policy, *all_counted(self._folds.all()), self._clock.now_ns())
+        if status != policy.get("status"):
+            change = [{"op": "add", "path": "/status", "value": status}]
+            version = policy["metadata"]["resourceVersion"]
+            self._policies.put(self._api.patch(f"{POLICIES}/{name}/status", change, version))
+        return again
+
+    def _resync(self) -> bool:
+        """Look at everything; False when it could not be listed. A list of our own comes first: brakes count by it, and
+        what the replica before us wrote last may not have been told yet."""
         self._fence = self._leadership.fence()
+        try:
+            self._folds.fill()
+        except (LoomidiError, httpx.HTTPError) as error:
+            _LOG.info("the Folds could not be listed", error=str(error))
+            return False
         self._all()
         with contextlib.suppress(LoomidiError):
             for one in orphans(self._api, self._folds.all(), self._driver, self._hand):
                 _tell(one)
+        return True
 
     def _all(self) -> None:
         for obj in self._folds.all():
             self._queue.add(View(obj).key)
+        for policy in self._policies.all():
+            self._queue.add(f"/{policy['metadata']['name']}")
+
+    def _fold_changed(self, key: str) -> None:
+        """It is passed over; those that a brake holds, and their policies, a little later: it may have made room."""
+        self._queue.add(key)
+        for obj in self._folds.all():
+            if (view := View(obj)).holding and view.key != key and not view.over:
+                self._queue.later(view.key, TOLD_S)
+        for policy in self._policies.all():
+            self._queue.later(f"/{policy['metadata']['name']}", TOLD_S)
+
+    def _policy_changed(self, key: str) -> None:
+        """Its status is ours: only what a person changed is a reason to look at every Fold."""
+        now = {f"/{one['metadata']['name']}": one["metadata"].get("generation", 0) for one in self._policies.all()}
+        if now.get(key) != self._generations.get(key):
+            self._generations = now
+            self._all()
 
     def _fenced(self, request: httpx.Request) -> None:
         """The last look before a write leaves: also one in the middle of a driver's work."""
@@ -185,15 +238,9 @@ class Operator:
         return {target: targets.count(target) for target in targets}
 
     def _leave(self, view: View, plan: Plan) -> Leave | str:
-        policies, space = self._policies.all(), view.metadata["namespace"]
-        active: dict[str, tuple[str, ...]] = {}
-        for other, theirs in self._others():
-            name = other.spec.get("policy", "")
-            active[name] = (*active.get(name, ()), theirs.fold.target)
-        live = target_of(self._api, plan.fold) or {}
-        labels = (self._api.get(f"/api/v1/namespaces/{space}") or {"metadata": {}})["metadata"].get("labels") or {}
-        own = live.get("metadata", {}).get("labels") or {}
-        return leave_for(plan, view.spec, policies, Around(space, labels, own, active, self._clock.now_ns()))
+        pods = self._pods.all() if self._pods.filled.is_set() else None
+        there = around(self._api, view, plan, self._folds.all(), pods, now_ns=self._clock.now_ns())
+        return leave_for(plan, view.spec, self._policies.all(), there)
 
 
 def _tell(one: Orphan) -> None:

@@ -15,6 +15,7 @@ from loomidi.fold.resources.phases import TERMINAL, Phase
 Object = Mapping[str, Any]
 FINALIZER = "loomidi.io/undo"
 DENY, RELEASE = "loomidi.io/deny", "loomidi.io/release"  # annotations with a reason; both only ever end a Fold
+REQUESTED_BY = "loomidi.io/requested-by"  # the person who asked for it; whoever that is may not approve it
 FOLDS = f"/apis/{GROUP}/{VERSION}/folds"
 POLICIES = f"/apis/{GROUP}/{VERSION}/foldpolicies"
 
@@ -102,8 +103,18 @@ class View:
     @property
     def judged(self) -> int | None:
         """The generation of the spec that the guards have said yes to."""
-        told = {one["type"]: one for one in self.status.get("conditions") or ()}.get("Guarded", {})
+        told = self.condition("Guarded")
         return told.get("observedGeneration") if told.get("status") == "True" else None
+
+    @property
+    def holding(self) -> str:
+        """What the brake says that holds it, or ''."""
+        told = self.condition("Held")
+        return str(told["message"]) if told.get("status") == "True" else ""
+
+    def condition(self, kind: str) -> Object:
+        """The condition of this type, {} when there is none."""
+        return next((one for one in self.status.get("conditions") or () if one["type"] == kind), {})
 
     def noted(self, name: str) -> str:
         """An annotation, or ''."""

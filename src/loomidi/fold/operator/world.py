@@ -10,10 +10,10 @@ from typing import Any
 
 from loomidi.contracts import Mode, Plan
 from loomidi.contracts.ports import Driver
+from loomidi.fold.operator.approving import Approvers
 from loomidi.fold.operator.policing import Leave
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.operator.writing import Pen
-from loomidi.ionic.approvals import Signer
 from loomidi.ionic.decide import Decider
 from loomidi.kit.clock import Clock, SystemClock
 
@@ -28,7 +28,7 @@ class World:
     driver: Driver
     pen: Pen
     deciders: Deciders
-    signer: Signer
+    approvers: Approvers
     leave: Callable[[View, Plan], Leave | str]  # by the policy that applies; why there is none
     target: Callable[[Plan], Object | None]  # the live object, {} when it is none, None when it is not there
     probe: Callable[[Object, View, Plan], tuple[bool, str]]  # whether it holds, and what was seen

@@ -15,11 +15,11 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Plan
+from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Plan, Receipt, Step
 from loomidi.fold.resources.definitions import GROUP, VERSION
 from loomidi.fold.resources.records import camel
 from loomidi.ionic.decide.places import place
-from loomidi.ionic.documents import read_plan
+from loomidi.ionic.documents import read_plan, read_record
 from loomidi.ionic.errors import BadPlan
 
 HOME = "loomidi-system"  # what we run in
@@ -68,6 +68,30 @@ def plan_of(obj: Mapping[str, Any]) -> Plan:
     own = {"id": spec["plan"]["id"], "mode": spec.get("mode")}
     times = {f"{name}_ns": nanoseconds(spec["plan"][f"{name}Time"]) for name in ("created", "expires")}
     return read_plan({**document, **own, **times, "fold": _read(FoldSpec, spec)})
+
+
+def fold_of(obj: Mapping[str, Any]) -> FoldSpec:
+    """What a Fold does, also of one that holds no plan. Raises BadPlan naming what is wrong."""
+    document = _read(FoldSpec, obj["spec"])
+    return read_record(FoldSpec, document, "spec")
+
+
+def finding_of(obj: Mapping[str, Any]) -> Finding | None:
+    """What it answers; None when it does not say. Raises BadPlan naming what is wrong."""
+    given = obj["spec"].get("finding")
+    return None if given is None else read_record(Finding, _read(Finding, given), "spec.finding")
+
+
+def receipts_of(obj: Mapping[str, Any]) -> list[Receipt]:
+    """What was done by it, oldest first."""
+    plan_id, told = str(obj["spec"].get("plan", {}).get("id", "")), list[Receipt]()
+    for one in (obj.get("status") or {}).get("receipts") or ():
+        step, at_ns = Step(one["step"]), nanoseconds(one["atTime"])
+        given = one.get("inverse", {}), one.get("detail", {})
+        told.append(
+            Receipt(one["id"], plan_id, step, at_ns, one.get("driver", ""), *given, told[-1].id if told else "")
+        )
+    return told
 
 
 def _written(record: Any) -> dict[str, Any]:

@@ -201,8 +201,11 @@ def status() -> Schema:
         "observedGeneration": observed_generation(),
         "message": schemas.text("What it does at the moment, in a sentence.", most=schemas.LONG),
         "active": schemas.whole("Folds that are in force by it."),
+        "waiting": schemas.whole("Folds that wait for a brake, for persons, or for the end of their plan."),
+        "denied": schemas.whole("Folds that were denied, of those that are still there."),
+        "held": schemas.text("The brakes that hold Folds at the moment, each with how many.", most=1024),
         "tokens": schemas.whole("Folds that the token bucket would let through now."),
-        "lastFoldTime": schemas.moment("When a Fold was last approved by it."),
+        "lastFoldTime": schemas.moment("When a Fold was last begun by it."),
         "storm": schemas.flag("Whether storm mode is on."),
         "conditions": conditions("Ready, Paused, Storm"),
     }
@@ -214,6 +217,9 @@ def _columns() -> list[dict[str, Any]]:
     return [
         column("Mode", ".spec.mode", "The furthest that a Fold may go."),
         column("Active", ".status.active", "Folds in force by it.", kind="integer"),
+        column("Waiting", ".status.waiting", "Folds that wait for a brake or for persons.", kind="integer"),
+        column("Denied", ".status.denied", "Folds that were denied.", kind="integer"),
+        column("Held", ".status.held", "The brakes that hold Folds at the moment."),
         column("Approvals", ".spec.approvals.required", "Persons who must approve.", kind="integer"),
         column("Paused", ".spec.brakes.pause.reason", "Why nothing is folded at the moment."),
         column("Ready", ready, "Whether the operator follows it."),

@@ -42,13 +42,14 @@ def status() -> Schema:
         "since": schemas.moment("When it entered its phase."),
         "until": schemas.moment("When it is taken back by itself."),
         "message": schemas.text("What is happening, in a sentence.", most=schemas.LONG),
+        "policy": schemas.text("The FoldPolicy by which it is judged."),
         "target": _target(),
         "lease": _lease(),
         "verdicts": judging.verdicts(),
         "approvals": judging.approvals(),
         "receipts": judging.receipts(),
         "probes": _probes(),
-        "conditions": conditions("Guarded, Approved, Applied, Verified, Stalled"),
+        "conditions": conditions("Guarded, Held, Approved, Applied, Verified, Stalled"),
     }
     about = "Where it is and what was done. Written by the operator only, by way of the status subresource."
     return schemas.checked(schemas.thing(about, fields), *_rules())
@@ -94,6 +95,8 @@ def _target() -> Schema:
         "name": schemas.text("Name of the object."),
         "uid": schemas.text("UID of the object: another one of the same name is another target."),
         "resourceVersion": schemas.text("Its version when it was looked at last."),
+        "workload": schemas.text("The workload that it is of, as namespace/name; the target where it is of none."),
+        "node": schemas.text("The node that it is on."),
     }
     return schemas.thing("The object that was found for spec.target.", fields)
 

@@ -2,7 +2,7 @@
 
 Called by `fold.operator` and `services.diagnosing`. In: a client, a path. Out: objects by `namespace/name`, and a word
 to whoever waits for changes. A watch that is silent ends by itself and begins again; one that broke is begun again
-after a pause, with a fresh list.
+after a pause, with a fresh list, and until then nothing is `filled`: whoever counts by it waits.
 """
 
 import json
@@ -16,6 +16,7 @@ from loomidi.contracts import LoomidiError, Retryable
 from loomidi.kit.logging import logger
 
 PAUSE_S = 1.0  # before what broke is begun again
+PAGE = 500  # objects that are listed at once
 Object = dict[str, Any]
 _LOG = logger("loom.sources")
 
@@ -23,10 +24,21 @@ _LOG = logger("loom.sources")
 class Shelf:
     """One collection."""
 
-    def __init__(self, client: httpx.Client, path: str, changed: Callable[[str], None], watched_s: int) -> None:
-        """`changed`: called with the key of each object that came, changed or went. A watch lasts `watched_s`."""
+    def __init__(
+        self,
+        client: httpx.Client,
+        path: str,
+        changed: Callable[[str], None],
+        watched_s: int,
+        *,
+        slim: Callable[[Object], Object] | None = None,
+    ) -> None:
+        """`changed`: called with the key of each object that came, changed or went. A watch lasts `watched_s`.
+
+        `slim`: what is kept of an object; its name and version are needed here.
+        """
         self._client, self._path, self._changed = client, path, changed
-        self._watched_s = watched_s
+        self._watched_s, self._slim = watched_s, slim or dict
         self._objects: dict[str, Object] = {}
         self._lock = threading.Lock()
         self.filled = threading.Event()
@@ -42,27 +54,43 @@ class Shelf:
             try:
                 self._follow(self.fill(), stop)
             except (LoomidiError, httpx.HTTPError, ValueError, KeyError) as error:
+                self.filled.clear()
                 _LOG.warning("a watch broke off", path=self._path, error=str(error))
                 stop.wait(PAUSE_S)
 
     def fill(self) -> str:
-        """List all; the version from which to watch."""
-        answer = self._client.get(self._path)
-        if answer.is_error:
-            raise Retryable(
-                f"GET {self._path}: {answer.status_code}; grant list and watch there (deployments/rbac), or try again"
-            )
-        page = answer.json()
-        told = {_key(one): one for one in page.get("items") or ()}
-        for key in set(self._objects) - set(told):
+        """List all, page by page; the version from which to watch."""
+        told: dict[str, Object] = {}
+        version, params = "", {"limit": str(PAGE)}
+        while True:
+            answer = self._client.get(self._path, params=params)
+            if answer.is_error:
+                why = "grant list and watch there (deployments/rbac), or try again"
+                raise Retryable(f"GET {self._path}: {answer.status_code}; {why}")
+            page = answer.json()
+            version = version or str(page["metadata"]["resourceVersion"])
+            told |= {_key(one): self._slim(one) for one in page.get("items") or ()}
+            if not page["metadata"].get("continue"):
+                break
+            params |= {"continue": page["metadata"]["continue"]}
+        self._replace(told, int(version))
+        self.filled.set()
+        return version
+
+    def _replace(self, told: dict[str, Object], version: int) -> None:
+        """What the list does not have is gone, unless it came after the list was drawn."""
+        with self._lock:
+            gone = [key for key, one in self._objects.items() if key not in told and _version(one) <= version]
+        for key in gone:
             self._drop(key)
         for one in told.values():
-            self.put(one)
-        self.filled.set()
-        return str(page["metadata"]["resourceVersion"])
+            self._take_in(one)
 
     def put(self, obj: Object) -> None:
         """It is so now; what is older than what is known is not news."""
+        self._take_in(self._slim(obj))
+
+    def _take_in(self, obj: Object) -> None:
         key = _key(obj)
         with self._lock:
             if key in self._objects and _version(self._objects[key]) >= _version(obj):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loomidi.contracts import FoldKind, FoldSpec, Match, Mode, Plan
+from loomidi.fold.operator import Approvers
 from loomidi.fold.resources import TERMINAL, fold_object
 from loomidi.fold.resources.objects import HOME
 from loomidi.ionic.decide import manifests
@@ -25,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[4]
 Object = dict[str, Any]
 FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/{}/folds"
 POLICIES = "/apis/loomidi.io/v1alpha1/foldpolicies"
+LOOSE: Object = {  # whoever tests a brake sets it
+    "caps": {"workload": 9, "namespace": 9, "node": 9, "total": 9},
+    "bucket": {"size": 99, "refillSeconds": 1},
+    "cooldownSeconds": 0,
+    "storm": {"findings": 9999},
+}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -56,6 +63,7 @@ class Stage:
             "when": {"patterns": ["*"], "namespaceSelector": {"matchLabels": named}},
             "allow": [{"kind": "SCALE_OUT"}, {"kind": "RECONFIGURE_NETWORK"}],
             "verify": {"stableForSeconds": 0, "timeoutSeconds": 5},
+            "brakes": LOOSE,
         }
         body = {"apiVersion": "loomidi.io/v1alpha1", "kind": "FoldPolicy", "metadata": {"name": self.namespace}}
         applied(self.room.admin, f"{POLICIES}/{self.namespace}", body | {"spec": spec | more})
@@ -137,12 +145,12 @@ class Stage:
         return bool(self.room.snapshot() == self.before)
 
     @contextlib.contextmanager
-    def operator(self, mode: Mode = Mode.AUTONOMOUS) -> Iterator[None]:
+    def operator(self, mode: Mode = Mode.AUTONOMOUS, approvers: Approvers | None = None) -> Iterator[None]:
         """In this process."""
         stop = threading.Event()
         cluster = access(self.kubeconfig, {})
         acting, leading = cluster.blocking(30.0), cluster.blocking(3.0)
-        made = an_operator(acting, leading, self.namespace, "thread", mode, at_hand=self.at_hand)
+        made = an_operator(acting, leading, self.namespace, "thread", mode, approvers=approvers, at_hand=self.at_hand)
         thread = threading.Thread(target=made.run, args=(stop,))
         thread.start()
         try:

@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 
 from loomidi.contracts import Mode
+from loomidi.fold.operator import Approvers, SharedKey
 from loomidi.fold.operator.leading import Leadership, LeaseSettings
 from loomidi.fold.operator.running import Operator, RunSettings
 from loomidi.ionic.act.kube import KubeApi, KubeDriver, Patience
-from loomidi.ionic.decide import Decider, DeciderSettings, standard_guards
+from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, RegoGuard
 from loomidi.loom.sources.clusters import access
 from tests.unit.ionic.acting import SIGNER
 
@@ -31,8 +32,10 @@ def an_operator(
     namespace: str,
     holder: str,
     mode: Mode,
+    *,
     fault: Callable[[str], None] | None = None,
     at_hand: bool = False,
+    approvers: Approvers | None = None,
 ) -> Operator:
     """`namespace`: where its lease lies. `at_hand`: for an API server with the policies of deployments/admission."""
 
@@ -40,7 +43,8 @@ def an_operator(
         @functools.cache
         def decider(of: Mode) -> Decider:
             settings = DeciderSettings(mode=of)
-            return Decider(standard_guards((), settings), (), settings, signer=SIGNER, active=active)
+            guards = FloorGuard((), settings.limits, of), RegoGuard(timeout_s=60.0)  # a busy machine is no refusal
+            return Decider(guards, (), settings, signer=SIGNER, active=active)
 
         return decider
 
@@ -49,7 +53,7 @@ def an_operator(
         acting,
         lambda api, books: KubeDriver(api, SIGNER, recall=books.recall),
         deciders,
-        SIGNER,
+        approvers or SharedKey(SIGNER),
         Leadership(KubeApi(leading, Patience(tries=1)), holder, lease),
         settings=RunSettings(mode=mode, idle_s=0.2, watched_s=1, at_hand=at_hand),
         fault=fault,
@@ -65,5 +69,5 @@ if __name__ == "__main__":
     kubeconfig, space, who, how, *fault_at = sys.argv[1:]
     made = access(Path(kubeconfig), {})
     end = functools.partial(_killed_at, fault_at[0]) if fault_at else None
-    acting, leading = made.blocking(30.0), made.blocking(30.0)
-    an_operator(acting, leading, space, who, Mode(how), end, "AT_HAND" in os.environ).run(threading.Event())
+    acting, leading, at_hand = made.blocking(30.0), made.blocking(30.0), "AT_HAND" in os.environ
+    an_operator(acting, leading, space, who, Mode(how), fault=end, at_hand=at_hand).run(threading.Event())

@@ -8,20 +8,27 @@ from typing import Any
 import httpx
 
 from loomidi.contracts import Approval, FoldSpec, Mode, Plan
-from loomidi.fold.operator import Carrier, Fence, Pen, Reconciler, World
-from loomidi.fold.operator.policing import Around, Leave, leave_for
+from loomidi.contracts.ports import Guard
+from loomidi.fold.operator import Approvers, Carrier, Fence, Pen, Reconciler, SharedKey, World
+from loomidi.fold.operator.braking import Around
+from loomidi.fold.operator.policing import Leave, leave_for
+from loomidi.fold.operator.spots import Pod, spot_of
+from loomidi.fold.operator.surrounding import all_counted
 from loomidi.fold.operator.views import View
 from loomidi.fold.resources import NEXT, Phase, fold_object
+from loomidi.fold.resources.objects import moment
 from loomidi.ionic.act.drivers.admission import admit
 from loomidi.ionic.act.kube.api import KubeApi
+from loomidi.ionic.decide import DeciderSettings, FloorGuard, RegoGuard
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import ChangedMeanwhile, ClusterAway, NotActing
 from loomidi.kit.clock import ManualClock
 from tests.unit.ionic.acting import SIGNER
 from tests.unit.ionic.kube.fake_api import FakeApi
-from tests.unit.ionic.making import a_clock, a_decider, a_plan
+from tests.unit.ionic.making import NOW_NS, a_clock, a_decider, a_plan
 
 Object = dict[str, Any]
+MADE = moment(NOW_NS)
 FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/default/folds"
 
 
@@ -126,6 +133,8 @@ class Stage:
     mode: Mode = Mode.AUTONOMOUS
     fence: Fence = dataclasses.field(default_factory=Fence)
     fault: Callable[[str], None] | None = None
+    pods: tuple[Pod, ...] = ()
+    approvers: Approvers = dataclasses.field(default_factory=lambda: SharedKey(SIGNER))
 
     @property
     def path(self) -> str:
@@ -150,8 +159,8 @@ class Stage:
         world = World(
             driver=self.driver,
             pen=pen,
-            deciders=lambda mode: a_decider(mode, clock=self.clock, signer=SIGNER),
-            signer=SIGNER,
+            deciders=lambda mode: a_decider(mode, clock=self.clock, signer=SIGNER, guards=_guards(mode)),
+            approvers=self.approvers,
             leave=self._leave,
             target=lambda plan: self.target,
             probe=lambda probe, view, plan: (False, "nobody knows"),
@@ -186,7 +195,16 @@ class Stage:
         self.cluster.put(self.path, self.fold | {"metadata": self.fold["metadata"] | gone})
 
     def _leave(self, view: View, plan: Plan) -> Leave | str:
-        return leave_for(plan, view.spec, self.policies, Around("default", now_ns=self.clock.now_ns()))
+        folds = [obj for path, obj in self.cluster.objects.items() if path.startswith(FOLDS)]
+        told, why = all_counted(folds)
+        spot, now_ns = spot_of(plan.fold, self.target), self.clock.now_ns()
+        there = Around("default", {}, {}, view.key, spot, told, self.pods, why, now_ns)
+        return leave_for(plan, view.spec, self.policies, there)
+
+
+def _guards(mode: Mode) -> tuple[Guard, ...]:
+    """The standard ones; a machine that is busy is no refusal here."""
+    return FloorGuard((), DeciderSettings().limits, mode), RegoGuard(timeout_s=60.0)
 
 
 def a_stage(mode: Mode = Mode.AUTONOMOUS, **more: Any) -> Stage:
@@ -195,5 +213,5 @@ def a_stage(mode: Mode = Mode.AUTONOMOUS, **more: Any) -> Stage:
     plan = more.pop("plan", None) or a_plan("drop", mode)
     stage = Stage(cluster, FakeDriver(cluster, clock), clock, plan, [POLICY], {"metadata": {"uid": "u1"}}, **more)
     obj = fold_object(plan, "default")
-    cluster.put(stage.path, obj | {"metadata": obj["metadata"] | {"generation": 1}})
+    cluster.put(stage.path, obj | {"metadata": obj["metadata"] | {"generation": 1, "creationTimestamp": MADE}})
     return stage

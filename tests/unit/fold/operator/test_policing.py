@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from loomidi.contracts import Mode
-from loomidi.fold.operator.policing import Around, Leave, least, leave_for
+from loomidi.fold.operator.braking import Around
+from loomidi.fold.operator.policing import Leave, least, leave_for
 from tests.unit.fold.operator.fakes import POLICY
 from tests.unit.ionic.making import NOW_NS, a_plan
 
-AROUND = Around("shop", {"team": "a"}, {"app": "cart"}, {}, NOW_NS)
+AROUND = Around("shop", {"team": "a"}, {"app": "cart"}, now_ns=NOW_NS)
 
 
 def policy(name: str = "tests", **more: Any) -> dict[str, Any]:
@@ -68,23 +69,6 @@ def test_the_mode_is_the_least_of_the_policy_and_of_the_kind() -> None:
     assert isinstance(found, Leave)
     assert found.mode is Mode.SUGGEST
     assert least(*Mode) is Mode.SHADOW
-
-
-@pytest.mark.parametrize(("until", "paused"), [("2020-01-01T00:00:00Z", False), ("2100-01-01T00:00:00Z", True)])
-def test_a_pause_ends_when_it_says(until: str, paused: bool) -> None:
-    found = leave(policy(brakes={"pause": {"reason": "audit", "until": until}}))
-    assert isinstance(found, Leave)
-    assert found.brake == ("paused: audit" if paused else "")
-
-
-def test_caps_in_whole_numbers_are_counted() -> None:
-    target = a_plan("drop").fold.target
-    caps = policy(brakes={"caps": {"total": 2, "workload": 1}})
-    same, others = Around("shop", active={"tests": (target,)}), Around("shop", active={"tests": ("a",), "": ("b",)})
-    for around, what in ((same, "caps.workload: 1"), (others, "caps.total: 2")):
-        found = leave(caps, around=around)
-        assert isinstance(found, Leave)
-        assert found.brake.startswith(what)
 
 
 def test_a_policy_without_a_mode_is_in_shadow() -> None:

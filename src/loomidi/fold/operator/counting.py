@@ -1,0 +1,67 @@
+"""A Fold as brakes count it: whose it is, where it acts, and when it was made, begun and ended.
+
+Called by `surrounding` and `overseeing`. Pure. In: a Fold as the API server has it. Out: a frozen `Counted`. Times come
+from the object: its receipts, its phase, the API server's own stamp. Raises LookupError, ValueError or LoomidiError for
+one that cannot be read; whoever counts holds the brake then.
+"""
+
+import dataclasses
+
+from loomidi.contracts import FoldKind, Step
+from loomidi.fold.operator.views import Object, View
+from loomidi.fold.resources.objects import nanoseconds
+from loomidi.fold.resources.phases import Phase
+
+TAKING = (FoldKind.ISOLATE_POD, FoldKind.EVICT, FoldKind.TERMINATE)  # kinds by which a pod no longer serves
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counted:
+    """One Fold. Times are ns since the epoch, 0 where it has not come so far."""
+
+    key: str
+    policy: str  # '' when none is named yet
+    phase: Phase | None
+    target: str
+    namespace: str
+    workload: str
+    node: str
+    pattern: str
+    finding: str
+    takes: bool
+    made_ns: int
+    seen_ns: int  # when what it answers was seen last
+    begun_ns: int
+    ended_ns: int
+    until_ns: int  # when it is taken back at the latest
+    held: str  # the brake that holds it
+
+    @property
+    def active(self) -> bool:
+        """Whether there may be an effect that nobody has taken back."""
+        return self.begun_ns > 0 and not self.ended_ns
+
+
+def counted(obj: Object) -> Counted:
+    """Read one."""
+    view = View(obj)
+    spec, target, finding = view.spec, view.status.get("target") or {}, view.spec.get("finding") or {}
+    begun = next((one for one in view.receipts if one["step"] == Step.INTENT), None)
+    return Counted(
+        key=view.key,
+        policy=view.status.get("policy") or spec.get("policy", ""),
+        phase=view.phase,
+        target=spec["target"],
+        namespace=view.metadata["namespace"],
+        workload=target.get("workload") or spec["target"],
+        node=target.get("node", ""),
+        pattern=finding.get("pattern", ""),
+        finding=spec.get("because", ""),
+        takes=spec["kind"] in TAKING,
+        made_ns=nanoseconds(view.metadata["creationTimestamp"]),
+        seen_ns=nanoseconds(finding["lastTime"]) if finding.get("lastTime") else 0,
+        begun_ns=nanoseconds(begun["atTime"]) if begun else 0,
+        ended_ns=view.at("since") if view.over else 0,
+        until_ns=view.at("until"),
+        held=view.condition("Held").get("reason", "") if view.holding else "",
+    )
