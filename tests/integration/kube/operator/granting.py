@@ -39,6 +39,16 @@ def grant_lease(admin: httpx.Client, namespace: str) -> None:
     applied(admin, f"{inside}/rolebindings/{name}", _binding(role) | {"kind": "RoleBinding"})
 
 
+def grant_person(admin: httpx.Client, role: str, user: str) -> None:
+    """One of the roles of people, bound to this user in the whole cluster."""
+    text = (DEPLOYMENTS / "rbac" / "roles.yaml").read_text()
+    body = next(one for one in yaml.safe_load_all(text) if one["metadata"]["name"] == role)
+    applied(admin, f"{RBAC}/clusterroles/{role}", body)
+    binding = _binding(body) | {"kind": "ClusterRoleBinding", "metadata": {"name": f"{role}-{user}"}}
+    binding["subjects"] = [{"kind": "User", "name": user, **_NAMED}]
+    applied(admin, f"{RBAC}/clusterrolebindings/{role}-{user}", binding)
+
+
 def roles() -> dict[str, Object]:
     """What is shipped, by kind."""
     text = (DEPLOYMENTS / "rbac" / "fold-operator.yaml").read_text()
