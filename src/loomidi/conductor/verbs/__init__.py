@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "bus": "The streams of the bus and who lags behind; dead letters: list, show, publish anew.",
     "lake": "SQL over what was seen, as of any moment; the tables, their snapshots, and keeping them small.",
     "receipts": "What was done, by which plan, how it is taken back; checks that no receipt was changed.",
+    "fold": "The Folds of a cluster: list, show, propose, approve, deny, release.",
     "policy": "What the guardrails say about a plan, or about manifests of Kubernetes.",
     "demo": "Attack a small network of namespaces and watch it being defended.",
     "doctor": "What works on this machine, what does not, why, and how to mend it.",
