@@ -65,11 +65,11 @@ def story(view: View, now_ns: int) -> tuple[Part, ...]:
 
 def signing(told: Mapping[str, Any], view: View) -> str:
     """What a person is about to sign, in words."""
-    version = told["target"]["resourceVersion"]
+    version, plan = told["target"]["resourceVersion"], wording.printable(told["plan"]["id"])
     target = f"as it was judged (version {version})" if version else "which is no object of the cluster"
     return (
         f"{_does(view)}\n"
-        f"You sign, as {told['approver']}: that plan {told['plan']['id']} of Fold {told['fold']['key']} may be carried "
+        f"You sign, as {told['approver']}: that plan {plan} of Fold {told['fold']['key']} may be carried "
         f"out on {wording.name(view.spec['target'])}, {target}, until {_time(told['expiresTime'])}."
     )
 

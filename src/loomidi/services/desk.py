@@ -1,7 +1,7 @@
 """A person's desk at the Folds of a cluster: look, propose, approve, deny, release.
 
 Called by `loomidi fold`. In: the cluster's API as that person, names, a key. Out: Folds as the API server has them;
-each write is of exactly the version that was looked at. Judging and acting are left to the operator. Raises NoFold,
+each write is an annotation. Judging and acting are left to the operator. Raises NoFold,
 TooLate, and what the API says.
 """
 
@@ -19,10 +19,13 @@ from loomidi.fold.operator.approving import signed_note, statement
 from loomidi.fold.operator.views import DENY, FOLDS, RELEASE, REQUESTED_BY, View
 from loomidi.fold.resources import fold_object, plan_of
 from loomidi.fold.resources.objects import finding_of, fold_of
+from loomidi.fold.resources.specs import spec as _schema
 from loomidi.ionic.act.kube import KubeApi
 from loomidi.ionic.decide.places import place
+from loomidi.ionic.errors import BadPlan, Clash
 from loomidi.loom.sources.clusters import access
 
+_TRIES = 5  # to write on what others write too
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _POD_KINDS = (FoldKind.ISOLATE_POD, FoldKind.EVICT, FoldKind.TERMINATE)
 Object = dict[str, Any]
@@ -71,10 +74,13 @@ class Desk:
     def planned(self, given: Mapping[str, Any], request: Request, now_ns: int) -> tuple[Object, Plan]:
         """A Fold with its plan, of a document that may have none yet; nothing is posted. Raises BadPlan."""
         metadata, spec = dict(given.get("metadata") or {}), given["spec"]
-        if "plan" in spec:
-            plan = plan_of(given)
-        else:
-            plan = asked(self._addressed(fold_of(given)), request, now_ns, finding_of(given))
+        if unknown := sorted(set(spec) - set(_schema()["properties"])):
+            raise BadPlan(f"spec.{unknown[0]}: no such field; see docs/folds.md")
+        try:
+            fold, finding, plan = fold_of(given), finding_of(given), plan_of(given) if "plan" in spec else None
+        except (ValueError, TypeError, AttributeError, LookupError) as error:  # what the API server would have refused
+            raise BadPlan(f"spec: {type(error).__name__}: {error}; see docs/folds.md") from error
+        plan = plan or asked(self._addressed(fold), request, now_ns, finding)
         obj = fold_object(plan, metadata.get("namespace", "default"), policy=spec.get("policy", ""))
         kept = {name: spec[name] for name in ("verify",) if name in spec}
         notes = (metadata.get("annotations") or {}) | {REQUESTED_BY: request.who}
@@ -109,9 +115,15 @@ class Desk:
         return self._note(view, RELEASE, reason)
 
     def _note(self, view: View, name: str, text: str) -> View:
-        notes = dict(view.metadata.get("annotations") or {}) | {name: text}
-        change = [{"op": "add", "path": "/metadata/annotations", "value": notes}]
-        return View(self.api.patch(view.path, change, view.metadata["resourceVersion"]))
+        """On the Fold as it is now: the operator may write at the same moment; what was signed does not change."""
+        for tried in range(_TRIES):
+            notes = dict(view.metadata.get("annotations") or {}) | {name: text}
+            change = [{"op": "add", "path": "/metadata/annotations", "value": notes}]
+            with contextlib.suppress(Clash):
+                return View(self.api.patch(view.path, change, view.metadata["resourceVersion"]))
+            self.api.pause(tried)
+            view = self.fold(view.key, "")
+        raise TooLate(f"{view.key} was written by others {_TRIES} times meanwhile; try again")
 
     def _addressed(self, fold: FoldSpec) -> FoldSpec:
         """A pod's address, so that what is cut is that of one host and not of everybody."""

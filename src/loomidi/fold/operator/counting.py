@@ -1,17 +1,19 @@
 """A Fold as brakes count it: whose it is, where it acts, and when it was made, begun and ended.
 
-Called by `surrounding` and `overseeing`. Pure. In: a Fold as the API server has it. Out: a frozen `Counted`. Times come
-from the object: its receipts, its phase, the API server's own stamp. Raises LookupError, ValueError or LoomidiError for
-one that cannot be read; whoever counts holds the brake then.
+Called by `surrounding` and `running`. Pure. In: a Fold as the API server has it. Out: a frozen `Counted`, or why it
+cannot be read: whoever counts holds the brake then. Times come from the object: its receipts, its phase, the API
+server's own stamp. A collection of Folds reads each once, when it is told (`with_count`).
 """
 
 import dataclasses
+from typing import Any
 
-from loomidi.contracts import FoldKind, Step
+from loomidi.contracts import FoldKind, LoomidiError, Step
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.resources.objects import nanoseconds
 from loomidi.fold.resources.phases import Phase
 
+_KEPT = "counted"
 TAKING = (FoldKind.ISOLATE_POD, FoldKind.EVICT, FoldKind.TERMINATE)  # kinds by which a pod no longer serves
 
 
@@ -42,8 +44,25 @@ class Counted:
         return self.begun_ns > 0 and not self.ended_ns
 
 
-def counted(obj: Object) -> Counted:
-    """Read one."""
+def with_count(obj: Object) -> dict[str, Any]:
+    """The same object with what brakes need of it."""
+    return {**obj, _KEPT: _tried(obj)}
+
+
+def counted(obj: Object) -> Counted | str:
+    """One as it was read when it was told, else read now; why it cannot be."""
+    kept: Counted | str | None = obj.get(_KEPT)
+    return _tried(obj) if kept is None else kept
+
+
+def _tried(obj: Object) -> Counted | str:
+    try:
+        return _read(obj)
+    except (LoomidiError, LookupError, ValueError, TypeError) as error:
+        return f"Fold {View(obj).key} cannot be read ({type(error).__name__}: {error}); look at it, or delete it"
+
+
+def _read(obj: Object) -> Counted:
     view = View(obj)
     spec, target, finding = view.spec, view.status.get("target") or {}, view.spec.get("finding") or {}
     begun = next((one for one in view.receipts if one["step"] == Step.INTENT), None)

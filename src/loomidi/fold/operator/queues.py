@@ -25,9 +25,10 @@ class Queue:
             self._changed.notify()
 
     def later(self, key: str, in_s: float) -> None:
-        """Pass over it within so many seconds, sooner if it is due sooner."""
+        """Pass over it within so many seconds, sooner if it is due sooner, later if it failed and has to wait."""
         with self._changed:
-            self._due[key] = min(self._due.get(key, float("inf")), time.monotonic() + in_s)
+            if key not in self._failed or key not in self._due:
+                self._due[key] = min(self._due.get(key, float("inf")), time.monotonic() + in_s)
             self._changed.notify()
 
     def done(self, key: str, again_s: float | None) -> None:

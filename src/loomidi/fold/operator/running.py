@@ -17,6 +17,7 @@ from loomidi.contracts import LoomidiError, Mode, Plan, Retryable
 from loomidi.contracts.ports import Driver
 from loomidi.fold.operator.approving import Approvers
 from loomidi.fold.operator.carrying import Carrier
+from loomidi.fold.operator.counting import with_count
 from loomidi.fold.operator.errors import NotLeading
 from loomidi.fold.operator.leading import Leadership
 from loomidi.fold.operator.orphans import Orphan, orphans
@@ -103,7 +104,7 @@ class Operator:
         self._api, self._queue = KubeApi(client), Queue()
         watched_s = self._settings.watched_s
         self._generations: dict[str, int] = {}
-        self._folds = Shelf(client, FOLDS, self._fold_changed, watched_s)
+        self._folds = Shelf(client, FOLDS, self._fold_changed, watched_s, slim=with_count)
         self._policies = Shelf(client, POLICIES, self._policy_changed, watched_s)
         self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
         self._at_hand, self._fence = "", leadership.fence()

@@ -6,7 +6,7 @@ is not guessed: it says so, and brakes hold.
 
 from collections.abc import Iterable
 
-from loomidi.contracts import LoomidiError, Plan
+from loomidi.contracts import Plan
 from loomidi.fold.operator.braking import Around
 from loomidi.fold.operator.counting import Counted, counted
 from loomidi.fold.operator.spots import Pod, spot_of
@@ -38,14 +38,10 @@ def around(
 
 
 def all_counted(folds: Iterable[Object]) -> tuple[tuple[Counted, ...], str]:
-    """Those that can be read, and which one cannot."""
-    told, why = [], ""
-    for obj in folds:
-        try:
-            told.append(counted(obj))
-        except (LoomidiError, LookupError, ValueError, TypeError) as error:
-            why = f"Fold {View(obj).key} cannot be read ({type(error).__name__}: {error}); look at it, or delete it"
-    return tuple(told), why
+    """Those that can be read, and why one cannot."""
+    told = [counted(obj) for obj in folds]
+    why = next((one for one in told if isinstance(one, str)), "")
+    return tuple(one for one in told if not isinstance(one, str)), why
 
 
 def kept_pods(pods: Iterable[Object]) -> Iterable[Pod]:

@@ -125,6 +125,8 @@ def _written_value(name: str, kind: Any, value: Any) -> Any:
 
 def _read(record: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a record that the resource gives, as the record's own document."""
+    if not isinstance(given, Mapping):
+        raise BadPlan(f"{record.__name__}: expected an object, found {type(given).__name__}")
     hints = _hints(record)
     names = {field.name: camel(field.name) for field in dataclasses.fields(record)}
     return {name: _read_value(hints[name], given[told]) for name, told in names.items() if told in given}
