@@ -1,35 +1,28 @@
-"""What the operator's process is put together from."""
+"""Whose approvals the operator counts, as it is told at its start."""
 
 from pathlib import Path
 
 import pytest
 
-from loomidi.contracts import EnvironmentLacks, Mode
-from loomidi.services.operating import OperatorSettings, _deciders, _key, serve
-from tests.unit.ionic.acting import SIGNER
+from loomidi.contracts import EnvironmentLacks, UsageError
+from loomidi.crypt.keys import SigningKey
+from loomidi.fold.operator import OwnKeys, SharedKey
+from loomidi.fold.operator.errors import BadApprovers
+from loomidi.ionic.approvals import Signer
+from loomidi.services.operating import OperatorSettings, _approvers, serve
 
 
-def test_nothing_is_touched_unless_a_mode_is_asked_for() -> None:
-    assert OperatorSettings().mode is Mode.SHADOW
+def test_people_with_their_own_keys_or_one_key_of_all_and_never_both(tmp_path: Path) -> None:
+    file, key = tmp_path / "approvers.yaml", tmp_path / "key"
+    file.write_text(f"approvers: [{{name: alice, key: '{SigningKey.new().public.word}'}}]")
+    assert isinstance(_approvers(OperatorSettings(approvers=file), Signer()), OwnKeys)
+    assert isinstance(_approvers(OperatorSettings(approval_key=key), Signer()), SharedKey)
+    with pytest.raises(UsageError, match="--approvers or --approval-key"):
+        _approvers(OperatorSettings(approvers=file, approval_key=key), Signer())
 
 
-def test_a_key_that_is_short_or_missing_is_refused(tmp_path: Path) -> None:
-    short, good = tmp_path / "short", tmp_path / "good"
-    short.write_bytes(b"x" * 31 + b"\n")
-    good.write_bytes(b"x" * 32 + b"\n")
-    with pytest.raises(EnvironmentLacks, match="31 octets; give at least 32"):
-        _key(short)
-    with pytest.raises(EnvironmentLacks, match="name a file"):
-        _key(tmp_path / "none")
-    assert (_key(good), _key(None)) == (b"x" * 32, None)
-
-
-def test_guards_are_made_once_for_each_mode() -> None:
-    deciders = _deciders((), SIGNER, dict)
-    assert deciders(Mode.GUARDED) is deciders(Mode.GUARDED)
-    assert deciders(Mode.GUARDED).settings.mode is Mode.GUARDED
-
-
-def test_it_does_not_start_without_a_cluster(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentLacks, match="cannot be used as kubeconfig"):
-        serve(OperatorSettings(kubeconfig=tmp_path / "none"), {}, print)
+def test_a_list_of_approvers_or_a_key_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(BadApprovers, match="No such file"):
+        _approvers(OperatorSettings(approvers=tmp_path / "none"), Signer())
+    with pytest.raises(EnvironmentLacks, match="name a file with the approval key"):
+        serve(OperatorSettings(approval_key=tmp_path / "none"), {}, print)

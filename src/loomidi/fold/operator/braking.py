@@ -17,6 +17,7 @@ from loomidi.fold.resources.braking import brakes as _schema
 from loomidi.fold.resources.objects import moment, nanoseconds
 
 _S = 1_000_000_000
+PAUSED = "Paused"
 DEFAULTS: Mapping[str, Any] = _schema()["default"]  # what the API server writes in where a policy is silent
 
 
@@ -87,7 +88,7 @@ def paused(pause: Object | None, now_ns: int) -> Brake | None:
     until_ns = nanoseconds(pause["until"]) if pause and "until" in pause else 0
     if not pause or (until_ns and until_ns <= now_ns):
         return None
-    return Brake("Paused", f"paused: {pause['reason']}", until_ns)
+    return Brake(PAUSED, f"paused: {pause['reason']}", until_ns)
 
 
 def storm_until(storm: Object, folds: Iterable[Counted], now_ns: int) -> int:

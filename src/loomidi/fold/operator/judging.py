@@ -10,7 +10,7 @@ import dataclasses
 from loomidi.contracts import Approval, LoomidiError, Mode, Plan, Retryable, Verdict
 from loomidi.contracts.ports import Driver
 from loomidi.fold.operator.approving import requesters
-from loomidi.fold.operator.braking import Brake
+from loomidi.fold.operator.braking import PAUSED, Brake
 from loomidi.fold.operator.policing import Leave, least
 from loomidi.fold.operator.views import DENY, View
 from loomidi.fold.operator.world import World
@@ -73,8 +73,8 @@ def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
 
 def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
     """Whether everybody who has to has approved: so many persons as mode, kind and policy ask for, else the guards."""
-    if leave.brake:
-        return held(leave.brake)
+    if brake := _holding(view, leave):
+        return held(brake)
     mode = least(plan.mode, leave.mode, world.mode)
     if mode is Mode.SHADOW:
         return Ruling(None, "mode shadow: nothing is touched, it ends with its plan")
@@ -87,10 +87,15 @@ def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
         told = f"{persons - len(signed)} more of {persons} approvals by persons"
         return _missing(view, leave, told, asked, waited)
     try:
-        granted = signed or [world.deciders(plan.mode).decide(plan)]
+        granted = signed[: max(1, persons)] or [world.deciders(plan.mode).decide(plan)]
     except PlanRefused as refused:
         return Ruling(Phase.DENIED, str(refused), refused.verdicts)
     return Ruling(Phase.APPROVED, f"approved by {', '.join(one.approver for one in granted)}", (), (*granted,))
+
+
+def _holding(view: View, leave: Leave) -> Brake | None:
+    """A Fold whose inverse is stored has been counted already: only a person's word still stops it."""
+    return None if leave.brake and view.begun and leave.brake.name != PAUSED else leave.brake
 
 
 def _waited(view: View, now_ns: int) -> float:

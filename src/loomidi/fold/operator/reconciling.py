@@ -19,7 +19,7 @@ from loomidi.fold.operator.targets import shown
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.operator.world import World
 from loomidi.fold.resources.objects import namespaces_of, plan_of
-from loomidi.fold.resources.phases import Phase
+from loomidi.fold.resources.phases import TERMINAL, Phase
 from loomidi.ionic.decide import PlanRefused
 from loomidi.ionic.errors import Clash
 
@@ -102,7 +102,8 @@ class Reconciler:
         if ruling.brake is not None:
             status = conditioned(status, now_ns, Held=(True, ruling.brake.name, ruling.why))
         elif view.holding:
-            status = conditioned(status, now_ns, Held=(False, "Free", ruling.why))
+            over = ruling.phase in TERMINAL
+            status = conditioned(status, now_ns, Held=(False, "Over" if over else "Free", ruling.why))
         if ruling.verdicts:
             yes = ruling.phase is Phase.GUARDED
             status["verdicts"] = verdicts_noted(ruling.verdicts)

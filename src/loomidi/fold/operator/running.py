@@ -41,7 +41,7 @@ from loomidi.kit.logging import logger
 from loomidi.loom.sources.shelves import Shelf
 
 Object = dict[str, Any]
-ENDING_S = 2.0  # that each thread gets to end
+ENDING_S = 2.0  # that each thread gets to begin and to end
 PODS = "/api/v1/pods"
 TOLD_S = 1.0  # within which a policy's status follows its Folds, so that a hundred Folds are not a hundred writes
 _LOG = logger("fold.operator")
@@ -133,6 +133,9 @@ class Operator:
         threads = [threading.Thread(target=keeper, args=(stop,), daemon=True) for keeper in keepers]
         for thread in threads:
             thread.start()
+        self._pods.filled.wait(
+            ENDING_S
+        )  # brakes count them; without them what is in force is looked after all the same
         try:
             self._work(stop)
         finally:

@@ -95,7 +95,9 @@ def _target() -> Schema:
         "name": schemas.text("Name of the object."),
         "uid": schemas.text("UID of the object: another one of the same name is another target."),
         "resourceVersion": schemas.text("Its version when it was looked at last."),
-        "workload": schemas.text("The workload that it is of, as namespace/name; the target where it is of none."),
+        "workload": schemas.text(
+            "The workload that it is of, as namespace/name; the target where it is of none.", most=320
+        ),
         "node": schemas.text("The node that it is on."),
     }
     return schemas.thing("The object that was found for spec.target.", fields)

@@ -121,6 +121,14 @@ def test_so_many_different_people_as_the_policy_says(file: Path) -> None:
     assert [one["approver"] for one in stage.fold["status"]["approvals"]] == ["alice", "carol"]
 
 
+def test_more_approvals_than_are_asked_for_are_no_hindrance(file: Path) -> None:
+    stage = waiting(file)
+    for who in KEYS:
+        approve(stage, who)
+    stage.until("Active")
+    assert [one["approver"] for one in stage.fold["status"]["approvals"]] == ["alice"]
+
+
 @pytest.mark.parametrize("how", ["annotation", "finding"])
 def test_who_asked_for_it_may_not_approve_it(file: Path, how: str) -> None:
     asked = a_plan("drop", Mode.SUGGEST, finding=a_finding(source="person/alice"))

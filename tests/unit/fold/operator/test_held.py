@@ -56,7 +56,7 @@ def test_a_fold_that_is_held_to_the_end_of_its_plan_expires_with_the_reason() ->
     stage.policies = [a_policy(cooldownSeconds=600)]
     stage.until("Expired")
     assert stage.fold["status"]["message"].startswith("it was held until its plan's time was over: cooldownSeconds")
-    assert held(stage) == ("False", "Free")
+    assert held(stage) == ("False", "Over")
     assert not stage.driver.world
 
 
@@ -89,6 +89,15 @@ def test_a_fold_that_cannot_be_counted_holds_every_brake() -> None:
     stage.once()
     assert held(stage) == ("True", "NotCounted")
     assert "Fold default/plan-other cannot be read" in stage.fold["status"]["message"]
+
+
+@pytest.mark.parametrize(("brake", "phase"), [("Active", "Active"), ("paused", "RolledBack")])
+def test_once_the_inverse_is_stored_only_a_pause_stops_it(brake: str, phase: str) -> None:
+    stage = a_stage()
+    stage.until("Applying")
+    beside(stage, "Active")
+    stage.policies = [a_policy(pause={"reason": "audit"})] if brake == "paused" else stage.policies
+    stage.until(phase)
 
 
 def test_what_is_in_force_stays_when_a_brake_holds() -> None:
