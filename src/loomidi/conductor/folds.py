@@ -113,9 +113,11 @@ def _stands(view: View, now_ns: int) -> str:
     )
     since = f" So for {wording.span(view.at('since'), now_ns)}." if view.at("since") and not view.over else ""
     held = f" A brake holds it ({view.condition('Held').get('reason')})." if view.holding else ""
+    message = _sentence(str(view.status.get("message", "")))
+    message = "" if message.rstrip(".").lower() in meaning.lower() else f" {message}"
     policy = f" Judged by FoldPolicy {view.status['policy']}." if view.status.get("policy") else ""
     asked = f" Asked for by {wording.printable(view.noted(REQUESTED_BY))}." if view.noted(REQUESTED_BY) else ""
-    return f"{meaning}{since}{held} {_sentence(str(view.status.get('message', '')))}{policy}{asked}"
+    return f"{meaning}{since}{held}{message}{policy}{asked}"
 
 
 def _approvals(view: View) -> str:

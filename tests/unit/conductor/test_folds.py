@@ -25,8 +25,9 @@ def test_the_story_of_a_fold_in_force_says_who_what_why_and_until_when() -> None
     stage = a_stage()
     stage.until("Active")
     parts = told(stage)
-    assert parts["Where it is"].startswith("Active: in force and verified, until its time is up. So for 0 us. In force")
-    assert "Judged by FoldPolicy tests." in parts["Where it is"]
+    assert parts["Where it is"] == (
+        "Active: in force and verified, until its time is up. So for 0 us. Judged by FoldPolicy tests."
+    )
     assert "syn rate 5,000 packets/s" in parts["What was seen"]
     assert "203.0.113.7" in parts["What was decided"]
     assert "guards at 2026-" in parts["Who approved"]

@@ -37,10 +37,13 @@ def test_the_table_of_policies_says_how_far_and_why_not(kube: Kube) -> None:
     name = kube.api.post(POLICIES, policy | {"spec": spec})["metadata"]["name"]
     ready = {"type": "Ready", "status": "True", "reason": "Followed", "message": ""}
     condition = ready | {"lastTransitionTime": "2026-01-01T00:00:00Z"}
-    kube.api.patch(f"{POLICIES}/{name}/status", {"status": {"active": 0, "conditions": [condition]}})
+    counts = {"active": 0, "waiting": 3, "denied": 2, "held": "CapNode (1)"}
+    kube.api.patch(f"{POLICIES}/{name}/status", {"status": counts | {"conditions": [condition]}})
     row = next(row for row in kube.table(POLICIES) if row["Name"] == name)
-    shown = [row[column] for column in ("Mode", "Active", "Approvals", "Paused", "Ready", "TTL")]
-    assert shown == ["shadow", 0, 0, "load test", "True", 300]
+    shown = [
+        row[column] for column in ("Mode", "Active", "Waiting", "Denied", "Held", "Approvals", "Paused", "Ready", "TTL")
+    ]
+    assert shown == ["shadow", 0, 3, 2, "CapNode (1)", 0, "load test", "True", 300]
 
 
 @pytest.mark.parametrize(
