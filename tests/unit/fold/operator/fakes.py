@@ -120,6 +120,9 @@ POLICY: Object = {
 }
 
 
+TARGET: Object = {"metadata": {"uid": "u1", "namespace": "default", "name": "web-0"}}
+
+
 @dataclasses.dataclass
 class Stage:
     """One operator, one Fold."""
@@ -211,7 +214,7 @@ def a_stage(mode: Mode = Mode.AUTONOMOUS, **more: Any) -> Stage:
     """A Fold that drops a source for 300 seconds, posted and not looked at yet."""
     cluster, clock = FakeCluster(), a_clock()
     plan = more.pop("plan", None) or a_plan("drop", mode)
-    stage = Stage(cluster, FakeDriver(cluster, clock), clock, plan, [POLICY], {"metadata": {"uid": "u1"}}, **more)
+    stage = Stage(cluster, FakeDriver(cluster, clock), clock, plan, [POLICY], TARGET, **more)
     obj = fold_object(plan, "default")
     cluster.put(stage.path, obj | {"metadata": obj["metadata"] | {"generation": 1, "creationTimestamp": MADE}})
     return stage

@@ -19,6 +19,7 @@ from tests.unit.fold.operator.fakes import POLICY, Stage, a_stage
 from tests.unit.ionic.making import a_finding, a_plan
 
 KEYS = {name: SigningKey.new() for name in ("alice", "bob", "carol")}
+WHY = " (mode suggest: a person has to approve)"
 GROUPS = {"alice": ["security"], "bob": ["security", "on-call"], "carol": ["on-call"]}
 
 
@@ -60,7 +61,7 @@ def message(stage: Stage) -> str:
 
 def test_a_person_approves_with_their_own_key(file: Path) -> None:
     stage = waiting(file)
-    assert message(stage) == "waits for 1 more of 1 approvals by persons"
+    assert message(stage) == f"waits for 1 more of 1 approvals by persons{WHY}"
     approve(stage, "alice")
     stage.until("Active")
     (kept,) = stage.fold["status"]["approvals"]
@@ -115,7 +116,7 @@ def test_so_many_different_people_as_the_policy_says(file: Path) -> None:
     stage = waiting(file, required=2)
     approve(stage, "alice")
     stage.once()
-    assert message(stage) == "waits for 1 more of 2 approvals by persons"
+    assert message(stage) == f"waits for 1 more of 2 approvals by persons{WHY}"
     approve(stage, "carol")
     stage.until("Active")
     assert [one["approver"] for one in stage.fold["status"]["approvals"]] == ["alice", "carol"]
@@ -146,7 +147,7 @@ def test_only_people_of_the_policys_groups_and_later_those_it_is_handed_to(file:
     stage = waiting(file, groups=["security"], escalateTo=["on-call"], timeoutSeconds=20)
     approve(stage, "carol")
     stage.once()
-    assert message(stage) == "waits for 1 more of 1 approvals by persons of security"
+    assert message(stage) == f"waits for 1 more of 1 approvals by persons of security{WHY}"
     stage.clock.sleep(20)
     stage.until("Active")
 
@@ -155,7 +156,7 @@ def test_what_nobody_approves_expires_after_twice_the_time(file: Path) -> None:
     stage = waiting(file, groups=["security"], escalateTo=["on-call"], timeoutSeconds=10)
     stage.clock.sleep(10)
     stage.once()
-    assert message(stage).endswith("of on-call, security")
+    assert message(stage).endswith(f"of on-call, security{WHY}")
     stage.clock.sleep(10)
     stage.once()
     assert (stage.phase, message(stage)) == (

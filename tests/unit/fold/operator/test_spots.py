@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from loomidi.contracts import FoldKind, FoldSpec
-from loomidi.loom.sources.shelves import Shelf
 from loomidi.fold.operator.spots import Spot, pod_of, slim_pod, spot_of
+from loomidi.loom.sources.shelves import Shelf
 from tests.unit.ionic.kube.fake_api import FakeApi
 
 
