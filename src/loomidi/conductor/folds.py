@@ -93,9 +93,7 @@ def _told(view: View) -> tuple[Part, ...]:
         return (Part("What would be done", remedy(fold)), Part("Why", f"A person's word: {because}. It holds no plan."))
     parts = tell(finding, [fold], receipts_of(view.obj), plan=plan, judged=[(fold, view.verdicts)])
     if plan is not None and _unmeasured(plan.blast_radius):
-        blind = (
-            f"It was not measured, so it counts as all traffic of {wording.plural(plan.blast_radius.peers, 'host')}."
-        )
+        blind = "It was not measured, and so is counted as all traffic that there is."
         parts = tuple(Part(part.heading, blind) if part.heading == "Blast radius" else part for part in parts)
     if not finding.source.startswith(PERSON):
         return parts
