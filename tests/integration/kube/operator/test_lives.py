@@ -113,10 +113,13 @@ def test_the_verb_carries_a_fold_through_and_lets_go_of_the_lease_at_the_end(sta
     given = ["--kubeconfig", str(stage.kubeconfig), "--namespace", stage.namespace, "--mode", "autonomous"]
     command = [sys.executable, "-m", "loomidi", "serve", "operator", *given, "--holder", "verb", *stage.flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        plan = stage.propose(stage.scale(ttl_s=3))
-        stage.reaches(plan, "Released")
-        process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=30)
+        try:
+            plan = stage.propose(stage.scale(ttl_s=3))
+            stage.reaches(plan, "Released")
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()  # one that is left would act in the tests after this one
     assert process.returncode == 0
     assert told.startswith("loomidi: operator verb at https://127.0.0.1")
     assert stage.as_before()
