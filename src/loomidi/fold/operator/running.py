@@ -212,11 +212,13 @@ class Operator:
             self._queue.add(f"/{policy['metadata']['name']}")
 
     def _fold_changed(self, key: str) -> None:
-        """It is passed over; those that a brake holds, and their policies, a little later: it may have made room."""
+        """Pass over it; a little later over policies and, once it has ended, over those that a brake holds."""
         self._queue.add(key)
-        for obj in self._folds.all():
-            if (view := View(obj)).holding and view.key != key and not view.over:
-                self._queue.later(view.key, TOLD_S)
+        views = {view.key: view for view in map(View, self._folds.all())}
+        if key not in views or views[key].over:
+            for view in views.values():
+                if view.holding and not view.over:
+                    self._queue.later(view.key, TOLD_S)
         for policy in self._policies.all():
             self._queue.later(f"/{policy['metadata']['name']}", TOLD_S)
 
