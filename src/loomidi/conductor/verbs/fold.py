@@ -139,11 +139,12 @@ def _document(file: Path | None, namespace: str, options: dict[str, Any]) -> dic
         raise UsageError("--kind needs --target (what is acted on) and --because (why)")
     from loomidi.contracts import FoldKind
     from loomidi.fold.asking import only_action
+    from loomidi.fold.resources.objects import HOME
 
     kind, target = FoldKind(options["kind"]), options["target"]
     spec = {"kind": kind.value, "target": target, "action": only_action(kind), "ttlSeconds": options["ttl"] or 300}
     spec |= {name: options[name] for name in ("replicas", "policy") if options[name]}
-    space = target.split("/")[1] if target.count("/") == 2 else namespace
+    space = target.split("/")[1] if target.count("/") == 2 else HOME if target.startswith("node/") else namespace
     return {"metadata": {"namespace": space}, "spec": spec}
 
 

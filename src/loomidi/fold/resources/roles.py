@@ -1,7 +1,8 @@
 """What people may do with Folds and policies, role by role: viewer, operator, approver, admin.
 
 Called by `tools/rbac.py`, which writes `deployments/rbac/roles.yaml`. Data only. Nobody may write the status of a Fold:
-that is how the operator says what it has done. Binding a role to a person is left to whoever installs Loomidi.
+that is how the operator says what it has done. The verb `approve` is asked for by the policies of
+`deployments/admission`. Binding a role to a person is left to whoever installs Loomidi.
 """
 
 from collections.abc import Mapping
@@ -28,12 +29,14 @@ ROLES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         ),
         "loomidi-approver": (
             *_SEE,
-            Rule(GROUP, ("folds",), ("patch",), f"approve, by a signed annotation, and deny; {_ANNOTATE}"),
+            Rule(GROUP, ("folds",), ("patch", "approve"), f"approve, by a signed annotation, and deny; {_ANNOTATE}"),
         ),
         "loomidi-admin": (
             *_SEE,
             *_PROPOSE,
-            Rule(GROUP, ("folds",), ("patch", "delete"), "deny, release, approve; a deleted Fold is taken back first"),
+            Rule(
+                GROUP, ("folds",), ("patch", "approve", "delete"), "deny, release, approve; deleted is taken back first"
+            ),
             Rule(
                 GROUP,
                 ("foldpolicies",),
