@@ -153,7 +153,9 @@ class Operator:
             now_s = self._clock.monotonic_ns() / 1e9
             if not led or now_s >= resync_s:
                 led, resync_s = self._resync(), now_s + self._settings.resync_s
-            if led and (key := self._queue.take(self._settings.idle_s)) is not None:
+            if not led:
+                stop.wait(self._settings.idle_s)
+            elif (key := self._queue.take(self._settings.idle_s)) is not None:
                 self.pass_over(key)
 
     def pass_over(self, key: str) -> None:
@@ -196,7 +198,7 @@ class Operator:
         self._fence = self._leadership.fence()
         try:
             self._folds.fill()
-        except (LoomidiError, httpx.HTTPError) as error:
+        except (LoomidiError, httpx.HTTPError, ValueError, KeyError) as error:
             _LOG.info("the Folds could not be listed", error=str(error))
             return False
         self._all()

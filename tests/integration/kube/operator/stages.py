@@ -131,6 +131,13 @@ class Stage:
         """Active, or at an end."""
         return self.phase(plan) in ("Active", *TERMINAL)
 
+    def settle(self, *plans: Plan, timeout_s: float = 40.0) -> None:
+        """Wait until all are."""
+        until = time.monotonic() + timeout_s
+        while not all(map(self.settled, plans)):
+            assert time.monotonic() < until, [self.status(plan) for plan in plans]
+            time.sleep(0.05)
+
     def annotate(self, plan: Plan, notes: dict[str, str]) -> None:
         """Annotations on its Fold."""
         answer = self.room.admin.patch(self.path(plan), json={"metadata": {"annotations": notes}}, headers=_MERGE)

@@ -20,7 +20,7 @@ def test_killed_at_any_write_and_restarted_the_folds_end_and_the_cluster_matches
     with stage.process("first", fault) as first:
         assert first.wait(40) == -9
     with stage.process("second"):
-        wait(lambda: all(map(stage.settled, [*acting, shadow])), "all Folds are settled", 40)
+        stage.settle(*acting, shadow)
         for plan in acting:
             stage.reaches(plan, "Released", "RolledBack")
     assert stage.phase(shadow) == "Expired"
