@@ -169,6 +169,7 @@ class Operator:
             self._queue.again(key)
         except NotLeading as error:
             _LOG.warning("a pass ended", of=key, error=str(error))
+            self._queue.again(key)  # the lease may be ours again before anybody has seen that it was not
         except Exception as error:  # noqa: BLE001 - one Fold that breaks us must not keep the others waiting
             _LOG.error("a pass failed", of=key, error=f"{type(error).__name__}: {error}")
             self._queue.again(key)
