@@ -36,6 +36,10 @@ FACES = {
         "RegoGuard Signer load_library person_asked process_signer propose standard_guards"
     ),
     "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard GuardrailRule ManifestGuard RegoGuard load_library",
+    "loomidi.ionic.policies": (
+        "Asker Deployer Engine FAULTS FILE_NAME Judge JudgeSettings KyvernoEngine Opa OpaEngine Policy PolicyType "
+        "Reports Shelf Standing Status Tally Version read_policy"
+    ),
     "loomidi.loom.bus": "BadBatch BusSettings Publisher PublisherSettings TendedBus open_bus",
     "loomidi.loom.capture": "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen",
     "loomidi.loom.lake": (

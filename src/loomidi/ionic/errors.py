@@ -4,19 +4,24 @@ Refused
 |-- PlanRefused        guards or the mode said no; carries every verdict
 |-- ApprovalInvalid    an approval that does not verify: forged, expired or for another plan
 |-- NotActing          no driver can do it, or the plan is in shadow mode
+|-- PolicyBreaks       a policy that would refuse what must never be refused
+|-- PolicyNotInForce   an engine took a policy and does not follow it; what was before is back
 `-- ChangedMeanwhile   what was to be changed is no longer as it was when its inverse was computed
 InputError
 |-- BadPlan            a plan document that cannot be read
 |-- BadStore           a receipt store that cannot be read or whose chain is broken
 |-- BadManifest        a manifest of Kubernetes that cannot be read
+|-- BadPolicy          a policy that cannot be used; carries every reason
 `-- ClusterRejects     the Kubernetes API finds the request wrong as it is
 EnvironmentLacks
-|-- NoPolicyEngine     the Rego engine or the policy file is missing
+|-- NoPolicyEngine     the engine that would judge is missing, or the policy file is
 `-- ClusterDenies      the Kubernetes API does not let us
 Conflict
 |-- PlanHeld           somebody else holds the lease of this plan
+|-- PolicyHeld         the name or the package of a policy belongs to somebody else, or the state folder does
 `-- Clash              the object has moved on since it was read: read it again
 Retryable
+|-- EngineAway         a policy engine does not answer
 `-- ClusterAway        the Kubernetes API does not answer, or is too busy, also after a few tries
 """
 
@@ -51,12 +56,44 @@ class BadManifest(InputError):
     """The text says what is wrong, and in which document."""
 
 
+class BadPolicy(InputError):
+    """`reasons` holds everything that is wrong with it, so that it can be mended at once."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__("; ".join(self.reasons))
+
+
+class PolicyBreaks(Refused):
+    """`refused` names the protected objects; exclude their namespaces in the policy."""
+
+    def __init__(self, message: str, refused: Sequence[str]) -> None:
+        self.refused = tuple(refused)
+        super().__init__(message)
+
+
+class PolicyNotInForce(Refused):
+    """`reasons` says what was found instead when it was read back."""
+
+    def __init__(self, message: str, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(message)
+
+
 class BadStore(InputError):
     """Not a receipt store, or one that was tampered with."""
 
 
 class NoPolicyEngine(EnvironmentLacks):
     """Install the package's dependencies again; without the engine every plan is refused."""
+
+
+class PolicyHeld(Conflict):
+    """Take another name or package, or let its owner hand it over."""
+
+
+class EngineAway(Retryable):
+    """Nothing is known of what it holds; the same call may work later."""
 
 
 class PlanHeld(Conflict):

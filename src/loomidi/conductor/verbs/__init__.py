@@ -8,7 +8,7 @@ test.
 VERBS: dict[str, str] = {
     "analyze": "Find attacks in captures, explain them, propose reversible folds.",
     "run": "Run the pipeline: bus, lake, ingestion API, from one configuration file.",
-    "serve": "Run one service in a process of its own: the node agent, the ingestion API.",
+    "serve": "Run one service in a process of its own: node agent, ingestion API, operator, policy API.",
     "watch": "Watch live links: findings as they happen, with names and folds, nothing applied.",
     "meter": "Turn packets of captures or interfaces into flow records.",
     "replay": "Captures as if they were live, at any speed, to the bus or the ingestion API.",
@@ -18,7 +18,7 @@ VERBS: dict[str, str] = {
     "lake": "SQL over what was seen, as of any moment; the tables, their snapshots, and keeping them small.",
     "receipts": "What was done, by which plan, how it is taken back; checks that no receipt was changed.",
     "fold": "The Folds of a cluster: list, show, propose, approve, deny, release.",
-    "policy": "What the guardrails say about a plan, or about manifests of Kubernetes.",
+    "policy": "What the guardrails say about a plan or manifests; policies deployed, tested, taken back.",
     "demo": "Attack a small network of namespaces and watch it being defended.",
     "doctor": "What works on this machine, what does not, why, and how to mend it.",
 }

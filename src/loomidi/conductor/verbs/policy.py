@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loomidi.conductor.policy_calls import COMMANDS
 from loomidi.contracts import InputError, Mode, UsageError, Verdict
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ _WORDS = {True: "allows", False: "denies", None: "silent"}
 
 @click.group("policy")
 def command() -> None:
-    """The guardrails that every plan must satisfy, and those for manifests of Kubernetes."""
+    """The guardrails that every plan must satisfy, those for manifests, and policies by the policy API."""
+
+
+for each in COMMANDS:
+    command.add_command(each)
 
 
 @command.command("check")

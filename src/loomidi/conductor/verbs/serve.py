@@ -1,4 +1,5 @@
-"""`loomidi serve`: one service as a process of its own: the node agent, the ingestion API, the operator.
+"""`loomidi serve`: one service as a process of its own: the node agent, the ingestion API, the operator, the
+policy API.
 
 Called by `conductor.cli`. In: what the service is to do, a configuration file. Out: it runs until Ctrl-C or SIGTERM and
 says on standard error where it is. The work is in `services`; each subcommand imports its own.
@@ -138,3 +139,41 @@ def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], 
     settings = _with(plain, lease=_with(plain.lease, namespace=namespace), **given)
     operating.serve(settings, os.environ, _say)
     return 0
+
+
+@command.command("policy")
+@click.option("--host", metavar="ADDRESS", help="Listen on; anything but loopback needs TLS and a token.  [127.0.0.1]")
+@click.option("--port", type=int, metavar="PORT", help="Listen on; 0: one that is free.  [8082]")
+@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens that may do everything.")
+@click.option("--read-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens that may only read.")
+@click.option("--log-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens for decision logs.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, certificate and chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
+@click.option("--client-ca", type=click.Path(path_type=Path), metavar="FILE", help="Who signs clients' certificates.")
+@click.option("--opa", metavar="URL", help="OPA server that judges Rego and has it in force.  [none: in shadow only]")
+@click.option("--opa-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer token for OPA.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="With Kyverno.  [the pod's own]")
+@click.option("--kyverno", type=click.Path(path_type=Path), metavar="FILE", help="The `kyverno` command.  [in PATH]")
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the store of policies.")
+@click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
+def policy(probes: str | None, **options: Any) -> int:
+    """Take policies over HTTP: judged, versioned, put into OPA or Kyverno, read back.
+
+    The interface is described at /policy-api/openapi.yaml and in docs/policy-api.md.
+    """
+    try:
+        from loomidi.services.http.authority import Door
+        from loomidi.services.policy_api import standing_alone
+        from loomidi.services.policy_api.settings import PolicySettings
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    plain = PolicySettings()
+    door = {name: options.pop(name) for name in ("host", "port", "token_file", "tls_cert", "tls_key", "client_ca")}
+    settings = _with(plain, door=_with(plain.door, **door), **options)
+    where = _door(Door(), probes)
+    asyncio.run(standing_alone.run(settings, where, os.environ, _listens))
+    return 0
+
+
+def _listens(part: str, port: int) -> None:
+    _say(f"{part} listens on port {port}")

@@ -31,6 +31,8 @@ class Authority(enum.Enum):
 
     ANYONE = "anyone"  # descriptions of the interface
     SENDER = "sender"  # whoever may hand in data
+    READER = "reader"  # whoever may see what is there
+    RULER = "ruler"  # whoever may change what is in force
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,30 +145,38 @@ def _read(path: Path) -> list[bytes]:
 class Gate:
     """Lets a request in or raises. Empty means refuse: what the door does not protect is only for this machine."""
 
-    def __init__(self, door: Door) -> None:
-        """Raises as `Door.check`."""
+    def __init__(self, door: Door, lesser: Mapping[Authority, Path] | None = None) -> None:
+        """`lesser`: files of tokens that open the routes of one authority alone. Raises as `Door.check`."""
         door.check()
         self._door = door
         self._tokens = Tokens(door.token_file) if door.token_file is not None else None
+        self._lesser = {authority: Tokens(path) for authority, path in (lesser or {}).items()}
+        if self._lesser and self._tokens is None:
+            raise UsageError("tokens for one kind of route need --token-file too, for all others; give it")
 
     def admit(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], authority: Authority) -> None:
         """1. what anyone may see, 2. a token where there are any, 3. a certificate (TLS has checked it), 4. local."""
         if authority is Authority.ANYONE:
             return  # 1
         if self._tokens is not None:
-            self._check_token(headers.get(b"authorization", b""))  # 2
+            self._check_token(headers.get(b"authorization", b""), authority)  # 2
         elif self._door.client_ca is None:  # 3
             _check_local(scope, headers.get(b"host", b""))  # 4
 
-    def _check_token(self, header: bytes) -> None:
+    def _check_token(self, header: bytes, authority: Authority) -> None:
         assert self._tokens is not None
         scheme, _, token = header.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             detail = "this service asks for a token: send the header `Authorization: Bearer TOKEN`"
             raise Problem("token", detail, headers=_CHALLENGE)
-        if not self._tokens.knows(token.strip()):
-            detail = "the token is not known here: ask the operator for the one in the service's token file"
-            raise Problem("token", detail, headers=_CHALLENGE)
+        opens = {one for one, tokens in self._lesser.items() if tokens.knows(token.strip())}
+        if self._tokens.knows(token.strip()) or authority in opens:
+            return
+        if opens:
+            detail = f"this token is not for routes of the authority {authority.value}: use one that is"
+            raise Problem("forbidden", detail)
+        detail = "the token is not known here: ask the operator for the one in the service's token file"
+        raise Problem("token", detail, headers=_CHALLENGE)
 
 
 def _check_local(scope: Mapping[str, Any], host: bytes) -> None:

@@ -30,7 +30,7 @@ STATUSES: Mapping[str, int] = {
     "internal": 500,  # a bug
     "away": 503,  # the bus does not acknowledge
 }
-"""Every reason and its status."""
+"""Every reason that services share, and its status."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,10 +47,19 @@ class Answer:
 class Problem(LoomidiError):
     """The request is not served. `detail` says what to do next."""
 
-    def __init__(self, reason: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
-        """`members` are further fields of the document, such as counts."""
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        status: int | None = None,
+        **members: Any,
+    ) -> None:
+        """`members` are further fields of the document, such as counts; `status` is that of a service's own reason."""
         super().__init__(detail)
-        self.reason, self.status, self.detail = reason, STATUSES[reason], detail
+        self.reason, self.detail = reason, detail
+        self.status = STATUSES[reason] if status is None else status
         self.headers, self.members = dict(headers or {}), members
 
     def answer(self) -> Answer:

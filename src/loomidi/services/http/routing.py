@@ -33,6 +33,7 @@ class Call:
     headers: Mapping[bytes, bytes]  # names in lower case
     receive: Receive
     query: bytes = b""
+    path: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what stands for the names in the route's path
     received_octets: int = 0  # of the body, as sent; the handler says it
 
     def took(self, octets: int) -> None:
@@ -81,7 +82,7 @@ class _Endpoint:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        call = Call(headers, receive, scope["query_string"])
+        call = Call(headers, receive, scope["query_string"], scope.get("path_params", {}))
         try:
             self._gate.admit(scope, headers, self._route.authority)
             answer = await self._route.handler(call)

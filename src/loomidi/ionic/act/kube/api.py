@@ -1,13 +1,14 @@
 """The Kubernetes API for whoever changes something: plain dicts, one request after the other, bounded tries.
 
-Called by everything in this folder. In: an HTTP client (made by `services`), paths as the API has them. Out: objects,
-or an error of this house with the API's own words. Busy answers (429, 5xx) and lost connections are tried again as the
-API asks; a 409 is a `Clash`, which only the caller can settle, since it has to read again.
+Called by everything in this folder and by `ionic.policies`. In: an HTTP client (made by `services`), paths as the API
+has them. Out: objects, or an error of this house with the API's own words. Busy answers (429, 5xx) and lost connections
+are tried again as the API asks; a 409 is a `Clash`, which only the caller can settle, since it has to read again.
 """
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -50,18 +51,27 @@ class KubeApi:
 
     def items(self, path: str, chosen: str = "") -> list[Object]:
         """All objects of a collection (`chosen`: a label selector), page by page."""
-        found: list[Object] = []
+        return list(self.each(path, chosen))
+
+    def each(self, path: str, chosen: str = "") -> Iterator[Object]:
+        """The same one by one, with one page in memory."""
         params = {"limit": "500"} | ({"labelSelector": chosen} if chosen else {})
         while True:
             page = _body(self._ask("GET", path, params))
-            found += page.get("items") or []
+            yield from page.get("items") or []
             if not (follow := page.get("metadata", {}).get("continue")):
-                return found
+                return
             params |= {"continue": follow}
 
     def create(self, path: str, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """A new object. Raises Clash when the name is taken."""
         return _body(self._ask("POST", path, _writing(dry_run), json=dict(body)))
+
+    def apply(self, path: str, body: Mapping[str, Any], manager: str, *, force: bool = False) -> Object:
+        """Server-side apply under a field manager. Raises Clash when somebody else has a field, unless `force`."""
+        params = {"fieldManager": manager, "fieldValidation": "Strict"} | ({"force": "true"} if force else {})
+        sent = {"content": json.dumps(body), "headers": {"Content-Type": "application/apply-patch+yaml"}}
+        return _body(self._ask("PATCH", path, params, **sent))
 
     def patch(
         self, path: str, operations: Sequence[Mapping[str, Any]], version: str, *, dry_run: bool = False
@@ -140,7 +150,7 @@ def _body(response: httpx.Response) -> Object:
     asked = f"{response.request.method} {response.request.url.path}: the API server says {_told(response)}"
     status = response.status_code
     if status in (401, 403):
-        raise ClusterDenies(f"{asked}; grant deployments/rbac/operator.yaml, or see which admission policy refuses")
+        raise ClusterDenies(f"{asked}; grant the rights in deployments/rbac, or see which admission policy refuses")
     if status == httpx.codes.GONE:
         raise ClusterAway(f"{asked}; the list was too old to go on, try again")
     if status == httpx.codes.CONFLICT:
@@ -149,4 +159,4 @@ def _body(response: httpx.Response) -> Object:
         raise ChangedMeanwhile(f"{asked}; it is gone, decide again")
     if status == httpx.codes.TOO_MANY_REQUESTS:
         raise ChangedMeanwhile(f"{asked}; a PodDisruptionBudget forbids it now, decide again later")
-    raise ClusterRejects(f"{asked}; correct the fold's manifest")
+    raise ClusterRejects(f"{asked}; correct the manifest")
