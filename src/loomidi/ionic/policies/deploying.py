@@ -104,9 +104,8 @@ class Deployer:
                 return current
             policy = self._policy(name, target or current)
             if policy.type not in self._engines:
-                raise EngineAway(
-                    f"no engine for {policy.type.value} is configured here; see `loomidi serve policy --help`"
-                )
+                kind = policy.type.value
+                raise PolicyHeld(f"no engine for {kind} is configured here: {name} is in shadow only, and stays there")
             if target and target not in self._once_in_force(name):
                 self._judge.judge(policy)
             self._change(policy, target, asker)
@@ -143,6 +142,21 @@ class Deployer:
                 if policy.type is PolicyType.REGO
             }
         return self._packages
+
+    def tend(self) -> list[str]:
+        """Give engines that forget what is in force and not there; what somebody changed is left, and told as Error."""
+        given = []
+        for name in self._shelf.names():
+            with self._turn:
+                if not (number := self._shelf.in_force(name)):
+                    continue
+                policy = self._policy(name, number)
+                engine = self._engines.get(policy.type)
+                if engine is not None and engine.forgets and engine.held(policy) is None:
+                    self._check_settled(name)
+                    self._change(policy, number, _OURSELVES)
+                    given.append(name)
+        return given
 
     def settle(self) -> int:
         """Take back what was begun and not ended. Returns how many. Raises when an engine is away: come again."""
@@ -244,6 +258,7 @@ class Deployer:
         return max((number for number in self._once_in_force(name) if number < current), default=0)
 
 
+_OURSELVES = Asker("loomidi")
 _NO_SHADOW = Shadow((), 0, (), 0, 0, ())
 """Of a text whose version is there already: the one with that version is kept."""
 

@@ -27,6 +27,7 @@ class Engine(Protocol):
     """Holds policies of one type in force."""
 
     name: str
+    forgets: bool  # what it was given is gone when it starts again
 
     def place(self, policy: Policy) -> str:
         """Where it lies in the engine; a name keeps its place as long as it is in force."""
@@ -54,7 +55,7 @@ class OpaEngine:
 
     def __init__(self, opa: Opa) -> None:
         self._opa = opa
-        self.name = "opa"
+        self.name, self.forgets = "opa", True
 
     def place(self, policy: Policy) -> str:
         """Its id there."""
@@ -104,7 +105,7 @@ class KyvernoEngine:
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self.name = "kyverno"
+        self.name, self.forgets = "kyverno", False
 
     def place(self, policy: Policy) -> str:
         """Its path in the API."""

@@ -99,6 +99,11 @@ class Handlers:
         """Take back what was broken off. Returns how many changes; raises while an engine is away."""
         return await asyncio.get_running_loop().run_in_executor(self._changes, self._desk.deployer.settle)
 
+    async def tend(self) -> None:
+        """Give OPA again what it has forgotten. Raises while it is away."""
+        given = await asyncio.get_running_loop().run_in_executor(self._changes, self._desk.deployer.tend)
+        self._count("changes", "given again", len(given))
+
     async def _body(self, call: Call, octets: int = 0) -> bytes:
         """The whole body. Raises Problem."""
         if call.media_type != JSON:

@@ -2,7 +2,7 @@
 
 Called by `standing_alone`. In: a desk, settings, an event that says when to end. Out: it serves until then, ends the
 change that is under way, and ends; reasons for not being ready, samples for /metrics. Beside it, `settle` takes back
-what a killed process had begun, until that is done.
+what a killed process had begun, and gives OPA again what it forgot.
 """
 
 import asyncio
@@ -80,19 +80,19 @@ class PolicyApi:
             await asyncio.to_thread(self._handlers.close)
 
     async def settle(self, told: asyncio.Event) -> None:
-        """Take back what was broken off and sweep what was left behind, until both are done; then wait for the end."""
-        while not told.is_set():
+        """Take back what was broken off and sweep what was left behind; then tend to what is in force."""
+        pause_s = 0.0
+        while not await told_within(told, pause_s):
             try:
                 done = await self._handlers.settle()
-                if self._desk.opa is not None:
+                if self._unsettled and self._desk.opa is not None:
                     await asyncio.to_thread(sweep, self._desk.opa)
-                self._count("changes", "taken back at the start", done)
-                self._unsettled = ""
-                await told.wait()
+                self._count("changes", "taken back", done)
+                await self._handlers.tend()
+                self._unsettled, pause_s = "", self.settings.tend_s
             except LoomidiError as error:
-                self._unsettled = f"what was broken off is not taken back yet: {error}"
-                _log.warning("broken off changes cannot be taken back yet", problem=str(error))
-                await told_within(told, self.settings.settle_s)
+                self._unsettled, pause_s = f"engines and store may differ: {error}", self.settings.settle_s
+                _log.warning("engines cannot be tended to", problem=str(error))
 
     def ready(self) -> Sequence[str]:
         """Why it is not; empty when it is."""

@@ -46,6 +46,8 @@ class PolicySettings:
     # Between two looks at a cluster's reports for the violations of a status.
     settle_s: float = 2.0
     # Between two tries to take back what was broken off.
+    tend_s: float = 5.0
+    # Between two looks whether OPA, which forgets when it starts again, still has what is in force.
     waiting: int = 8
     # Changes that may wait for each other; beyond it 429.
     retry_after_s: int = 5

@@ -59,7 +59,7 @@ class FakeJudge:
 class FakeEngine:
     """Holds texts by place; may be away, or not follow."""
 
-    name = "fake"
+    name, forgets = "fake", True
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}

@@ -134,6 +134,19 @@ def test_a_name_in_force_does_not_become_another_kind_of_policy(bench: Bench) ->
         bench.deployer.deploy(kyverno(document, "y"), ASKER)
 
 
+def test_an_engine_that_forgot_is_given_what_is_in_force_and_nothing_else(bench: Bench) -> None:
+    bench.deployer.deploy(LATEST, ASKER)
+    bench.deployer.deploy(rego(name="other", package="other"), ASKER)
+    bench.deployer.rollback("other", 0, ASKER)
+    assert bench.deployer.tend() == []
+    bench.engine.texts.clear()
+    assert bench.deployer.tend() == ["no-latest"]
+    assert bench.shelf.steps("no-latest")[-1].author == "loomidi"
+    bench.engine.texts["no-latest/"] = "somebody else's"
+    assert bench.deployer.tend() == []
+    assert bench.standing() == "Error"
+
+
 def test_packages_in_force_are_known_with_their_rules(bench: Bench) -> None:
     assert bench.deployer.packages() == {}
     bench.deployer.deploy(LATEST, ASKER)
