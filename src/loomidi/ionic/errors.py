@@ -109,7 +109,7 @@ class ClusterRejects(InputError):
 
 
 class ClusterDenies(EnvironmentLacks):
-    """Grant the rights of deployments/rbac/operator.yaml, or see which admission policy says no."""
+    """Grant the rights of deployments/rbac, or see which admission policy says no."""
 
 
 class Clash(Conflict):

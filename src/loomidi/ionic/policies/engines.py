@@ -159,7 +159,7 @@ class KyvernoEngine:
             return ["the object in the cluster is that of another version"]
         if not _holds(found.get("spec"), policy.manifest["spec"]):
             return ["somebody has changed the spec of the object in the cluster"]
-        return _unready(found.get("status") or {})
+        return _unready(found.get("status") or {}, int(found["metadata"].get("generation", 0)))
 
 
 def _marked(policy: Policy) -> dict[str, Any]:
@@ -180,10 +180,12 @@ def _holds(found: Any, applied: Any) -> bool:
     return bool(found == applied)
 
 
-def _unready(status: Mapping[str, Any]) -> list[str]:
+def _unready(status: Mapping[str, Any], generation: int) -> list[str]:
     """By the condition Ready (ClusterPolicy, Policy), or by `conditionStatus.ready` (ValidatingPolicy)."""
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Ready":
+            if condition.get("observedGeneration", generation) < generation:  # Kyverno leaves it out so far
+                return ["Kyverno has not looked at this version yet"]
             why = condition.get("message") or condition.get("reason") or "no reason given"
             return [] if condition.get("status") == "True" else [f"Kyverno says that it is not ready: {why}"]
     told = status.get("conditionStatus") or {}

@@ -20,7 +20,8 @@ Object = dict[str, Any]
 MANAGER = "loomidi/act"  # the field manager of every write
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _UNSEEN = "loomidi.io/at-hand", "loomidi-at-hand"  # an admission policy that may not have seen our last write yet
-_BUDGET = "DisruptionBudget"  # the cause that the eviction subresource gives with its 429
+# Words of answers that say busy and are not: 429 of the eviction subresource, 500 of an apply of wrong fields.
+_FINAL = ("DisruptionBudget", "failed to create typed patch object")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class KubeApi:
 
 def _passing(response: httpx.Response) -> bool:
     """Whether it may be another answer in a moment."""
-    return _unseen(response) or (response.status_code in _BUSY and _BUDGET not in response.text)
+    return _unseen(response) or (response.status_code in _BUSY and not any(words in response.text for words in _FINAL))
 
 
 def _unseen(response: httpx.Response) -> bool:
@@ -150,7 +151,9 @@ def _body(response: httpx.Response) -> Object:
     asked = f"{response.request.method} {response.request.url.path}: the API server says {_told(response)}"
     status = response.status_code
     if status in (401, 403):
-        raise ClusterDenies(f"{asked}; grant the rights in deployments/rbac, or see which admission policy refuses")
+        raise ClusterDenies(
+            f"{asked}; grant deployments/rbac (operator.yaml, policy.yaml), or see which admission policy refuses"
+        )
     if status == httpx.codes.GONE:
         raise ClusterAway(f"{asked}; the list was too old to go on, try again")
     if status == httpx.codes.CONFLICT:
