@@ -32,11 +32,18 @@ def _calling(command: F) -> F:
     """The options by which all of them find the API."""
     options = (
         click.option(
-            "--url", envvar="LOOMIDI_POLICY_URL", default=URL, show_default=True, metavar="URL", help="The policy API."
+            "--url",
+            envvar="LOOMIDI_POLICY_URL",
+            show_envvar=True,
+            default=URL,
+            show_default=True,
+            metavar="URL",
+            help="The policy API.",
         ),
         click.option(
             "--token-file",
             envvar="LOOMIDI_POLICY_TOKEN_FILE",
+            show_envvar=True,
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="Its first line is the bearer token.",
@@ -44,6 +51,7 @@ def _calling(command: F) -> F:
         click.option(
             "--ca-file",
             envvar="LOOMIDI_POLICY_CA_FILE",
+            show_envvar=True,
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="PEM, who signed the API's certificate.  [the system's]",

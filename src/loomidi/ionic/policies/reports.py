@@ -6,10 +6,11 @@ know are left out.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from loomidi.contracts import LoomidiError
 from loomidi.ionic.act.kube import KubeApi
 from loomidi.ionic.errors import ChangedMeanwhile
 from loomidi.ionic.policies.engines import NOTE_NAME
@@ -23,6 +24,7 @@ REPORTS = (
     "/apis/openreports.io/v1alpha1/clusterreports",
 )
 CONSTRAINTS = "/apis/constraints.gatekeeper.sh/v1beta1"
+MOST_OBJECTS = 50_000  # of one kind that are read in one look
 _AGAINST = ("fail", "error", "warn")
 Object = Mapping[str, Any]
 
@@ -34,21 +36,32 @@ class Reports:
         self._api = api
         self.tally = Tally()
         self.looked_ns = 0
+        self.problem = ""  # why not all was read
 
-    def look(self) -> None:
-        """Read all reports. Raises ClusterAway, ClusterDenies; what was read before stays then."""
+    def look(self, names: Container[str]) -> None:
+        """Read what concerns the policies of these names; what was read before stays where that does not go."""
         tally, now = Tally(), time.time_ns()
-        for path in REPORTS:
-            for report in self._each(path):
-                tally.add(of_report(report, now))
-        for path in self._constraints():
-            for constraint in self._each(path):
-                tally.add(of_constraint(constraint, now))
-        self.tally, self.looked_ns = tally, now
+        self.problem = ""
+        try:
+            for path in REPORTS:
+                for report in self._each(path):
+                    tally.add(one for one in of_report(report, now) if one.policy in names)
+            for path in self._constraints():
+                for constraint in self._each(path):
+                    tally.add(one for one in of_constraint(constraint, now) if one.policy in names)
+        except LoomidiError as error:
+            self.problem = str(error)
+            self.tally = tally if not self.looked_ns else self.tally
+        else:
+            self.tally, self.looked_ns = tally, now
 
     def _each(self, path: str) -> Iterator[Object]:
         try:
-            yield from self._api.each(path)
+            for number, found in enumerate(self._api.each(path)):
+                if number >= MOST_OBJECTS:
+                    self.problem = f"more than {MOST_OBJECTS:,} objects at {path}: the others were not read"
+                    return
+                yield found
         except ChangedMeanwhile:  # the cluster has no such kind
             return
 

@@ -21,6 +21,7 @@ from loomidi.ionic.policies.records import Policy, PolicyType, Shadow, Step, Ver
 from loomidi.kit.clock import Clock, SystemClock
 
 FILE_NAME = "policies.sqlite"  # in the state folder
+MOST_NAMES, MOST_VERSIONS = 1000, 1000  # that are kept; of one name
 _BUSY_S = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS versions (
@@ -73,6 +74,7 @@ class Shelf:
             )
             number = found[0] if found else 1 + self._last(policy.name)
             if not found:
+                self._check_room(policy.name, number)
                 text = (policy.type.value, policy.digest, policy.content)
                 row = (policy.name, number, *text, author, self._clock.now_ns(), json.dumps(shadow.as_dict()))
                 self._base.execute(f"INSERT INTO versions ({_VERSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
@@ -142,6 +144,13 @@ class Shelf:
     def _last(self, name: str) -> int:
         found = self._one("SELECT max(number) FROM versions WHERE name = ?", (name,))
         return int(found[0] or 0) if found else 0
+
+    def _check_room(self, name: str, number: int) -> None:
+        if number > MOST_VERSIONS:
+            raise PolicyHeld(f"{name} has {MOST_VERSIONS:,} versions, all kept: take another name")
+        names = self._one("SELECT count(DISTINCT name) FROM versions WHERE name <> ?", (name,))
+        if names[0] >= MOST_NAMES:
+            raise PolicyHeld(f"{MOST_NAMES:,} policies are kept here: join some of them, or use another service")
 
     def _one(self, query: str, values: tuple[Any, ...]) -> Any:
         return self._base.execute(query, values).fetchone()

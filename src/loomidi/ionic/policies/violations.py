@@ -12,8 +12,9 @@ from typing import Any
 
 MOST_KINDS = 1000  # of a policy; an entry takes about half a KiB
 MOST_POLICIES = 1000  # that are kept apart
+MOST_IN_ALL = 50_000  # kinds of all policies; with the longest texts some 70 MiB
 _TEXT = 300  # characters of a rule, a resource, a message
-_BEYOND = f"more than {MOST_KINDS} kinds of violation; these are counted only"
+_BEYOND = f"more than {MOST_KINDS} kinds of a policy, or {MOST_IN_ALL} of all; these are counted only"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,16 +44,19 @@ class _OfPolicy:
         self.entries: dict[tuple[str, str, str, str], _Entry] = {}
         self.beyond = 0
 
-    def add(self, key: tuple[str, str, str, str], found: Violation) -> None:
+    def add(self, key: tuple[str, str, str, str], found: Violation, *, room: bool) -> bool:
+        """Whether it is a new kind."""
         entry = self.entries.get(key)
         if entry is not None:
             entry.count += found.count
             entry.first_ns = min(entry.first_ns, found.at_ns)
             entry.last_ns = max(entry.last_ns, found.at_ns)
-        elif len(self.entries) < MOST_KINDS:
+        elif room and len(self.entries) < MOST_KINDS:
             self.entries[key] = _Entry(found.count, found.at_ns, found.at_ns)
+            return True
         else:
             self.beyond += found.count
+        return False
 
 
 class Tally:
@@ -61,6 +65,7 @@ class Tally:
     def __init__(self) -> None:
         self._policies: dict[str, _OfPolicy] = {}
         self._lock = threading.Lock()
+        self._kinds = 0
         self.strangers = 0  # of policies for which there was no room
 
     def add(self, found: Iterable[Violation]) -> int:
@@ -79,7 +84,8 @@ class Tally:
                 self.strangers += one.count
                 return
             held = self._policies[one.policy] = _OfPolicy()
-        held.add((one.rule[:_TEXT], one.resource[:_TEXT], one.message[:_TEXT], one.source[:_TEXT]), one)
+        key = (one.rule[:_TEXT], one.resource[:_TEXT], one.message[:_TEXT], one.source[:_TEXT])
+        self._kinds += held.add(key, one, room=self._kinds < MOST_IN_ALL)
 
     def of(self, policy: str) -> tuple[list[dict[str, Any]], int]:
         """The entries of a policy, the newest first, and how many violations had no room."""

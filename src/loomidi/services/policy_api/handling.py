@@ -6,13 +6,16 @@ house as a problem. Leaves the work itself to `ionic.policies`.
 """
 
 import asyncio
+import contextlib
+import dataclasses
 import difflib
 import functools
 import hashlib
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -21,7 +24,7 @@ from loomidi.ionic.policies import Asker, Standing, Version, read_policy
 from loomidi.ionic.policies.decisions import violations
 from loomidi.ionic.policies.deploying import told
 from loomidi.ionic.policies.violations import moment, summary
-from loomidi.services.http.limits import BodyLimits, Budget, whole_body
+from loomidi.services.http.limits import Budget, whole_body
 from loomidi.services.http.problems import Answer, Problem
 from loomidi.services.http.routing import Call
 from loomidi.services.policy_api import answering, asking
@@ -42,7 +45,7 @@ class Handlers:
         self._changes = ThreadPoolExecutor(1, thread_name_prefix="policy-change")
         self._reads = ThreadPoolExecutor(2, thread_name_prefix="policy-read")
         self._looking = threading.Lock()
-        self._report_problem = ""
+        self._looked_s = -math.inf  # monotonic; a look that failed counts too
         self.waiting = 0
 
     def close(self) -> None:
@@ -52,18 +55,18 @@ class Handlers:
 
     async def deploy(self, call: Call) -> Answer:
         """POST /policy/deploy."""
-        asked = asking.policy(await self._body(call))
-        return await self._change(self._deploy, asked, _author(call))
+        async with self._body(call) as body:
+            return await self._change(self._deploy, asking.policy(body), _author(call))
 
     async def test(self, call: Call) -> Answer:
         """POST /policy/test: judged in shadow; nothing is kept."""
-        asked = asking.policy(await self._body(call))
-        return await self._change(self._test, asked)
+        async with self._body(call) as body:
+            return await self._change(self._test, asking.policy(body))
 
     async def rollback(self, call: Call) -> Answer:
         """POST /policy/{policy_name}/rollback."""
-        asked = asking.back(await self._body(call))
-        return await self._change(self._rollback, call.path["policy_name"], asked, _author(call))
+        async with self._body(call) as body:
+            return await self._change(self._rollback, call.path["policy_name"], asking.back(body), _author(call))
 
     async def status(self, call: Call) -> Answer:
         """GET /policy/status/{policy_name}."""
@@ -92,8 +95,8 @@ class Handlers:
 
     async def logs(self, call: Call) -> Answer:
         """POST /logs: the decision log of OPA."""
-        body = await self._body(call, self._settings.log_octets)
-        return await self._read(self._logged, body)
+        async with self._body(call, self._settings.log_octets) as body:
+            return await self._read(self._logged, body)
 
     async def settle(self) -> int:
         """Take back what was broken off. Returns how many changes; raises while an engine is away."""
@@ -104,19 +107,18 @@ class Handlers:
         given = await asyncio.get_running_loop().run_in_executor(self._changes, self._desk.deployer.tend)
         self._count("changes", "given again", len(given))
 
-    async def _body(self, call: Call, octets: int = 0) -> bytes:
-        """The whole body. Raises Problem."""
+    @contextlib.asynccontextmanager
+    async def _body(self, call: Call, octets: int = 0) -> AsyncIterator[bytes]:
+        """The whole body, its memory set aside until the work is done. Raises Problem."""
         if call.media_type != JSON:
             raised = f"{call.media_type[:80]!r} is not taken" if call.media_type else "there is no Content-Type"
             raise Problem("media-type", f"{raised}: send {JSON}", headers={"Accept-Post": JSON})
         call.parameters(())
         limits = self._settings.limits
         if octets:
-            limits = BodyLimits(
-                octets, limits.memory_octets, limits.least_rate, limits.grace_s, expansion=limits.expansion
-            )
+            limits = dataclasses.replace(limits, body_octets=octets)
         async with whole_body(call.receive, call.headers, limits, self.budget, call.took) as body:
-            return body
+            yield body
 
     async def _change(self, work: Callable[..., Answer], *given: Any) -> Answer:
         """One after the other."""
@@ -177,7 +179,7 @@ class Handlers:
         document = {"policy_name": name} | told(status) | summary(tallies, name)
         if reports is not None:
             looked = moment(reports.looked_ns) if reports.looked_ns else None
-            document["reports"] = {"looked_at": looked, "problem": self._report_problem}
+            document["reports"] = {"looked_at": looked, "problem": reports.problem}
         return answering.found(document)
 
     def _looked(self) -> Any:
@@ -186,12 +188,9 @@ class Handlers:
         if reports is None:
             return None
         with self._looking:
-            if time.time_ns() - reports.looked_ns > self._settings.look_again_s * 1e9:
-                try:
-                    reports.look()
-                    self._report_problem = ""
-                except LoomidiError as error:
-                    self._report_problem = str(error)
+            if time.monotonic() - self._looked_s > self._settings.look_again_s:
+                reports.look(set(self._desk.shelf.names()))
+                self._looked_s = time.monotonic()
         return reports
 
     def _policies(self) -> Answer:

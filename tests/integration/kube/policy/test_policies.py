@@ -134,7 +134,8 @@ def test_violations_are_read_from_the_reports_of_the_cluster(stage: Stage, name:
     path = "/apis/wgpolicyk8s.io/v1alpha2/namespaces/default/policyreports"
     answer = stage.admin.post(path, json=report)
     assert answer.is_success, answer.text
-    stage.reports.look()
+    stage.reports.look({name})
+    assert stage.reports.problem == ""
     (told,), beyond = stage.reports.tally.of(name)
     assert (told["rule"], told["resource"], told["count"], told["source"], beyond) == (
         "host-ipc", "Pod default/web", 1, "kyverno", 0,

@@ -223,6 +223,17 @@ def test_one_change_of_a_name_at_a_time(bench: Bench) -> None:
         bench.shelf.begin(step)
 
 
+def test_a_store_that_is_full_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.deployer.deploy(LATEST, ASKER)
+    monkeypatch.setattr("loomidi.ionic.policies.shelves.MOST_NAMES", 1)
+    monkeypatch.setattr("loomidi.ionic.policies.shelves.MOST_VERSIONS", 1)
+    with pytest.raises(PolicyHeld, match="take another name"):
+        bench.deployer.deploy(EDGE, ASKER)
+    with pytest.raises(PolicyHeld, match="1 policies are kept"):
+        bench.deployer.deploy(rego(name="other"), ASKER)
+    assert bench.deployer.deploy(LATEST, ASKER)[1]
+
+
 def test_an_unknown_version_is_told(bench: Bench) -> None:
     bench.deployer.deploy(LATEST, ASKER)
     with pytest.raises(LoomidiError, match="has no version 7"):

@@ -34,7 +34,15 @@ def test_kinds_beyond_the_limit_are_counted_with_the_reason() -> None:
     tally.add(one(f"Pod shop/{number}") for number in range(MOST_KINDS + 7))
     told = summary([tally], "p")
     assert (len(told["violations"]), told["violations_beyond"]["count"]) == (MOST_KINDS, 7)
-    assert "more than 1000 kinds" in told["violations_beyond"]["reason"]
+    assert "more than 1000 kinds of a policy" in told["violations_beyond"]["reason"]
+
+
+def test_kinds_of_all_policies_together_are_capped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loomidi.ionic.policies.violations.MOST_IN_ALL", 3)
+    tally = Tally()
+    tally.add(one(f"Pod {pod}", policy=f"p{pod % 2}") for pod in range(10))
+    tally.add([one("Pod 0", policy="p0")])
+    assert [(len(tally.of(policy)[0]), tally.of(policy)[1]) for policy in ("p0", "p1")] == [(2, 3), (1, 4)]
 
 
 def test_several_tallies_together_hold_no_more_than_one() -> None:
