@@ -19,7 +19,7 @@ from loomidi.ionic.policies.samples import Sample
 
 APPLYING_S = 120.0  # for all samples; a usual policy takes 2 s
 _MARK = "loomidi-sample-"  # uids, by which results are told apart: samples of the library share names
-_HOW = "build it with `go build` of github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno, and name it with --kyverno"
+_HOW = "build one with `loomidi-lab build --with kyverno` or take a release of Kyverno's, and name it with --kyverno"
 
 
 class KyvernoJudge:

@@ -26,15 +26,17 @@ KINDS = {  # plural.group -> kind, whether namespaced, versions
     "validatingpolicies.policies.kyverno.io": ("ValidatingPolicy", False, ("v1", "v1beta1")),
     "policyreports.wgpolicyk8s.io": ("PolicyReport", True, ("v1alpha2",)),
     "clusterpolicyreports.wgpolicyk8s.io": ("ClusterPolicyReport", False, ("v1alpha2",)),
+    "reports.openreports.io": ("Report", True, ("v1alpha1",)),
+    "k8snolatest.constraints.gatekeeper.sh": ("K8sNoLatest", False, ("v1beta1",)),  # as Gatekeeper makes of a template
 }
 Object = dict[str, Any]
 
 
 @functools.cache
-def module() -> Path | None:
-    """The newest Kyverno in Go's cache of modules."""
+def module(name: str = "kyverno/kyverno") -> Path | None:
+    """The newest one in Go's cache of modules."""
     cache = Path(os.environ.get("GOMODCACHE") or Path(os.environ.get("GOPATH", Path.home() / "go")) / "pkg" / "mod")
-    found = sorted(cache.glob("github.com/kyverno/kyverno@v*/config/crds"), key=lambda path: _numbers(path.parts[-3]))
+    found = sorted(cache.glob(f"github.com/{name}@v*"), key=lambda path: _numbers(path.name))
     return found[-1] if found else None
 
 
@@ -45,9 +47,9 @@ def _numbers(name: str) -> list[int]:
 def establish(admin: httpx.Client) -> None:
     """Definitions, role and binding."""
     folder = module()
-    ran("Kyverno's definitions", folder.parts[-3].rpartition("@")[2] if folder else "made by the tests, any field goes")
+    ran("Kyverno's definitions", folder.name.rpartition("@")[2] if folder else "made by the tests, any field goes")
     for name in KINDS:
-        body = _made(name) if folder is None else _found(folder, name)
+        body = _found(folder, name) or _found(module("openreports/reports-api"), name) or _made(name)
         applied(admin, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", body)
     for name, (_kind, _inside, versions) in KINDS.items():
         plural, _, group = name.partition(".")
@@ -66,10 +68,12 @@ def establish(admin: httpx.Client) -> None:
     applied(admin, f"{RBAC}/clusterrolebindings/{USER}", binding)
 
 
-def _found(folder: Path, name: str) -> Object:
+def _found(folder: Path | None, name: str) -> Object | None:
     plural, _, group = name.partition(".")
-    (path,) = folder.glob(f"*/{group}_{plural}.yaml")
-    body: Object = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    paths = list((folder / "config").glob(f"crd*/**/{group}_{plural}.yaml")) if folder else []
+    if not paths:
+        return None
+    body: Object = yaml.load(paths[0].read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     body.pop("status", None)
     return body
 

@@ -132,14 +132,34 @@ def test_violations_are_read_from_the_reports_of_the_cluster(stage: Stage, name:
         "results": [result, result | {"result": "pass"}],
     }  # fmt: skip
     path = "/apis/wgpolicyk8s.io/v1alpha2/namespaces/default/policyreports"
-    answer = stage.admin.post(path, json=report)
+    assert stage.admin.post(path, json=report).is_success
+    opened = report | {"apiVersion": "openreports.io/v1alpha1", "kind": "Report"}
+    answer = stage.admin.post("/apis/openreports.io/v1alpha1/namespaces/default/reports", json=opened)
     assert answer.is_success, answer.text
     stage.reports.look({name})
     assert stage.reports.problem == ""
     (told,), beyond = stage.reports.tally.of(name)
     assert (told["rule"], told["resource"], told["count"], told["source"], beyond) == (
-        "host-ipc", "Pod default/web", 1, "kyverno", 0,
+        "host-ipc", "Pod default/web", 2, "kyverno", 0,
     )  # fmt: skip
+
+
+def test_violations_are_read_from_the_constraints_of_gatekeeper(stage: Stage, name: str) -> None:
+    path = "/apis/constraints.gatekeeper.sh/v1beta1/k8snolatest"
+    head = {"apiVersion": "constraints.gatekeeper.sh/v1beta1", "kind": "K8sNoLatest"}
+    metadata = {"name": f"c-{name}", "annotations": {"loomidi.io/policy": name}}
+    assert stage.admin.post(path, json=head | {"metadata": metadata, "spec": {}}).is_success
+    found = [{"kind": "Pod", "namespace": "default", "name": "web", "message": "no", "enforcementAction": "deny"}]
+    status = {"auditTimestamp": "2026-11-26T12:00:00Z", "totalViolations": 3, "violations": found}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    assert stage.admin.patch(f"{path}/c-{name}/status", json={"status": status}, headers=headers).is_success
+    stage.reports.look({name})
+    assert stage.reports.problem == ""
+    entries, _ = stage.reports.tally.of(name)
+    assert sorted((each["count"], each["resource"], each["source"]) for each in entries) == [
+        (1, "Pod default/web", "gatekeeper"),
+        (2, "", "gatekeeper"),
+    ]
 
 
 def test_without_the_role_it_is_told_and_nothing_is_written(stage: Stage, name: str, operator: httpx.Client) -> None:
