@@ -18,7 +18,10 @@ from loomidi.ionic.policies.judging import Judge
 from loomidi.ionic.policies.reading import read_policy, verdict_rules
 from loomidi.ionic.policies.records import Policy, PolicyType, Shadow, Standing, Step, Version
 from loomidi.ionic.policies.shelves import Shelf
+from loomidi.kit import logging
 from loomidi.kit.clock import Clock, SystemClock
+
+_log = logging.logger("ionic.policies")
 
 # Where a crash is tested: `fault` is called with each of these names as a change passes.
 FAULTS = (
@@ -31,6 +34,7 @@ FAULTS = (
     "recorded",
     "undone_unrecorded",
 )
+_PAUSE_NS = 300 * 1_000_000_000  # before an engine is given again what it did not take
 _LOOK_S = 0.1  # between two questions to an engine whether a policy is in force
 
 
@@ -69,6 +73,7 @@ class Deployer:
         self._shelf, self._judge, self._engines = shelf, judge, engines
         self._verify_s, self._clock, self._fault = verify_s, clock or SystemClock(), fault
         self._turn = threading.RLock()
+        self._not_before_ns: dict[str, int] = {}  # name -> when it is given again at the earliest
         self._packages: Mapping[str, tuple[str, tuple[str, ...]]] | None = None  # None: to be looked up
 
     def deploy(self, policy: Policy, asker: Asker) -> tuple[Version, bool]:
@@ -144,19 +149,35 @@ class Deployer:
         return self._packages
 
     def tend(self) -> list[str]:
-        """Give engines that forget what is in force and not there; what somebody changed is left, and told as Error."""
+        """Give engines that forget what is in force and not there; what somebody changed is left, and told as Error.
+
+        What an engine does not take again is left for a while. Raises EngineAway, with the others not looked at.
+        """
         given = []
         for name in self._shelf.names():
             with self._turn:
-                if not (number := self._shelf.in_force(name)):
-                    continue
-                policy = self._policy(name, number)
-                engine = self._engines.get(policy.type)
-                if engine is not None and engine.forgets and engine.held(policy) is None:
-                    self._check_settled(name)
-                    self._change(policy, number, _OURSELVES)
-                    given.append(name)
+                try:
+                    given += [name] if self._given_again(name) else []
+                except EngineAway:
+                    raise
+                except LoomidiError as error:
+                    _log.warning(
+                        "a policy in force was forgotten and is not taken again", name=name, problem=str(error)
+                    )
+                    self._not_before_ns[name] = self._clock.now_ns() + _PAUSE_NS
         return given
+
+    def _given_again(self, name: str) -> bool:
+        number = self._shelf.in_force(name)
+        if not number or self._clock.now_ns() < self._not_before_ns.get(name, 0):
+            return False
+        policy = self._policy(name, number)
+        engine = self._engines.get(policy.type)
+        if engine is None or not engine.forgets or engine.held(policy) is not None:
+            return False
+        self._check_settled(name)
+        self._change(policy, number, _OURSELVES)
+        return True
 
     def settle(self) -> int:
         """Take back what was begun and not ended. Returns how many. Raises when an engine is away: come again."""

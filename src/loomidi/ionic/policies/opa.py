@@ -81,7 +81,10 @@ def _checked(response: httpx.Response) -> httpx.Response:
 
 
 def _result(response: httpx.Response) -> Any:
-    return _checked(response).json()["result"]
+    try:
+        return _checked(response).json()["result"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineAway(f"{response.request.url} does not answer as OPA would; name an OPA server") from error
 
 
 def _package(listed: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from loomidi.contracts import LoomidiError
-from loomidi.ionic.policies import Asker, Standing, Version, read_policy
+from loomidi.ionic.policies import Asker, Version, read_policy
 from loomidi.ionic.policies.decisions import violations
 from loomidi.ionic.policies.deploying import told
 from loomidi.ionic.policies.violations import moment, summary
@@ -269,7 +269,3 @@ def _author(call: Call) -> str:
 def _of(version: Version, decision: str) -> dict[str, Any]:
     told = version.as_dict() | {"source_ai_decision_id": decision}
     return {key: value for key, value in told.items() if key not in ("at_ns", "author")}
-
-
-STANDINGS = tuple(standing.value for standing in Standing)
-"""As the interface names them."""

@@ -147,6 +147,17 @@ def test_an_engine_that_forgot_is_given_what_is_in_force_and_nothing_else(bench:
     assert bench.standing() == "Error"
 
 
+def test_what_an_engine_does_not_take_again_is_left_for_a_while(bench: Bench) -> None:
+    bench.deployer.deploy(LATEST, ASKER)
+    bench.engine.texts.clear()
+    bench.engine.strict = True
+    assert [bench.deployer.tend() for _ in range(5)] == [[]] * 5
+    assert len(bench.shelf.steps("no-latest")) == 2
+    bench.engine.strict = False
+    bench.clock.sleep(301)
+    assert bench.deployer.tend() == ["no-latest"]
+
+
 def test_packages_in_force_are_known_with_their_rules(bench: Bench) -> None:
     assert bench.deployer.packages() == {}
     bench.deployer.deploy(LATEST, ASKER)
