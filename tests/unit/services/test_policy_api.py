@@ -141,8 +141,8 @@ def test_an_engine_that_does_not_follow_or_is_away_is_503_with_when_to_come_agai
 
 
 def test_a_name_that_is_in_force_as_something_else_is_409(service: Service) -> None:
-    service.post("/policy/deploy", LATEST | {"policy_name": "no-host-ipc"})
-    body = {"policy_name": "no-host-ipc", "policy_type": "Kyverno", "policy_content": kyverno().content}
+    service.post("/policy/deploy", LATEST | {"policy_name": "no-host-pid"})
+    body = {"policy_name": "no-host-pid", "policy_type": "Kyverno", "policy_content": kyverno().content}
     answer = service.post("/policy/deploy", body)
     assert (answer.status_code, answer.json()["reason"]) == (409, "conflict")
 

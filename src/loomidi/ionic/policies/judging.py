@@ -45,8 +45,8 @@ class Judge:
             reported: Against = {}
         else:
             asked = [sample for sample in every if sample.subject == "object"]
-            refused, reported, engine = self._kyverno.judge(policy, every)
-            engines, notes = [engine], []
+            refused, reported, (engine, *notes) = self._kyverno.judge(policy, every)
+            engines = [engine]
         _check_protected(policy, asked, refused)
         against = {**reported, **refused}
         return Shadow(

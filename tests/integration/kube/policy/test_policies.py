@@ -100,7 +100,7 @@ def test_a_policy_of_a_namespace_and_a_validating_policy_are_taken_too(stage: St
     }
     spec = {
         "matchConstraints": constraints,
-        "validations": [{"expression": "!has(object.spec.hostIPC)", "message": "no"}],
+        "validations": [{"expression": "!has(object.spec.hostPID)", "message": "no"}],
     }
     head = {"apiVersion": "policies.kyverno.io/v1", "kind": "ValidatingPolicy", "metadata": {"name": f"{name}-cel"}}
     stage.deploy(head | {"spec": spec})
@@ -122,7 +122,7 @@ def test_killed_anywhere_store_and_cluster_agree_after_the_next_start(stage: Sta
 
 
 def test_violations_are_read_from_the_reports_of_the_cluster(stage: Stage, name: str) -> None:
-    result = {"policy": name, "rule": "host-ipc", "result": "fail", "message": "no", "source": "kyverno"}
+    result = {"policy": name, "rule": "host-pid", "result": "fail", "message": "no", "source": "kyverno"}
     report = {
         "apiVersion": "wgpolicyk8s.io/v1alpha2", "kind": "PolicyReport", "metadata": {"name": name},
         "scope": {"kind": "Pod", "namespace": "default", "name": "web"},
@@ -137,7 +137,7 @@ def test_violations_are_read_from_the_reports_of_the_cluster(stage: Stage, name:
     assert stage.reports.problem == ""
     (told,), beyond = stage.reports.tally.of(name)
     assert (told["rule"], told["resource"], told["count"], told["source"], beyond) == (
-        "host-ipc", "Pod default/web", 2, "kyverno", 0,
+        "host-pid", "Pod default/web", 2, "kyverno", 0,
     )  # fmt: skip
 
 

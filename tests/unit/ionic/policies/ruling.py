@@ -29,18 +29,18 @@ deny contains msg if {{
     return read_policy(name, PolicyType.REGO, text)
 
 
-def manifest(name: str = "no-host-ipc", **metadata: Any) -> dict[str, Any]:
+def manifest(name: str = "no-host-pid", **metadata: Any) -> dict[str, Any]:
     """A ClusterPolicy as an object."""
     rule = {
-        "name": "host-ipc",
+        "name": "host-pid",
         "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
-        "validate": {"failureAction": "Enforce", "message": "no", "pattern": {"spec": {"=(hostIPC)": "false"}}},
+        "validate": {"failureAction": "Enforce", "message": "no", "pattern": {"spec": {"=(hostPID)": "false"}}},
     }
     head = {"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": name, **metadata}}
     return head | {"spec": {"background": True, "rules": [rule]}}
 
 
-def kyverno(document: Mapping[str, Any] | None = None, name: str = "no-host-ipc") -> Policy:
+def kyverno(document: Mapping[str, Any] | None = None, name: str = "no-host-pid") -> Policy:
     """The same as a policy; JSON is YAML."""
     return read_policy(name, PolicyType.KYVERNO, json.dumps(document or manifest(name)))
 

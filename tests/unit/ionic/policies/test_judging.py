@@ -1,5 +1,6 @@
 """Before a policy is in force it is asked about our samples and about what must never be refused."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 
 from loomidi.ionic.errors import BadPolicy, NoPolicyEngine, PolicyBreaks
 from loomidi.ionic.policies import Judge, JudgeSettings, PolicyType, read_policy
+from loomidi.ionic.policies.enforcing import enforces
 from loomidi.ionic.policies.rego_judging import Refusal, _moved, refusals
 from loomidi.ionic.policies.samples import PROTECTED, samples
-from tests.unit.ionic.policies.ruling import kyverno, rego
+from tests.unit.ionic.policies.ruling import kyverno, manifest, rego
 
 PLAIN = "package a.b\n\nimport rego.v1\n\n"
 
@@ -109,20 +111,76 @@ def fake_kyverno(folder: Path, output: str, exit_code: int = 0) -> JudgeSettings
     return JudgeSettings(path)
 
 
+def result(of: str, at: int, rule: str = "host-pid", policy: str = "no-host-pid") -> dict[str, object]:
+    return {
+        "policy": policy,
+        "rule": rule,
+        "result": of,
+        "message": "m",
+        "resources": [{"uid": f"loomidi-sample-{at}"}],
+    }
+
+
+def report(*results: dict[str, object]) -> str:
+    witnessed = [result("pass", at, "seen", "loomidi-witness") for at in range(len(ASKED))]
+    return json.dumps({"kind": "ClusterReport", "results": [*results, *witnessed]})
+
+
+ASKED = sorted((one for one in samples() if one.subject == "object"), key=lambda one: one.group != PROTECTED)
+ALLOWED = next(at for at, sample in enumerate(ASKED) if sample.group == "allowed")
+
+
 def test_results_of_kyverno_are_told_by_sample(tmp_path: Path) -> None:
-    asked = [sample for sample in samples() if sample.subject == "object"]
-    allowed = next(at for at, sample in enumerate(asked) if sample.group == "allowed")
-    guarded = next(at for at, sample in enumerate(asked) if sample.group == PROTECTED)
-    results = [
-        f'{{"rule": "r", "result": "{result}", "message": "m", "resources": [{{"uid": "loomidi-sample-{at}"}}]}}'
-        for result, at in (("fail", allowed), ("warn", guarded), ("pass", 0))
-    ]
-    found = Judge(fake_kyverno(tmp_path, f'{{"kind": "ClusterReport", "results": [{", ".join(results)}]}}')).judge(
-        kyverno()
-    )
-    assert found.allowed_refused == (f"{asked[allowed].told}: r: m",)
-    assert found.warned == (f"{asked[guarded].told}: r: m",)
-    assert found.engines == ("kyverno 9",)
+    output = "Warning: policy.yaml: old\n" + report(result("fail", ALLOWED), result("pass", 0))
+    found = Judge(fake_kyverno(tmp_path, output)).judge(kyverno())
+    assert found.allowed_refused == (f"{ASKED[ALLOWED].told}: host-pid: m",)
+    assert (found.engines, found.notes) == (("kyverno 9",), ("Warning: policy.yaml: old",))
+
+
+def test_samples_that_kyverno_did_not_look_at_are_not_allowed_by_silence(tmp_path: Path) -> None:
+    output = json.dumps({"results": [result("pass", 0, "seen", "loomidi-witness")]})
+    with pytest.raises(NoPolicyEngine, match="looked at 1 of"):
+        Judge(fake_kyverno(tmp_path, output)).judge(kyverno())
+
+
+def test_a_rule_that_only_reports_is_a_warning_whatever_the_command_makes_of_it(tmp_path: Path) -> None:
+    made = manifest()
+    made["spec"]["rules"][0]["validate"]["failureAction"] = "Audit"
+    judge = Judge(fake_kyverno(tmp_path, report(result("fail", 0, "autogen-host-pid"))))
+    assert judge.judge(kyverno(made)).warned == (f"{ASKED[0].told}: autogen-host-pid: m",)
+    with pytest.raises(PolicyBreaks):
+        judge.judge(kyverno())
+
+
+AUDIT, ENFORCE = {"failureAction": "Audit"}, {"failureAction": "Enforce"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "rule", "refuses"),
+    [
+        ({"rules": [{"name": "a", "validate": ENFORCE}]}, "a", True),
+        ({"rules": [{"name": "a", "validate": AUDIT}]}, "a", False),
+        ({"rules": [{"name": "a", "validate": AUDIT}, {"name": "b", "validate": ENFORCE}]}, "autogen-b", True),
+        ({"rules": [{"name": "a", "validate": AUDIT}]}, "no such rule", True),
+        ({"rules": [{"name": "a", "validate": {}}]}, "autogen-cronjob-a", False),
+        ({"rules": [{"name": "a", "validate": {}}], "validationFailureAction": "enforce"}, "a", True),
+        ({"rules": [{"name": "a", "validate": AUDIT}], "validationFailureActionOverrides": [{}]}, "a", True),
+        ({"rules": [{"name": "a", "validate": AUDIT | {"failureActionOverrides": [{}]}}]}, "a", True),
+        ({"rules": [{"name": "a", "verifyImages": [{}]}]}, "a", True),
+        ({"rules": [{"name": "a", "verifyImages": [AUDIT]}]}, "a", False),
+    ],
+)
+def test_a_rule_refuses_unless_the_manifest_says_plainly_that_it_reports(
+    spec: dict[str, object], rule: str, refuses: bool
+) -> None:
+    assert enforces({"kind": "ClusterPolicy", "spec": spec}, rule) is refuses
+
+
+@pytest.mark.parametrize(
+    ("actions", "refuses"), [(None, True), ([], True), (["Audit"], False), (["Audit", "Deny"], True), ("Audit", True)]
+)
+def test_a_validating_policy_refuses_unless_its_actions_leave_deny_out(actions: object, refuses: bool) -> None:
+    assert enforces({"kind": "ValidatingPolicy", "spec": {"validationActions": actions}}, "") is refuses
 
 
 def test_what_kyverno_does_not_take_is_told_in_its_words(tmp_path: Path) -> None:
