@@ -1,1 +1,1 @@
-"""Keys of people, and statements that they sign; attestation, key release and the ledger from the crypt release on."""
+"""Keys of people, and statements that they sign; signatures of images; attestation and the ledger come."""

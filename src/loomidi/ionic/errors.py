@@ -12,6 +12,8 @@ InputError
 |-- BadStore           a receipt store that cannot be read or whose chain is broken
 |-- BadManifest        a manifest of Kubernetes that cannot be read
 |-- BadPolicy          a policy that cannot be used; carries every reason
+|-- BadImage           a name of an image that cannot be one
+|-- NotInRegistry      the registry has no such image or signature, or one that was tampered with
 `-- ClusterRejects     the Kubernetes API finds the request wrong as it is
 EnvironmentLacks
 |-- NoPolicyEngine     the engine that would judge is missing, or the policy file is
@@ -22,6 +24,7 @@ Conflict
 `-- Clash              the object has moved on since it was read: read it again
 Retryable
 |-- EngineAway         a policy engine does not answer
+|-- RegistryAway       a registry does not answer, or may not be asked
 `-- ClusterAway        the Kubernetes API does not answer, or is too busy, also after a few tries
 """
 
@@ -80,6 +83,14 @@ class PolicyNotInForce(Refused):
         super().__init__(message)
 
 
+class BadImage(InputError):
+    """The message shows how an image is named."""
+
+
+class NotInRegistry(InputError):
+    """Nothing that can be believed lies under that name."""
+
+
 class BadStore(InputError):
     """Not a receipt store, or one that was tampered with."""
 
@@ -114,6 +125,10 @@ class ClusterDenies(EnvironmentLacks):
 
 class Clash(Conflict):
     """Somebody wrote in between; whoever meets it reads again and looks whether its write still makes sense."""
+
+
+class RegistryAway(Retryable):
+    """Nothing is known about the image, so it is refused; the same question may be answered later."""
 
 
 class ClusterAway(Retryable):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loomidi.conductor.policy_calls import COMMANDS
-from loomidi.contracts import InputError, Mode, UsageError, Verdict
+from loomidi.contracts import EnvironmentLacks, InputError, Mode, UsageError, Verdict
 
 if TYPE_CHECKING:
     from loomidi.contracts import Plan
     from loomidi.ionic.decide import GuardrailRule
+    from loomidi.ionic.decide.guards.images import ImageGuard
 
 PROFILES = ("baseline", "restricted", "practices")  # as ionic.decide.guards.library; a test compares them
 SEVERITIES = ("low", "medium", "high", "critical")
@@ -56,6 +57,19 @@ for each in COMMANDS:
     show_default=True,
     help="How much of the library judges a manifest; each profile holds the ones before it.",
 )
+@click.option(
+    "--image-keys",
+    metavar="KEY.pub",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --manifest: every image must be signed by this public key; may be repeated, one of them is enough.",
+)
+@click.option(
+    "--registry",
+    metavar="HOST[=URL]",
+    multiple=True,
+    help="With --image-keys: ask only these registries, each by HTTPS or at its URL; may be repeated. [default: any]",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def check(
     plan_file: Path | None,
@@ -65,11 +79,16 @@ def check(
     now: bool,
     manifest: Path | None,
     profile: str,
+    image_keys: tuple[Path, ...],
+    registry: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Judge PLAN.json (or - for standard input) by every guard; or the objects of a manifest, with --manifest."""
+    if (image_keys and manifest is None) or (registry and not image_keys):
+        raise UsageError("--image-keys judges the images of --manifest; --registry says where --image-keys looks")
     if manifest is not None and plan_file is None:
-        return _check_manifests(_text(manifest, "a manifest"), profile, as_json=as_json)
+        images = _image_guard(image_keys, registry) if image_keys else None
+        return _check_manifests(_text(manifest, "a manifest"), profile, images, as_json=as_json)
     if plan_file is None or manifest is not None:
         raise UsageError("name a plan document, or manifests with --manifest; not both")
     from loomidi.ionic.documents import read_plan
@@ -132,21 +151,34 @@ def _draw(plan_id: str, verdicts: Sequence[Verdict], *, allowed: bool) -> None:
     click.echo(f"{plan_id}: {'allowed' if allowed else 'refused'}")
 
 
-def _check_manifests(text: str, profile: str, *, as_json: bool) -> int:
-    """Judge every object in the text by the rules of a profile."""
+def _image_guard(keys: Sequence[Path], places: Sequence[str]) -> "ImageGuard":
+    """The guard that asks registries for signatures. Raises EnvironmentLacks without the extra."""
+    try:
+        from loomidi.crypt.image_signatures import read_public_key
+        from loomidi.ionic.decide.guards.images import ImageGuard
+        from loomidi.ionic.registries import Registries, read_places
+    except ImportError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[images]'") from error
+    trusted = [read_public_key(_text(path, "a public key").encode(), path.name) for path in keys]
+    return ImageGuard(trusted, Registries(read_places(places)))
+
+
+def _check_manifests(text: str, profile: str, images: "ImageGuard | None", *, as_json: bool) -> int:
+    """Judge every object in the text by the rules of a profile, and its images where there are keys."""
     from loomidi.ionic.decide import ManifestGuard, load_library
     from loomidi.ionic.manifests import read_manifests
 
     library = load_library()
     guard = ManifestGuard(library.of_profile(profile), library=library)
-    judged = [(manifest, guard.judge(manifest)) for manifest in read_manifests(text)]
+    guards: list[ManifestGuard | ImageGuard] = [guard] if images is None else [guard, images]
+    judged = [(each, [v for one in guards for v in one.judge(each)]) for each in read_manifests(text)]
     allowed = all(_all_allow(verdicts) for _, verdicts in judged)
     if as_json:
         told = [_named(manifest) | _told(verdicts) for manifest, verdicts in judged]
         click.echo(json.dumps({"allowed": allowed, "profile": profile, "objects": told}, indent=2))
     else:
         for manifest, verdicts in judged:
-            _draw_object(_named(manifest), verdicts, library.rules)
+            _draw_object(_named(manifest), verdicts, {**library.rules, **(images.rules if images else {})})
     return 0 if allowed else 1
 
 
