@@ -39,9 +39,9 @@ lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten
 test: setup lab-ready flink-ready ## every test that this machine can run, with the reason of each skip
 	@$(BIN)/python -m pytest
 
-lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium (root, Go; over an hour)
+lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
 	@tools/install_ebpf_deps.sh --cilium
-	@$(BIN)/loomidi-lab build --with cilium
+	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign
 	@$(BIN)/python -m pytest -m "lab or lab_long"
 
 check: setup ## lint, format, types, layers, house figures, C format
@@ -63,8 +63,9 @@ accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m tools.accept $(NAME)
 
-docs: setup ## renew docs/cli.md, docs/guardrails-kubernetes.md, deployments/crd and deployments/rbac from what they describe
+docs: setup ## renew docs/cli.md, docs/guardrails-kubernetes.md, rules/guardrails for other engines, deployments/crd and deployments/rbac
 	@$(BIN)/python -m tools.cli_page
+	@$(BIN)/python -m tools.engines
 	@$(BIN)/python -m tools.guardrails_page
 	@$(BIN)/python -m tools.crds
 	@$(BIN)/python -m tools.rbac

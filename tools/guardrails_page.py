@@ -1,7 +1,7 @@
 """Write docs/guardrails-kubernetes.md from the policy library: its rules, and the Kyverno policies they stand for.
 
 Called by `make docs` as `python -m tools.guardrails_page`; a guard test says when the page is behind. In: the METADATA
-of rules/guardrails/kubernetes and its mapping.yaml. Out: Markdown.
+of rules/guardrails/kubernetes, its mapping.yaml and engines.yaml beside it. Out: Markdown.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ import yaml
 
 from loomidi.ionic.decide import GuardrailRule, load_library
 from loomidi.ionic.decide.guards.library import PROFILES
+from tools import engines
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "rules" / "guardrails" / "kubernetes"
@@ -70,11 +71,71 @@ It prints how many of each there are. Nothing of the policies is copied here.
 | policy | rule | not counted |
 |---|---|---|
 """
+ENGINES = """\
+## The same rules in the engines of others
+
+Generated beside the Rego (`tools/engines.py`), so that a cluster that already runs Kyverno or Gatekeeper needs no
+engine of ours: all {rules} rules in each, below `rules/guardrails`. `make lab-test` holds every one of them to the
+verdict of the Rego rule, on every sample of every rule ({samples} files), by the real tools.
+
+{table}
+
+As they are written here none of them refuses: Kyverno audits and Gatekeeper runs dry, so that what would be refused is
+seen (PolicyReports, the constraint's status) before it is. Apply a profile, then let a policy refuse:
+
+```console
+$ kubectl apply -f rules/guardrails/kyverno/validating-policies -l loomidi.io/profile=baseline
+$ kubectl patch validatingpolicy loomidi-privileged --type merge -p '{{"spec":{{"validationActions":["Deny"]}}}}'
+$ kubectl apply -f rules/guardrails/gatekeeper/templates -l loomidi.io/profile=baseline
+$ kubectl apply -f rules/guardrails/gatekeeper/constraints -l loomidi.io/profile=baseline
+$ kyverno apply rules/guardrails/kyverno/cluster-policies --resource manifest.yaml
+$ gator verify rules/guardrails/gatekeeper/...
+```
+
+Where they differ from the Rego:
+
+- Kyverno judges the workloads that Kubernetes itself has. Kinds that carry a pod template in the usual place (Rollout,
+  DeploymentConfig, Knative's Service) are judged by the Rego and by Gatekeeper only.
+- A `null` in a file is absent for the Rego; the API server drops it before an admission controller looks. Kyverno's own
+  command, which reads files, may call it an error, which refuses.
+- `well_formed` never refuses at admission: the API server has refused what is not shaped as it asks for.
+- `node_not_chosen` looks at new objects only, since the scheduler writes `nodeName` later.
+- `probes` also judges the pods of Jobs at admission, where they are plain pods. Exclude them there, or leave it to
+  files.
+- Not in JMESPath, since a filter does not see what is outside of its list: {because}. Their `ClusterPolicy` is in CEL.
+
+| rule | Kyverno's policy | `ClusterPolicy` in | Gatekeeper's kind |
+|---|---|---|---|
+"""
+ELSEWHERE = (
+    ("engine", "where", "made from", "refuses when"),
+    ("---",) * 4,
+    ("in process, OPA", "`kubernetes/*.rego`", "written by hand", "`loomidi policy check` exits 1"),
+    (
+        "Kyverno, `ClusterPolicy`",
+        "`kyverno/cluster-policies`",
+        "`engines.yaml`: JMESPath by hand, in CEL where that cannot say it",
+        "`failureAction: Enforce`",
+    ),
+    (
+        "Kyverno, `ValidatingPolicy`",
+        "`kyverno/validating-policies`",
+        "`engines.yaml`: CEL by hand",
+        "`validationActions: [Deny]`",
+    ),
+    (
+        "Gatekeeper, `ConstraintTemplate`s and constraints",
+        "`gatekeeper`",
+        "the Rego itself",
+        "`enforcementAction: deny`",
+    ),
+)
 ADDING = """\
 ## Adding a rule
 
 One file `<rule>.rego` with its METADATA, `holds contains "<rule>"` and `reason["<rule>"]`; one sample of that
-name in `samples/refused` and in `samples/allowed`; `make docs`. The tests ask for all of these. Lean on
+name in `samples/refused` and in `samples/allowed`; an entry in `engines.yaml`; `make docs`. The tests ask for all of
+these. Lean on
 `lib/objects.rego`, say what must be so (with `every`) and not what must not, and never write `not` inside
 `every`: the engine in process takes such a body for true, and a test forbids it.
 """
@@ -84,7 +145,8 @@ def rendered() -> str:
     """The whole page."""
     rules = load_library(LIBRARY).rules
     head = HEAD.format(rules=len(rules))
-    return "\n".join([head, *table(rules), MAPPING + "\n".join(mapped()), "", ADDING])
+    others = told_engines() + "\n".join(in_engines())
+    return "\n".join([head, *table(rules), MAPPING + "\n".join(mapped()), "", others, "", ADDING])
 
 
 def table(rules: Mapping[str, GuardrailRule]) -> Iterator[str]:
@@ -104,6 +166,25 @@ def mapped() -> Iterator[str]:
     for line in yaml.safe_load((LIBRARY / "mapping.yaml").read_text(encoding="utf-8"))["policies"]:
         left_out = "; ".join(f"{', '.join(g['samples'])}: {g['because']}" for g in line.get("except", ()))
         yield row(f"`{line['policy']}`", ours(line), left_out)
+
+
+def told_engines() -> str:
+    """What is said about the engines of others."""
+    entries = engines.source()["rules"]
+    because = {name: entry["because"] for name, entry in entries.items() if "because" in entry}
+    return ENGINES.format(
+        rules=len(entries),
+        table="\n".join(row(*cells) for cells in ELSEWHERE),
+        samples=len(list(LIBRARY.glob("samples/*/*.yaml"))),
+        because="; ".join(f"`{name}` ({why})" for name, why in because.items()),
+    )
+
+
+def in_engines() -> Iterator[str]:
+    """A row a rule: what it is called elsewhere."""
+    for name, entry in engines.source()["rules"].items():
+        form = "JMESPath" if "jmespath" in entry else "CEL"
+        yield row(f"`{name}`", f"`{engines.policy_name(name)}`", form, f"`{engines.constraint_kind(name)}`")
 
 
 def ours(line: Mapping[str, Any]) -> str:

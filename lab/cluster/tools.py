@@ -62,6 +62,10 @@ _KUBERNETES_VERSION = " ".join(
 )
 _CNI = "github.com/containernetworking/plugins"
 _CONTAINERD = "github.com/containerd/containerd/v2"
+_KYVERNO = "github.com/kyverno/kyverno"
+_GATEKEEPER = "github.com/open-policy-agent/gatekeeper/v3"
+_REGISTRY = "github.com/distribution/distribution/v3"
+_COSIGN = "github.com/sigstore/cosign/v3"
 _KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy")
 
 MODULES = {
@@ -100,6 +104,16 @@ MODULES = {
             "-X github.com/cilium/cilium/pkg/version.ciliumVersion={bare}",
             optional=True,
         ),
+        Module(
+            "kyverno",
+            _KYVERNO,
+            {"kyverno": f"{_KYVERNO}/cmd/cli/kubectl-kyverno", "kyverno-controller": f"{_KYVERNO}/cmd/kyverno"},
+            f"-X {_KYVERNO}/pkg/version.BuildVersion={{version}}",
+            optional=True,
+        ),
+        Module("gatekeeper", _GATEKEEPER, {"gator": f"{_GATEKEEPER}/cmd/gator"}, optional=True),
+        Module("registry", _REGISTRY, {"registry": f"{_REGISTRY}/cmd/registry"}, optional=True),
+        Module("cosign", _COSIGN, {"cosign": f"{_COSIGN}/cmd/cosign"}, optional=True),
     )
     if (GOMOD / module.name / "go.mod").is_file()
 }

@@ -10,7 +10,7 @@ import pytest
 from loomidi.conductor.cli import loomidi
 from loomidi.conductor.verbs import VERBS
 from loomidi.kit import settings
-from tools import cli_page, guardrails_page
+from tools import cli_page, engines, guardrails_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -47,6 +47,16 @@ def test_the_page_of_commands_is_what_the_commands_say() -> None:
 
 def test_the_page_of_guardrails_is_what_the_rules_say() -> None:
     assert guardrails_page.PAGE.read_text() == guardrails_page.rendered(), "run: make docs"
+
+
+def test_the_policies_for_other_engines_are_what_the_rules_say() -> None:
+    assert engines.behind() == [], "run: make docs"
+
+
+def test_every_rule_has_its_entry_for_other_engines_and_says_why_where_one_is_missing() -> None:
+    entries, rules = engines.source()["rules"], {path.stem for path in engines.LIBRARY.glob("*.rego")}
+    assert set(entries) == rules
+    assert [name for name, entry in entries.items() if ("jmespath" in entry) == ("because" in entry)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

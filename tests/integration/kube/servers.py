@@ -52,7 +52,7 @@ class Server:
 def kube_server(folder: Path, *, controllers: bool) -> Iterator[Server]:
     """Up and ready; everything is killed on the way out, its data goes with the folder."""
     binaries = _binaries("etcd", "kube-apiserver", *["kube-controller-manager"] * controllers)
-    client, peer, secure, manager = _free_ports(4)
+    client, peer, secure, manager = free_ports(4)
     authority = certificates.authority(folder / "pki")
     authority.issue("apiserver", "kube-apiserver", hosts=("localhost", "127.0.0.1"))
     url = f"https://127.0.0.1:{secure}"
@@ -78,7 +78,8 @@ def _binaries(*names: str) -> dict[str, str]:
         pytest.skip(f"no Kubernetes API here: {error}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """That many ports that nobody listens on now."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

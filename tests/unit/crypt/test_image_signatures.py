@@ -26,7 +26,7 @@ def test_the_key_that_signed_is_told_by_name() -> None:
     assert signer_of_bundle(DIGEST, bundle(key, DIGEST), keys).startswith("ours.pub (")
 
 
-@pytest.mark.parametrize("text", ["", "AAAA", "no base64!", "ä"])
+@pytest.mark.parametrize("text", ["", "AAAA", "no base64!", "\u00e4"])
 def test_what_is_no_signature_does_not_verify(text: str) -> None:
     with pytest.raises(NotSigned):
         signer_of_payload(DIGEST, payload(DIGEST), text, [SigningKey().public()])

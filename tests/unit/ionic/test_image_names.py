@@ -33,8 +33,9 @@ def test_a_reference_has_host_repository_and_tag_or_digest(
 @pytest.mark.parametrize(
     "text",
     [
-        "", "Nginx", "a/../b", "registry.example/", "registry.example/a?x=1", "registry.example/a:b/c d", "web:", "web@x",
-        "web@sha256:AB", "evil.example#/a", "user@host.example/a", "http://registry.example/a", f"web@{DIGEST}x", "a//b",
+        "", "Nginx", "a/../b", "registry.example/", "registry.example/a?x=1", "registry.example/a:b/c d", "web:",
+        "web@x", "web@sha256:AB", "evil.example#/a", "user@host.example/a", "http://registry.example/a", "a//b",
+        f"web@{DIGEST}x",
     ],
 )  # fmt: skip
 def test_what_is_no_reference_is_refused(text: str) -> None:

@@ -1,0 +1,132 @@
+"""Kyverno's admission controller and a real API server: what the rules refuse is refused, with our words, and no more.
+
+The API server fills in defaults before it asks, so every sample is judged by the rules as the server sees it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from loomidi.ionic.decide import ManifestGuard, load_library
+from tests.integration.engines.conftest import Binary
+from tests.integration.engines.controllers import kyverno_admission, until
+from tests.integration.engines.samples import rules, samples
+from tests.integration.kube.servers import kube_server
+from tools.engines import KYVERNO, LIBRARY, policy_name, source
+
+pytestmark = [pytest.mark.lab_long, pytest.mark.timeout(900)]
+PATHS = {
+    "cluster-policies": "/apis/kyverno.io/v1/clusterpolicies",
+    "validating-policies": "/apis/policies.kyverno.io/v1/validatingpolicies",
+}
+LEAST = 90  # of the samples; the others leave out what the API server asks for, such as a selector
+
+
+def place(manifest: Mapping[str, Any]) -> str:
+    """Where an object of that kind is created."""
+    kind = source()["kinds"][manifest["kind"]]
+    base = f"/apis/{kind['group']}/{kind['version']}" if kind["group"] else f"/api/{kind['version']}"
+    namespace = manifest["metadata"].get("namespace")
+    return f"{base}/{f'namespaces/{namespace}/' if namespace else ''}{kind['plural']}"
+
+
+def tried(admin: httpx.Client, manifest: Mapping[str, Any]) -> httpx.Response:
+    return admin.post(place(manifest), params={"dryRun": "All"}, json=manifest)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kyverno") / "kyverno.log"
+
+
+@pytest.fixture(scope="module")
+def admin(binary: Binary, log: Path) -> Iterator[httpx.Client]:
+    """An administrator of a server that asks Kyverno."""
+    controller = binary("kyverno-controller")
+    with kube_server(log.parent, controllers=False) as server, server.admin() as client:
+        for name in {manifest["metadata"].get("namespace") for manifest in samples().values()} - {None, "default"}:
+            client.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
+        with kyverno_admission(server, client, controller, log.parent):
+            yield client
+
+
+@pytest.fixture(scope="module")
+def taken(admin: httpx.Client) -> dict[str, dict[str, Any]]:
+    """Name -> sample as the API server sees it, for those that it takes at all."""
+    answers = {name: tried(admin, manifest) for name, manifest in samples().items()}
+    return {name: answer.json() for name, answer in answers.items() if answer.is_success}
+
+
+def refusing(path: Path) -> dict[str, Any]:
+    """A policy as it is committed, told to refuse."""
+    policy: dict[str, Any] = yaml.safe_load(path.read_text())
+    if policy["kind"] == "ClusterPolicy":
+        policy["spec"]["rules"][0]["validate"]["failureAction"] = "Enforce"
+    else:
+        policy["spec"]["validationActions"] = ["Deny"]
+    return policy
+
+
+def ready(policy: Mapping[str, Any]) -> bool:
+    status = policy.get("status", {})
+    conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
+    return bool(conditions.get("Ready") == "True" or status.get("conditionStatus", {}).get("ready"))
+
+
+@pytest.fixture(scope="module", params=PATHS)
+def policies(request: pytest.FixtureRequest, admin: httpx.Client, taken: Any, log: Path) -> Iterator[str]:
+    """All policies of one kind, refusing."""
+    path = PATHS[request.param]
+    for file in sorted((KYVERNO / request.param).glob("*.yaml")):
+        answer = admin.post(path, json=refusing(file))
+        assert answer.is_success, f"{file.name}: {answer.text}"
+    until(lambda: all(map(ready, admin.get(path).raise_for_status().json()["items"])), log)
+    bad = samples()["refused-host-path-0"]
+    until(lambda: not tried(admin, bad).is_success, log)
+    yield request.param
+    admin.delete(path).raise_for_status()
+    until(lambda: tried(admin, bad).is_success, log)
+
+
+def test_what_the_rules_refuse_is_refused_by_admission_and_nothing_else(
+    policies: str, admin: httpx.Client, taken: Mapping[str, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = ManifestGuard(library=load_library(LIBRARY))
+    differences, refused = [], 0
+    for name, manifest in taken.items():
+        ours = {verdict.rule for verdict in guard.judge(manifest) if verdict.allow is not True}
+        answer = tried(admin, samples()[name])
+        theirs = named(answer)
+        refused += not answer.is_success
+        if ours != theirs or answer.is_success == bool(ours):
+            differences.append(f"{name}: {sorted(ours ^ theirs)}: {answer.text[:600]}")
+    with capsys.disabled():
+        print(f"\n{policies}: {len(taken)} samples at admission, {refused} refused")
+    assert differences == []
+    assert len(taken) >= LEAST
+
+
+def named(answer: httpx.Response) -> set[str]:
+    """The rules that a refusal names."""
+    if answer.is_success:
+        return set()
+    message = answer.json()["message"]
+    return {rule for rule in rules() if re.search(rf"{policy_name(rule)}\b(?!-)", message)}
+
+
+def test_a_refusal_says_why_and_what_to_do(policies: str, admin: httpx.Client) -> None:
+    answer = tried(admin, samples()["refused-host-path-0"])
+    assert answer.status_code in (400, 403), answer.text
+    assert "No folders of the host" in answer.json()["message"], json.dumps(answer.json(), indent=1)
+    assert "Use a volume claim" in answer.json()["message"]
+
+
+def test_a_whole_shop_is_admitted(policies: str, admin: httpx.Client) -> None:
+    shop = [manifest for name, manifest in samples().items() if name.startswith("allowed-a-whole-shop")]
+    assert [tried(admin, manifest).text for manifest in shop if not tried(admin, manifest).is_success] == []
