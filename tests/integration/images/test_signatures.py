@@ -1,5 +1,6 @@
 """Images in a real registry: unsigned, wrongly signed and tampered ones are refused; the real cosign and we agree."""
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -26,9 +27,9 @@ def key() -> SigningKey:
 
 
 def judged(registry: Registry, key: PublicKey, name: str) -> Verdict:
-    guard = ImageGuard([key], Registries({registry.host: f"http://{registry.host}"}))
     spec = {"containers": [{"name": "web", "image": registry.image(name)}]}
-    (verdict,) = guard.judge({"kind": "Pod", "spec": spec})
+    with contextlib.closing(ImageGuard([key], Registries({registry.host: f"http://{registry.host}"}))) as guard:
+        (verdict,) = guard.judge({"kind": "Pod", "spec": spec})
     return verdict
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,9 @@ def check(
     if (image_keys and manifest is None) or (registry and not image_keys):
         raise UsageError("--image-keys judges the images of --manifest; --registry says where --image-keys looks")
     if manifest is not None and plan_file is None:
-        images = _image_guard(image_keys, registry) if image_keys else None
-        return _check_manifests(_text(manifest, "a manifest"), profile, images, as_json=as_json)
+        text = _text(manifest, "a manifest")
+        with closing(_image_guard(image_keys, registry)) if image_keys else nullcontext() as images:
+            return _check_manifests(text, profile, images, as_json=as_json)
     if plan_file is None or manifest is not None:
         raise UsageError("name a plan document, or manifests with --manifest; not both")
     from loomidi.ionic.documents import read_plan

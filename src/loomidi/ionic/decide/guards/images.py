@@ -45,6 +45,10 @@ class ImageGuard:
         self._keys, self._registries = tuple(keys), registries
         self._known: dict[str, Verdict] = {}
 
+    def close(self) -> None:
+        """Let the connections to the registries go."""
+        self._registries.close()
+
     def judge(self, manifest: Mapping[str, Any]) -> Sequence[Verdict]:
         """A verdict for each image; one that says so when there is none."""
         try:
