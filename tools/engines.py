@@ -157,7 +157,7 @@ def _used(expression: str, lists: Mapping[str, str], mark: str = "") -> list[str
     found: set[str] = set()
     todo = [expression]
     while todo:
-        text = todo.pop()
+        text = re.sub(r"'[^']*'|`[^`]*`|\"[^\"]*\"", "", todo.pop())  # no name within a literal
         names = {name for name in lists if re.search(rf"(?<![\w.]){re.escape(mark)}\b{name}\b", text)}
         todo += [lists[name] for name in names - found]
         found |= names
