@@ -1,6 +1,7 @@
 """`loomidi policy check --manifest --image-keys`: what it shows, and its exit codes."""
 
 import json
+import sys
 from pathlib import Path
 
 import httpx
@@ -71,3 +72,19 @@ def test_what_cannot_be_used_is_told_in_one_line(
     told = capsys.readouterr().err
     assert message in told
     assert len(told.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("library", ["cryptography", "httpx"])
+def test_without_the_extra_it_says_what_to_install(
+    library: str, key: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [library, *(name for name in sys.modules if name.startswith(f"{library}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in [name for name in sys.modules if name.startswith(("loomidi.crypt.image", "loomidi.ionic.registries"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "loomidi.ionic.decide.guards.images", raising=False)
+    asked = ("policy", "check", "--manifest", SAMPLE / "privileged.yaml")
+    assert run(*asked, "--image-keys", tmp_path / "ours.pub") == 2
+    shown = capsys.readouterr().err
+    assert library in shown
+    assert "is not installed; run: pip install 'loomidi[images]'" in shown
