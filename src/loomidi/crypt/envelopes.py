@@ -18,7 +18,7 @@ LONGEST = 16_384  # octets of an envelope
 def seal(kind: str, content: dict[str, Any], key: SigningKey) -> str:
     """Signed by this key."""
     payload = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    signature = {"keyid": key.public.id, "sig": _text(key.sign(_signed(kind, payload)))}
+    signature = {"keyid": key.public.id, "sig": _text(key.sign(pre_authentication(kind, payload)))}
     envelope = {"payloadType": kind, "payload": _text(payload), "signatures": [signature]}
     return json.dumps(envelope, sort_keys=True, separators=(",", ":"))
 
@@ -41,7 +41,7 @@ def unseal(kind: str, envelope: str, key: PublicKey) -> tuple[dict[str, Any], st
     if found != kind:
         raise BadEnvelope(f"the statement is of another kind than {kind}")
     # 2 the key's
-    key.verify(_signed(kind, payload), signature)
+    key.verify(pre_authentication(kind, payload), signature)
     # 3 its content
     content = json.loads(payload)
     if not isinstance(content, dict):
@@ -49,7 +49,7 @@ def unseal(kind: str, envelope: str, key: PublicKey) -> tuple[dict[str, Any], st
     return content, signature.hex()
 
 
-def _signed(kind: str, payload: bytes) -> bytes:
+def pre_authentication(kind: str, payload: bytes) -> bytes:
     """DSSE's pre-authentication encoding: lengths first, so that nothing can move from one part to the other."""
     return b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
 

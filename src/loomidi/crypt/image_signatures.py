@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from loomidi.crypt.envelopes import pre_authentication
 from loomidi.crypt.errors import BadKey, NotSigned
 
 SIMPLE_TYPE = "cosign container image signature"
@@ -76,7 +77,7 @@ def signer_of_bundle(digest: str, bundle: bytes, keys: Sequence[PublicKey]) -> s
         raise NotSigned("the bundle holds no in-toto statement")
     statement = _decoded(envelope.get("payload"))
     # 1 signed the statement
-    signed = b"DSSEv1 %d %b %d %b" % (len(_STATEMENT_TYPE), _STATEMENT_TYPE.encode(), len(statement), statement)
+    signed = pre_authentication(_STATEMENT_TYPE, statement)
     signatures = envelope.get("signatures")
     (first, *others) = signatures if isinstance(signatures, list) and signatures else [None]
     if others or not isinstance(first, dict):
