@@ -17,7 +17,7 @@ from loomidi.fold.resources.braking import brakes as _schema
 from loomidi.fold.resources.objects import moment, nanoseconds
 
 _S = 1_000_000_000
-PAUSED = "Paused"
+PAUSED, NOT_COUNTED = "Paused", "NotCounted"
 DEFAULTS: Mapping[str, Any] = _schema()["default"]  # what the API server writes in where a policy is silent
 
 
@@ -70,7 +70,7 @@ def braked(policy: str, brakes: Mapping[str, Any], plan: Plan, around: Around) -
         return pause
     # 2 not counted
     if around.uncounted:
-        return Brake("NotCounted", f"not counted: {around.uncounted}")
+        return Brake(NOT_COUNTED, f"not counted: {around.uncounted}")
     # 3 to 8
     asked: tuple[Callable[[], Brake | None], ...] = (
         lambda: _stormy(brakes["storm"], around),

@@ -10,7 +10,7 @@ import dataclasses
 
 from loomidi.contracts import LoomidiError, Plan, Retryable, Step
 from loomidi.fold.operator import judging
-from loomidi.fold.operator.braking import Brake
+from loomidi.fold.operator.braking import NOT_COUNTED, Brake
 from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.noting import approval_noted, conditioned, following, receipted, verdicts_noted
 from loomidi.fold.operator.policing import Leave
@@ -24,6 +24,7 @@ from loomidi.ionic.decide import PlanRefused
 from loomidi.ionic.errors import Clash
 
 AT_ONCE = 0.0
+COUNTED_S = 1.0  # until what could not be counted is counted again: a watch is back within that
 WAIT_S = 5.0  # until a Fold that waits for somebody is looked at again, whatever the watch says
 
 
@@ -158,5 +159,7 @@ class Reconciler:
 
 def _wait_s(brake: Brake | None, now_ns: int) -> float:
     """Until it is looked at again: when the brake may let go, if that is sooner than always."""
+    if brake is not None and brake.name == NOT_COUNTED:
+        return COUNTED_S
     until_ns = brake.until_ns if brake else 0
     return min(WAIT_S, (until_ns - now_ns) / 1e9) if until_ns > now_ns else WAIT_S

@@ -86,7 +86,7 @@ def test_a_fold_that_cannot_be_counted_holds_every_brake() -> None:
     stage = a_stage()
     beside(stage, "Active", until="never")
     stage.once()
-    stage.once()
+    assert stage.once() == 1
     assert held(stage) == ("True", "NotCounted")
     assert "Fold default/plan-other cannot be read" in stage.fold["status"]["message"]
 
