@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path("src/loomidi/loom/native")
 SHIPPED = ("rules",)  # data folders at the root that go into the package
-EXPECTED = ("libloomidi.so", "shield.bpf.o", "shield_inner.bpf.o", "generate.bpf.o")
+EXPECTED = ("libloomidi.so", "shield.bpf.o", "shield_inner.bpf.o", "cut.bpf.o", "generate.bpf.o")
 
 
 class NativeBuildHook(BuildHookInterface[Any]):

@@ -42,8 +42,7 @@ int lm_shield_xdp(struct xdp_md *ctx)
 	return lm_shield(0, &p, parsed) == LM_DROP ? XDP_DROP : XDP_PASS;
 }
 
-SEC("tc")
-int lm_shield_tc(struct __sk_buff *skb)
+LM_INLINE int lm_shield_skb(struct __sk_buff *skb)
 {
 	struct lm_cursor c;
 	struct lm_packet p = {};
@@ -64,4 +63,17 @@ int lm_shield_tc(struct __sk_buff *skb)
 	lm_stamp(0, &p);
 	parsed = lm_parse_tagged(&c, &p, tagged, LM_INNER);
 	return lm_shield(0, &p, parsed) == LM_DROP ? LM_TC_DROP : LM_TC_NEXT;
+}
+
+SEC("tc")
+int lm_shield_tc(struct __sk_buff *skb)
+{
+	return lm_shield_skb(skb);
+}
+
+/* The same under another name: the node agent's entries on all uplinks of a node, beside a shield of one of them. */
+SEC("tc")
+int lm_uplink_tc(struct __sk_buff *skb)
+{
+	return lm_shield_skb(skb);
 }

@@ -30,7 +30,9 @@ FACES = {
         "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Lease MemoryReceipts ShieldDriver SqliteReceipts"
     ),
     "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
-    "loomidi.ionic.act.kube": "EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule",
+    "loomidi.ionic.act.kube": (
+        "AgentSettings Agents EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule"
+    ),
     "loomidi.ionic.decide": (
         "BASE_RULES Decider DeciderSettings FINAL FloorGuard GUARDS GuardrailRule Limits ManifestGuard PlanRefused "
         "RegoGuard Signer load_library person_asked process_signer propose standard_guards"

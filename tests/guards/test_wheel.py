@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-NATIVE = ("libloomidi.so", "shield.bpf.o", "shield_inner.bpf.o", "generate.bpf.o")
+NATIVE = ("libloomidi.so", "shield.bpf.o", "shield_inner.bpf.o", "cut.bpf.o", "generate.bpf.o")
 FLOOD = 20_000
 
 

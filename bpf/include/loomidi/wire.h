@@ -343,6 +343,36 @@ struct lm_meta {
 	__u32 pad;
 };
 
+/* Where a packet on the link of a pod that is cut off ended. Every packet is counted in exactly one of these. */
+enum lm_cut_reason {
+	LM_CUT_FROM = 0,   /* dropped: the pod sent it */
+	LM_CUT_TO = 1,	   /* dropped: somebody sent it to the pod */
+	LM_CUT_ANSWER = 2, /* passed: the pod answers its own node over TCP */
+	LM_CUT_LOCAL = 3,  /* passed: a process of the pod's own node sent it (the kubelet's probes) */
+	LM_CUT_ARP = 4,	   /* passed: between the pod under its own address and its node */
+	LM_CUT_ENDED = 5,  /* passed: the cut's time is over */
+	LM_CUT_NONE = 6,   /* passed: no cut is known for this link */
+	LM_CUT_REASONS,
+};
+
+#define LM_CUT_PLAN 96 /* octets of a plan's id with its end */
+#define LM_CUT_POD 40  /* octets of a pod's UID with its end */
+
+/* A pod that is cut off, by one of its links: a lease, and the record of it. Nothing counts once it has expired. */
+struct lm_cut {
+	__u64 expires_ns;
+	__u64 token; /* fencing token of who asked for it */
+	__u64 first_hit_ns;
+	__u64 last_hit_ns;
+	__u64 dropped_from; /* packets that the pod sent */
+	__u64 dropped_to;   /* packets that were sent to it */
+	__u64 octets;	    /* of the whole frames of both */
+	__u64 spared;	    /* packets let through for its node */
+	struct lm_addr own; /* the pod's IPv4 address, for ARP; all zero: no ARP passes */
+	char plan[LM_CUT_PLAN];
+	char pod[LM_CUT_POD];
+};
+
 #define LM_MAP_CONTROL "lm_control"
 #define LM_MAP_COUNTERS "lm_counters"
 #define LM_MAP_FLOWS "lm_flows" /* map of hash maps, two for every CPU */
@@ -354,5 +384,8 @@ struct lm_meta {
 #define LM_MAP_EVENTS "lm_events"   /* ring: suspects, nothing else, so that no flood of records hides one */
 #define LM_MAP_RECORDS "lm_records" /* ring: flows that were split off or did not fit */
 #define LM_MAP_SCRATCH "lm_scratch" /* per CPU: a flow that is too big for the stack, a clock */
+#define LM_MAP_CUTS "lm_cuts"	    /* by the index of the link */
+#define LM_MAP_CUT_SPARED "lm_cut_spared_set"
+#define LM_MAP_CUT_COUNTS "lm_cut_counts"
 
 #endif

@@ -6,6 +6,7 @@ Refused
 |-- NotActing          no driver can do it, or the plan is in shadow mode
 |-- PolicyBreaks       a policy that would refuse what must never be refused
 |-- PolicyNotInForce   an engine took a policy and does not follow it; what was before is back
+|-- OrderRefused       a node agent does not do what it was asked for; carries the reason that is counted
 `-- ChangedMeanwhile   what was to be changed is no longer as it was when its inverse was computed
 InputError
 |-- BadPlan            a plan document that cannot be read
@@ -25,7 +26,8 @@ Conflict
 Retryable
 |-- EngineAway         a policy engine does not answer
 |-- RegistryAway       a registry does not answer, or may not be asked
-`-- ClusterAway        the Kubernetes API does not answer, or is too busy, also after a few tries
+|-- ClusterAway        the Kubernetes API does not answer, or is too busy, also after a few tries
+`-- AgentAway          a node's agent does not answer
 """
 
 from collections.abc import Sequence
@@ -49,6 +51,14 @@ class ApprovalInvalid(Refused):
 
 class NotActing(Refused):
     """Nothing was done, on purpose."""
+
+
+class OrderRefused(Refused):
+    """A node agent's no. `reason` is one of few words, for counters and programs."""
+
+    def __init__(self, reason: str, why: str) -> None:
+        self.reason = reason
+        super().__init__(f"order refused ({reason}): {why}")
 
 
 class BadPlan(InputError):
@@ -133,3 +143,7 @@ class RegistryAway(Retryable):
 
 class ClusterAway(Retryable):
     """Nothing is known to have been done; the same call may work later."""
+
+
+class AgentAway(Retryable):
+    """Nothing is known to have been done on the node."""

@@ -25,9 +25,10 @@ from loomidi.fold.operator import (
     RunSettings,
     SharedKey,
 )
-from loomidi.ionic.act.kube import KubeApi, KubeDriver, Patience
+from loomidi.ionic.act.kube import Agents, AgentSettings, KubeApi, KubeDriver, Patience
 from loomidi.ionic.approvals import KEY_OCTETS, Signer
 from loomidi.ionic.decide import Decider, DeciderSettings, standard_guards
+from loomidi.ionic.orders import KeySealer
 from loomidi.loom.sources.clusters import access
 
 REQUEST_S, LEASE_REQUEST_S = 30.0, 3.0  # until a request is given up
@@ -49,6 +50,10 @@ class OperatorSettings:
     # File that lists who may approve, with their own public keys; without either nobody can.
     at_hand: bool = False
     # Say what is at hand, for the policies of deployments/admission.
+    agents_key: Path | None = None
+    # File with the key that seals orders to the nodes' agents; None: no agents, only the API's objects are changed.
+    agents: AgentSettings = dataclasses.field(default_factory=AgentSettings)
+    # How they are reached.
     holder: str = ""
     # This replica's name in the lease; empty: host name and process id.
     lease: LeaseSettings = dataclasses.field(default_factory=LeaseSettings)
@@ -62,9 +67,10 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
     holder = settings.holder or f"{socket.gethostname()}-{os.getpid()}"
     with cluster.blocking(REQUEST_S) as acting, cluster.blocking(LEASE_REQUEST_S) as leading:
         leadership = Leadership(KubeApi(leading, Patience(tries=1)), holder, settings.lease)
+        agents = agents_of(settings, lambda: leadership.fence().token)
         operator = Operator(
             acting,
-            lambda api, books: KubeDriver(api, signer, recall=books.recall),
+            lambda api, books: KubeDriver(api, signer, agents=agents, recall=books.recall),
             lambda active: _deciders(settings.protected, signer, active),
             _approvers(settings, signer),
             leadership,
@@ -74,6 +80,12 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
             signal.signal(number, lambda *_: stop.set())
         say(f"operator {holder} at {cluster.server}, mode {settings.mode.value}; it acts once it holds the lease")
         operator.run(stop)
+
+
+def agents_of(settings: OperatorSettings, token: Callable[[], int]) -> Agents | None:
+    """The node agents, when there is a key for them."""
+    key = _key(settings.agents_key)
+    return Agents(KeySealer(key), token, settings.agents) if key is not None else None
 
 
 def _deciders(
@@ -104,7 +116,7 @@ def _key(file: Path | None) -> bytes | None:
     try:
         key = file.read_bytes().strip()
     except OSError as error:
-        raise EnvironmentLacks(f"{file}: {error.strerror}; name a file with the approval key") from error
+        raise EnvironmentLacks(f"{file}: {error.strerror}; name a file with the key") from error
     if len(key) < KEY_OCTETS:
         hint = f"give at least {KEY_OCTETS}, such as `openssl rand -hex 32`"
         raise EnvironmentLacks(f"{file} has {len(key)} octets; {hint}")

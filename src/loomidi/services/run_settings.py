@@ -17,6 +17,7 @@ from loomidi.loom.lake import LakeSettings
 from loomidi.loom.windows import SPECS, WindowSettings
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.answer_settings import DetectSettings, FoldingSettings
+from loomidi.services.cutting_settings import CutSettings
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.naming_flows import NamingSettings
@@ -112,6 +113,7 @@ class RunSettings:
     count: CountSettings = dataclasses.field(default_factory=CountSettings)
     ingest: IngestSettings = dataclasses.field(default_factory=IngestSettings)
     agent: AgentSettings = dataclasses.field(default_factory=AgentSettings)
+    cuts: CutSettings = dataclasses.field(default_factory=CutSettings)
     sources: SourceSettings = dataclasses.field(default_factory=SourceSettings)
     windows: WindowGroup = dataclasses.field(default_factory=WindowGroup)
     naming: NamingSettings = dataclasses.field(default_factory=NamingSettings)

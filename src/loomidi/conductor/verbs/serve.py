@@ -34,12 +34,22 @@ def command() -> None:
 @click.option("--bus", "bus_url", metavar="URL", help="nats://..., kafka://...; without it, our own server.")
 @click.option("--node", metavar="NAME", help="Who says it, in every flow and counter.  [the host's name]")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the spool and of counts.")
+@click.option("--orders", metavar="[HOST:]PORT", help="Take the operator's orders there.  [127.0.0.1:9103]")
+@click.option("--orders-key", type=click.Path(path_type=Path), metavar="FILE", help="Key that seals orders.")
+@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Bearer tokens, one a line.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, certificate and chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
+@click.option("--client-ca", type=click.Path(path_type=Path), metavar="FILE", help="Who signs operators' certificates.")
+@click.option("--uplink", multiple=True, metavar="IFACE", help="Where sources are denied.  [default routes]")
+@click.option("--protect", multiple=True, metavar="CIDR", help="Sources that no order holds up; may be repeated.")
+@click.option("--pod-logs", type=click.Path(path_type=Path), metavar="DIR", help="The kubelet's.  [/var/log/pods]")
 @click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML; flags win over it.")
 def agent(links: tuple[str, ...], netns: tuple[str, ...], config: Path | None, **options: Any) -> int:
-    """Meter this node's links: flows and their balance go to the bus.
+    """Meter this node's links: flows and their balance go to the bus. With --orders-key, cut pods and sources.
 
     Links are globs, followed as they come and go. What the bus does not take is kept on disk, bounded and counted.
+    Orders are the operator's: a pod is cut off on its own link, a source is denied on the uplinks, each with an end.
     """
     try:
         from loomidi.services import agent_serving
@@ -51,11 +61,20 @@ def agent(links: tuple[str, ...], netns: tuple[str, ...], config: Path | None, *
     settings = dataclasses.replace(
         settings,
         agent=_with(settings.agent, **chosen),
+        cuts=_cuts_of(settings.cuts, options),
         bus=_with(settings.bus, url=options["bus_url"]),
         node=_with(settings.node, name=options["node"], state=options["state"]),
     )
     asyncio.run(agent_serving.serve(settings, _door(settings.probes, options["probes"]), _say))
     return 0
+
+
+def _cuts_of(group: Any, options: dict[str, Any]) -> Any:
+    door = {name: options[name] for name in ("token_file", "tls_cert", "tls_key", "client_ca")}
+    place = _door(group.door, options["orders"])
+    given = {"key": options["orders_key"], "logs": options["pod_logs"]}
+    given |= {"uplinks": options["uplink"] or None, "protect": options["protect"] or None}
+    return _with(group, door=_with(place or group.door, **door), **given)
 
 
 def _with(group: Any, **given: Any) -> Any:
@@ -69,7 +88,7 @@ def _door(default: Any, place: str | None) -> Any:
         return None
     host, _, port = place.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--probes {place}: use a port, or HOST:PORT")
+        raise UsageError(f"{place}: use a port, or HOST:PORT")
     return dataclasses.replace(default, host=host.strip("[]") or default.host, port=int(port))
 
 
@@ -121,6 +140,12 @@ def ingest(config: Path | None, **options: Any) -> int:
 @click.option("--approval-key", type=click.Path(path_type=Path), metavar="FILE", help="Key that all approvers share.")
 @click.option("--approvers", type=click.Path(path_type=Path), metavar="FILE", help="Who may approve, with their keys.")
 @click.option("--at-hand", is_flag=True, default=None, help="Say what is at hand, for deployments/admission.")
+@click.option("--agents-key", type=click.Path(path_type=Path), metavar="FILE", help="Key that seals orders to agents.")
+@click.option("--agents-port", type=int, metavar="PORT", help="Where the nodes' agents take orders.  [9103]")
+@click.option("--agents-ca", type=click.Path(path_type=Path), metavar="FILE", help="Who signs agents' certificates.")
+@click.option("--agents-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, ours, for the agents.")
+@click.option("--agents-cert-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
+@click.option("--agents-required", is_flag=True, default=None, help="Refuse a Fold where the node cannot cut.")
 @click.option("--namespace", metavar="NAME", help="Where the lease lies.  [loomidi-system]")
 @click.option("--holder", metavar="NAME", help="This replica's name in the lease.  [host and process]")
 def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], **options: Any) -> int:
@@ -135,7 +160,9 @@ def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], 
     from loomidi.contracts import Mode
 
     plain = operating.OperatorSettings()
-    given = {"mode": Mode(mode) if mode else None, "protected": protect or None, **options}
+    reached = {"port": "port", "authority": "ca", "certificate": "cert", "key": "cert_key", "required": "required"}
+    agents = _with(plain.agents, **{name: options.pop(f"agents_{flag}") for name, flag in reached.items()})
+    given = {"mode": Mode(mode) if mode else None, "protected": protect or None, "agents": agents, **options}
     settings = _with(plain, lease=_with(plain.lease, namespace=namespace), **given)
     operating.serve(settings, os.environ, _say)
     return 0

@@ -90,9 +90,10 @@ class Carrier:
                 view, Phase.ROLLED_BACK, Step.UNDONE, f"it could not be applied: {type(error).__name__}: {error}"
             )
         now_ns = world.clock.now_ns()
-        status = following(view, now_ns, Phase.VERIFYING, "the change is made, probes watch whether it holds")
+        cut = f"; {detail['told']}" if detail.get("told") else ""  # where packets are cut, and where not
+        status = following(view, now_ns, Phase.VERIFYING, f"the change is made, probes watch whether it holds{cut}")
         status["receipts"] = receipted(view, Step.APPLIED, world.driver.name, detail, now_ns)
-        status = conditioned(status, now_ns, Applied=(True, "Applied", f"by {world.driver.name}"))
+        status = conditioned(status, now_ns, Applied=(True, "Applied", f"by {world.driver.name}{cut}"))
         world.pen.status(view, status, "applied")
         return AT_ONCE
 

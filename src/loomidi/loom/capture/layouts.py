@@ -37,6 +37,18 @@ class Reason(IntEnum):
     PASSED = 13
 
 
+class CutReason(IntEnum):
+    """Where a packet on a link that is cut off ended."""
+
+    FROM = 0
+    TO = 1
+    ANSWER = 2
+    LOCAL = 3
+    ARP = 4
+    ENDED = 5
+    NONE = 6
+
+
 class Action(IntEnum):
     """What a verdict entry does with a packet."""
 
@@ -266,6 +278,18 @@ class Meta(ctypes.Structure):
     _fields_ = [("at_ns", u64), ("wire_octets", u32), ("pad", u32)]
 
 
+class Cut(ctypes.Structure):
+    """A pod that is cut off, by one of its links."""
+
+    _fields_ = [
+        *((name, u64) for name in ("expires_ns", "token", "first_hit_ns", "last_hit_ns")),
+        *((name, u64) for name in ("dropped_from", "dropped_to", "octets", "spared")),
+        ("own", Addr),
+        ("plan", ctypes.c_char * 96),
+        ("pod", ctypes.c_char * 40),
+    ]
+
+
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lm_addr": Addr,
     "lm_key": Key,
@@ -285,6 +309,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lm_suspect": Suspect,
     "lm_record": Record,
     "lm_meta": Meta,
+    "lm_cut": Cut,
 }
 
 CONTROL = "lm_control"
@@ -300,3 +325,8 @@ EVENTS = "lm_events"
 RECORDS = "lm_records"
 SCRATCH = "lm_scratch"
 MAPS = (CONTROL, COUNTERS, FLOWS, TUPLES, HOSTS, CIDRS, PROTECTED, WATCH, EVENTS, RECORDS, SCRATCH)
+
+CUTS = "lm_cuts"
+CUT_SPARED = "lm_cut_spared_set"
+CUT_COUNTS = "lm_cut_counts"
+CUT_MAPS = (CUTS, CUT_SPARED, CUT_COUNTS)

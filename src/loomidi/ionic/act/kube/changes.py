@@ -9,35 +9,40 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from loomidi.ionic.act.kube.agents import Agents
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.act.kube.creates import Create
+from loomidi.ionic.act.kube.cuts import Cut
 from loomidi.ionic.act.kube.edits import Edit
 from loomidi.ionic.act.kube.fields import field_of
 from loomidi.ionic.act.kube.removals import Removal
 from loomidi.ionic.errors import Clash, ClusterAway
 
-Change = Edit | Create | Removal
+Change = Edit | Create | Removal | Cut
 Got = TypeVar("Got")
 _TRIES = 6  # of one change that clashes with other writers
 
 
 def stored(change: Change) -> dict[str, Any]:
     """As it is kept in the inverse."""
-    return {"change": type(change).__name__.lower(), **dataclasses.asdict(change)}
+    fields = change.stored() if isinstance(change, Cut) else dataclasses.asdict(change)
+    return {"change": type(change).__name__.lower(), **fields}
 
 
-def read(document: Mapping[str, Any]) -> Change:
-    """The way back, also from JSON."""
+def read(document: Mapping[str, Any], agents: Agents | None = None, approval: str = "") -> Change:
+    """The way back, also from JSON. `agents`, `approval`: for what node agents do."""
     given = {name: what for name, what in document.items() if name != "change"}
+    if document["change"] == "cut":
+        return Cut(**given, approval=approval, agents=agents)
     if document["change"] == "edit":
         return Edit(**given | {"fields": tuple(map(field_of, given["fields"]))})
     return Create(**given) if document["change"] == "create" else Removal(**given)
 
 
-def apply_all(api: KubeApi, changes: Sequence[Change], plan_id: str) -> None:
-    """In order. Raises on the first that cannot be done; what is done by then is taken back by `undo_all`."""
-    for change in changes:
-        _settled(api, functools.partial(change.apply, api, plan_id))
+def apply_all(api: KubeApi, changes: Sequence[Change], plan_id: str) -> list[dict[str, Any]]:
+    """In order; what node agents answered. Raises on the first that cannot be done; `undo_all` takes the rest back."""
+    told = [_settled(api, functools.partial(change.apply, api, plan_id)) for change in changes]
+    return [one for one in told if one is not None]
 
 
 def undo_all(api: KubeApi, changes: Sequence[Change], rule: int) -> list[str]:

@@ -13,7 +13,9 @@ from typing import Any
 from loomidi.contracts import Approval, FoldKind, FoldSpec, LoomidiError, Mode, Plan, content_id
 from loomidi.ionic.act.drivers.admission import admit
 from loomidi.ionic.act.kube import changes
+from loomidi.ionic.act.kube.agents import Agents
 from loomidi.ionic.act.kube.api import KubeApi
+from loomidi.ionic.act.kube.cuts import Cut
 from loomidi.ionic.act.kube.kinds import KINDS
 from loomidi.ionic.act.kube.scenes import KubeSettings, Scene
 from loomidi.ionic.approvals import GUARDS, Signer, process_signer
@@ -34,15 +36,19 @@ class KubeDriver:
         signer: Signer | None = None,
         settings: KubeSettings | None = None,
         *,
+        agents: Agents | None = None,
         recall: Recall | None = None,
         clock: Clock | None = None,
         name: str = "kubernetes",
     ) -> None:
-        """`recall`: looks into the receipts: what is not stored there is not applied, and what is can be verified."""
+        """`agents`: of the nodes, which cut packets at once; without them the API's objects are all that is changed.
+
+        `recall`: looks into the receipts: what is not stored there is not applied, and what is can be verified."""
         self.name = name
         self._api = api
         self._signer = signer or process_signer()
         self._settings = settings or KubeSettings()
+        self._agents = agents
         self._recall = recall
         self._clock = clock or SystemClock()
         self._known: dict[str, Inverse] = {}  # by the fold's content
@@ -83,28 +89,32 @@ class KubeDriver:
         inverse = self._inverse_of(plan)
         if inverse is None:
             raise NotActing(f"{plan.id}: its inverse was not computed here; ask for it, store it, then apply")
-        todo = [changes.read(document) for document in inverse["changes"]]
+        todo = [changes.read(document, self._agents, approval.signature) for document in inverse["changes"]]
         # 3 as it was then
-        begun = any(change.begun(self._api, plan.id) for change in todo)
-        if not begun and any(change.holds(self._api, plan.id) for change in todo):
+        objects = [change for change in todo if not isinstance(change, Cut)]
+        begun = any(change.begun(self._api, plan.id) for change in objects)
+        if not begun and (not objects or any(change.holds(self._api, plan.id) for change in objects)):
             self._unchanged(plan.fold, inverse)
         # 4 the changes
-        changes.apply_all(self._api, todo, plan.id)
-        return {"changes": [one.path for one in todo], "reversible": inverse["reversible"]}
+        cuts = changes.apply_all(self._api, todo, plan.id)
+        done = {"changes": [one.path for one in todo], "reversible": inverse["reversible"]}
+        return done | ({"cuts": cuts, "told": _cuts_told(cuts)} if cuts else {})
 
     def verify(self, plan: Plan) -> Mapping[str, Any]:
         """Read everything back."""
         inverse = self._inverse_of(plan)
         if inverse is None:
             return {"holds": False, "found": "no inverse is known of this plan, so what it changed is not either"}
-        told = [changes.read(document).holds(self._api, plan.id) for document in inverse["changes"]]
-        differing = [text for text in told if text]
-        return {"holds": not differing, "found": "; ".join(differing) or f"{len(told)} as the plan wants them"}
+        wanted = [changes.read(document, self._agents) for document in inverse["changes"]]
+        differing = [text for one in wanted if (text := one.holds(self._api, plan.id))]
+        notes = [one.note(plan.id) for one in wanted if isinstance(one, Cut)]
+        told = "; ".join(differing) or "; ".join([f"{len(wanted)} as the plan wants them", *notes])
+        return {"holds": not differing, "found": told}
 
     def undo(self, inverse: Inverse) -> Mapping[str, Any]:
         """Put back what is still as we left it, tell what is not, and look whether our marks are gone. Idempotent."""
         rule = int(inverse["rule_id"])
-        done = [changes.read(document) for document in inverse["changes"]]
+        done = [changes.read(document, self._agents) for document in inverse["changes"]]
         left = changes.undo_all(self._api, done, rule)
         undone = not any(change.ours(self._api, rule) for change in done)
         return {"undone": undone, "reversible": inverse["reversible"], "left": left}
@@ -116,7 +126,7 @@ class KubeDriver:
             raise NotActing(f"{fold.kind.value} by {fold.action} is nothing that is done to Kubernetes objects")
         if fold.ttl_s <= 0:
             raise NotActing("a fold needs a TTL; give ttl_s")
-        drawn = kind.draw(Scene(self._api, self._settings, at_ns), fold)
+        drawn = kind.draw(Scene(self._api, self._settings, at_ns, self._agents), fold)
         documents: list[dict[str, Any]] = json.loads(json.dumps([changes.stored(change) for change in drawn]))
         return documents
 
@@ -133,6 +143,13 @@ def _reversible_enough(plan: Plan, approval: Approval) -> None:
     kind = KINDS.get(plan.fold.kind)
     if kind and not kind.reversible and plan.mode is Mode.GUARDED and approval.approver == GUARDS:
         raise NotActing(f"{plan.id}: {plan.fold.kind.value} has no way back; mode guarded takes a person for it")
+
+
+def _cuts_told(cuts: list[dict[str, Any]]) -> str:
+    """Where packets are cut, and where not, in one line."""
+    made = [one["node"] for one in cuts if one["made"]]
+    lines = [f"cut at once on {', '.join(made)}"] if made else []
+    return "; ".join([*lines, *(f"not cut on {one['node']}: {one['why']}" for one in cuts if not one["made"])])
 
 
 def _key(fold: FoldSpec) -> str:

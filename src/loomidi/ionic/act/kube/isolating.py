@@ -1,8 +1,8 @@
 """ISOLATE_POD: a pod that talks to nobody, and that no Service leads to, while everything else of it stays.
 
-Called by the table in `kinds`. In: a scene and a fold. Out: a deny-all NetworkPolicy for the quarantine label, then the
-pod's labels: that one on, and those off by which Services and opening policies choose it. Cutting its packets at once
-on the node, and where no network plugin enforces policies, is left to the shield.
+Called by the table in `kinds`. In: a scene and a fold. Out: first its packets cut on its own link by the node's agent,
+at once and whatever the network plugin does; then a deny-all NetworkPolicy for the quarantine label, and the pod's
+labels: that one on, and those off by which Services and opening policies choose it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 from loomidi.contracts import FoldSpec
 from loomidi.ionic.act.kube.changes import Change
 from loomidi.ionic.act.kube.creates import Create
+from loomidi.ionic.act.kube.cuts import cut_pod
 from loomidi.ionic.act.kube.edits import Edit
 from loomidi.ionic.act.kube.fields import Field
 from loomidi.ionic.act.kube.scenes import Scene, controller
@@ -27,7 +28,7 @@ def isolate(scene: Scene, fold: FoldSpec) -> list[Change]:
     """Steps, in this order:
 
     1 the pod may be touched, is the one that is meant, and can be spared   2 the policy denies all, to it alone
-    3 the labels that have to go are found, and going without them suffices
+    3 the labels that have to go are found, and going without them suffices   4 the cut comes first
     """
     # 1 the pod
     path, pod = scene.pod(fold)
@@ -45,7 +46,9 @@ def isolate(scene: Scene, fold: FoldSpec) -> list[Change]:
     _detached(_choosers(scene, namespace, after))
     fields = [Field(("metadata", "labels", key), labels[key], None) for key in sorted(gone)]
     fields.append(Field(("metadata", "labels", QUARANTINE), None, marked))
-    return [Create(POLICIES.format(namespace), policy), Edit(path, pod["metadata"]["uid"], tuple(fields))]
+    # 4 the cut first
+    cuts = cut_pod(scene.agents, pod, fold, scene.at_ns)
+    return [*cuts, Create(POLICIES.format(namespace), policy), Edit(path, pod["metadata"]["uid"], tuple(fields))]
 
 
 def _meant(pod: Mapping[str, Any], fold: FoldSpec) -> None:

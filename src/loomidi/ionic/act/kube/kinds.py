@@ -50,7 +50,7 @@ KINDS: Mapping[FoldKind, Kind] = {
         isolate,
         "isolate",
         True,
-        "the labels that were removed are put back, the quarantine label and the policy go",
+        "the labels that were removed are put back, the quarantine label and the policy go, the node lets packets by",
         {"target": "pod/shop/cart-0"},
         (
             Rule(
@@ -88,10 +88,11 @@ KINDS: Mapping[FoldKind, Kind] = {
         reconfigure,
         "drop",
         True,
-        "the policy is deleted",
+        "the policy is deleted, the nodes' entries are removed",
         {"target": "host/203.0.113.7", "match": {"source": "203.0.113.7"}, "manifest": {"kind": "NetworkPolicy"}},
         (
             Rule("", ("pods",), ("list",), "which pods it chooses"),
+            Rule("", ("nodes",), ("list",), "where the agents are that deny a source on the nodes"),
             Rule(
                 "networking.k8s.io",
                 ("networkpolicies",),

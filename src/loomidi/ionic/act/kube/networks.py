@@ -1,28 +1,37 @@
-"""RECONFIGURE_NETWORK: the NetworkPolicy that the fold carries, made as it was approved.
+"""RECONFIGURE_NETWORK: a source denied or slowed down by the nodes' agents, and the NetworkPolicy of the fold.
 
-Called by the table in `kinds`. In: a scene and a fold by `drop`. Out: one new object. Policies add up, so one that
-lets anything through beside a stricter one would open it: that is refused. Rates are left to the shield.
+Called by the table in `kinds`. In: a scene and a fold by `drop` or `rate`. Out: an order for the agent of each node (of
+the one node that is the target), and one new object for what a policy can say. Policies add up, so one that lets
+anything through beside a stricter one would open it: that is refused. A rate is the agents' alone.
 """
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from loomidi.contracts import FoldSpec
 from loomidi.ionic.act.kube.api import Object
 from loomidi.ionic.act.kube.changes import Change
 from loomidi.ionic.act.kube.creates import Create
+from loomidi.ionic.act.kube.cuts import Cut, deny_source
 from loomidi.ionic.act.kube.isolating import POLICIES
 from loomidi.ionic.act.kube.scenes import Scene
 from loomidi.ionic.act.kube.selectors import matches, query
+from loomidi.ionic.decide.places import place
 from loomidi.ionic.errors import NotActing
 
 
 def reconfigure(scene: Scene, fold: FoldSpec) -> list[Change]:
     """Steps, in this order:
 
-    1 it is a NetworkPolicy that can say what the fold says   2 its namespace and name are free to use
-    3 no pod that it chooses is protected, or opened by it   4 the API takes it (a dry run)
+    0 what the nodes' agents can do, at once   1 it is a NetworkPolicy that can say what the fold says
+    2 its namespace and name are free to use   3 no pod that it chooses is protected, or opened by it
+    4 the API takes it (a dry run)
     """
+    # 0 the agents
+    denied = _denied(scene, fold)
+    if denied and (fold.action == "rate" or not fold.manifest):
+        return [*denied]
     # 1 what it is
     if fold.action != "drop":
         raise NotActing(f"a NetworkPolicy cannot {fold.action}: it would block what it should let through in part")
@@ -41,7 +50,33 @@ def reconfigure(scene: Scene, fold: FoldSpec) -> list[Change]:
     _opens_nothing(scene, policy, namespace, chosen)
     # 4 the API takes it
     scene.api.create(POLICIES.format(namespace), policy, dry_run=True)
-    return [Create(POLICIES.format(namespace), policy)]
+    return [*denied, Create(POLICIES.format(namespace), policy)]
+
+
+def _denied(scene: Scene, fold: FoldSpec) -> list[Cut]:
+    """Orders for what an agent can say exactly: a source, and nothing else. Raises NotActing for a node's address."""
+    match = fold.match
+    exact = match.source and not (match.destination or match.source_port or match.destination_port or match.protocol)
+    if scene.agents is None or not exact or fold.action not in ("drop", "rate"):
+        return []
+    if fold.action == "rate" and fold.rate_pps < 1:
+        raise NotActing("a rate of 0 packets per second is a drop; say drop")
+    network = ip_network(match.source, strict=False)
+    nodes = scene.api.items("/api/v1/nodes")
+    for node in nodes:
+        for one in node.get("status", {}).get("addresses") or ():
+            if one["type"] != "Hostname" and _within(one["address"], network):
+                raise NotActing(f"{match.source} holds node {node['metadata']['name']}, which is protected; narrow it")
+    there = place(fold.target)
+    chosen = [one for one in nodes if there.kind != "node" or one["metadata"]["name"] == there.name]
+    return deny_source(scene.agents, chosen, fold, scene.at_ns)
+
+
+def _within(text: str, network: IPv4Network | IPv6Network) -> bool:
+    try:
+        return ip_address(text) in network
+    except ValueError:  # a name
+        return False
 
 
 def _opens_nothing(scene: Scene, policy: Mapping[str, Any], namespace: str, chosen: list[Object]) -> None:

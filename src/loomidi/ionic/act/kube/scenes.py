@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loomidi.contracts import FoldSpec
+from loomidi.ionic.act.kube.agents import Agents
 from loomidi.ionic.act.kube.api import KubeApi, Object
 from loomidi.ionic.act.kube.fields import PLAN, mark
 from loomidi.ionic.act.kube.selectors import matches
@@ -35,6 +36,7 @@ class Scene:
     api: KubeApi
     settings: KubeSettings
     at_ns: int  # epoch; when the inverse was computed
+    agents: Agents | None = None  # of the nodes, where there are any
 
     def pod(self, fold: FoldSpec) -> tuple[str, Object]:
         """Path and object of the pod that the fold is about."""

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 0, 1, 2, 3, 4
 OBJ_PIN, OBJ_GET, PROG_TEST_RUN, PROG_FD_BY_ID, INFO_BY_FD, PROG_QUERY = 6, 7, 10, 13, 15, 16
-MAP_TAKE_BATCH, MAP_UPDATE_BATCH, LINK_CREATE, LINK_DETACH = 25, 26, 28, 34
+MAP_TAKE_BATCH, MAP_UPDATE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 25, 26, 28, 29, 34
 
 HASH = 1
 ANY, NOEXIST, EXIST = 0, 1, 2
-ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
+ATTACH_XDP, ATTACH_TCX_INGRESS, ATTACH_TCX_EGRESS = 37, 46, 47
 XDP_FLAGS_SKB, XDP_FLAGS_DRV = 2, 4
 BEFORE = 1 << 3  # of TCX: ahead of every program that is there
 TEST_XDP_LIVE_FRAMES = 2
@@ -159,6 +159,11 @@ def pinned(path: str) -> int:
 def link(program: int, ifindex: int, attach_type: int, flags: int = 0) -> int:
     """Attach by a link: it goes with its last descriptor or pin. Raises OSError: EBUSY when taken."""
     return _fd(call(LINK_CREATE, struct.pack("=IIIIIIQ", program, ifindex, attach_type, flags, 0, 0, 0), "attach"))
+
+
+def relink(link_fd: int, program: int) -> None:
+    """Another program in the place of the one that is attached, without a gap."""
+    call(LINK_UPDATE, struct.pack("=IIII", link_fd, program, 0, 0), "replace")
 
 
 def unlink(link_fd: int) -> None:

@@ -74,6 +74,11 @@ class Object:
         if not self._object.value:
             raise EnvironmentLacks(f"{path} does not open as a BPF object: {self._last_words()}")
 
+    def reuse(self, descriptors: Mapping[str, int]) -> None:
+        """Take maps that are there already, by name, instead of making them."""
+        for name, fd in descriptors.items():
+            self._check(self._lib.bpf_map__reuse_fd(self._map(name), fd), f"map {name}")
+
     def only(self, program: str, flags: int = 0) -> None:
         """Load this program alone, with these program flags."""
         at = ctypes.c_void_p(self._lib.bpf_object__next_program(self._object, None))
