@@ -146,4 +146,8 @@ class ClusterAway(Retryable):
 
 
 class AgentAway(Retryable):
-    """Nothing is known to have been done on the node."""
+    """Nothing is known to have been done on the node; `unsent`: nothing can have been, for nothing reached it."""
+
+    def __init__(self, message: str, *, unsent: bool = False) -> None:
+        self.unsent = unsent
+        super().__init__(message)

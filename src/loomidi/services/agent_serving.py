@@ -120,11 +120,14 @@ async def _run(parts: Sequence[Part], probes: Door | None, ending: asyncio.Event
         ready=lambda: [reason for part in parts for reason in part.ready()],
         samples=lambda: [sample for part in parts for sample in part.samples()],
     )
-    async with asyncio.TaskGroup() as group:
-        if probes is not None:
-            group.create_task(watched.serve(probes, ending, listening=lambda port: say(f"probes on port {port}")))
-        for part in parts:
-            group.create_task(to_the_end(part))
+    try:
+        async with asyncio.TaskGroup() as group:
+            if probes is not None:
+                group.create_task(watched.serve(probes, ending, listening=lambda port: say(f"probes on port {port}")))
+            for part in parts:
+                group.create_task(to_the_end(part))
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from several  # one line says what to do about the first; the others followed
 
 
 async def _tell(agent: Agent, ending: asyncio.Event, say: Callable[[str], object]) -> None:

@@ -6,7 +6,9 @@ datagram each few milliseconds, and told by the answers that came back.
 
 import contextlib
 import json
+import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +20,9 @@ import yaml
 
 from loomidi.contracts import FoldKind, FoldSpec, Match, Mode, Plan
 from loomidi.fold.resources import fold_object
+from loomidi.fold.resources.objects import nanoseconds
 from loomidi.ionic.orders import KeySealer
-from loomidi_lab.cluster import Lab, certificates, cgroups
+from loomidi_lab.cluster import Lab, certificates, cgroups, processes
 from loomidi_lab.cluster.handle import Node
 from tests.unit.ionic.making import a_finding, a_plan
 
@@ -60,6 +63,22 @@ while True:
             break
         print(answers, last, flush=True)
     time.sleep(0.003)
+"""
+
+
+_ASK = """
+import socket, sys
+me = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+me.bind(("{source}", 0))
+me.settimeout(0.3)
+for _ in range(5):
+    me.sendto(b"word", ("{target}", 7777))
+    try:
+        me.recv(64)
+        sys.exit(0)
+    except TimeoutError:
+        pass
+sys.exit(1)
 """
 
 
@@ -156,6 +175,34 @@ class Site:
             for process in running.values():
                 ended(process)
 
+    @contextlib.contextmanager
+    def again(self, node: Node) -> Iterator[None]:
+        """Another agent on a node, after the first has ended."""
+        self.log(node.name).unlink()
+        process = started(self.serving(node), self.log(node.name))
+        try:
+            self.up(node.name)
+            yield
+        finally:
+            ended(process)
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        """SIGKILL, to the agent itself as well as to the programs that brought it into its node."""
+        for pid in [process.pid, *processes.children(process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+    def asking(self, source: str, pod: str) -> Callable[[], bool]:
+        """Whether a datagram of an outside address is answered by a pod."""
+        words = self.lab.enter(self.lab.outside_netns)
+        script = _ASK.format(source=source, target=self.addresses[pod])
+
+        def asked() -> bool:
+            return subprocess.run([*words, sys.executable, "-c", script], check=False).returncode == 0
+
+        return asked
+
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
@@ -201,12 +248,12 @@ class Site:
     def isolate(self, name: str = "target", ttl_s: float = 60.0) -> Plan:
         """A Fold that isolates a pod."""
         target = f"pod/{self.namespace}/{name}"
-        return self.propose(_fold(FoldKind.ISOLATE_POD, target, "isolate", ttl_s))
+        return self.propose(_fold(FoldKind.ISOLATE_POD, target, "isolate", float(ttl_s)))
 
     def deny(self, source: str, ttl_s: float = 60.0, **more: Any) -> Plan:
         """A Fold that denies a source on every node."""
         given = {"match": Match(source=source), **more}
-        return self.propose(_fold(FoldKind.RECONFIGURE_NETWORK, f"host/{source}", "drop", ttl_s, **given))
+        return self.propose(_fold(FoldKind.RECONFIGURE_NETWORK, f"host/{source}", "drop", float(ttl_s), **given))
 
     def propose(self, fold: FoldSpec) -> Plan:
         now_ns = time.time_ns()
@@ -222,10 +269,19 @@ class Site:
         found: dict[str, Any] = fold.get("status") or {}
         return found
 
-    def reaches(self, plan: Plan, *phases: str, seconds: float = 30.0) -> dict[str, Any]:
+    def granted(self, propose: Callable[[], Plan], phase: str = "Active") -> tuple[Plan, dict[str, Any]]:
+        """Proposed until it gets there: on a busy machine a guard that has no time to answer denies."""
+        while True:
+            plan = propose()
+            status = self.reaches(plan, phase, "Denied")
+            if status["phase"] == phase:
+                return plan, status
+            assert "took longer than" in status["message"], status
+
+    def reaches(self, plan: Plan, *phases: str, seconds: float = 60.0) -> dict[str, Any]:
         until = time.monotonic() + seconds
         while (status := self.status(plan)).get("phase") not in phases:
-            if time.monotonic() > until or status.get("phase") == "Denied":
+            if time.monotonic() > until:
                 raise AssertionError(f"{json.dumps(status)[:3000]}\n{self.log('operator').read_text()[-3000:]}")
             time.sleep(0.05)
         return status
@@ -255,6 +311,34 @@ class Site:
         return found
 
 
+def cut_and_back(site: Site, talks: dict[str, Talk]) -> None:
+    """Isolate the target through a Fold: nothing of it or to it passes, all others go on; release it: all is as before.
+
+    Prints what it took until the first packet was dropped.
+    """
+    node = site.lab.node(PODS["target"])
+    eventually(lambda: "it acts" in site.log("operator").read_text(), "the operator is up")
+    plan, status = site.granted(site.isolate)
+    eventually(lambda: site.told(node, plan)[0]["dropped_to"] > 0, "packets to it are dropped")
+    (entry,) = site.told(node, plan)
+    silent = {name: talks[name].answers() for name in talks if "target" in name}
+    for name in talks.keys() - silent.keys():
+        talks[name].goes_on()
+    assert {name: talks[name].answers() for name in silent} == silent
+    assert "cut at once on n2" in str(status["conditions"])
+    granted_ns = nanoseconds(status["approvals"][0]["grantedTime"])
+    spans = {"posted": plan.created_ns, "approved": granted_ns}
+    took = ", ".join(f"{name} -> {(entry['first_hit_ns'] - at_ns) / 1e6:.1f} ms" for name, at_ns in spans.items())
+    last_ns = max(last for _, last in silent.values())
+    silent_ms = (last_ns - plan.created_ns) / 1e6
+    print(f"\nfirst packet dropped: Fold {took}; last answer of the pod {silent_ms:.1f} ms after posting")
+    site.release(plan)
+    site.reaches(plan, "Released")
+    for talk in talks.values():
+        talk.goes_on()
+    assert site.told(node, plan) == []
+
+
 def _fold(kind: FoldKind, target: str, action: str, ttl_s: float, **more: Any) -> FoldSpec:
     because = "finding-0123456789abcdef"
     return FoldSpec(kind, target, action, ttl_s=ttl_s, undo="in the receipt", because=because, **more)
@@ -266,7 +350,9 @@ def started(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
 
 
 def ended(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
+    for pid in processes.children(process.pid) or [process.pid]:  # who entered a node waits for the agent itself
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     try:
         process.wait(15)
     except subprocess.TimeoutExpired:

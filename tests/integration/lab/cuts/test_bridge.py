@@ -3,14 +3,13 @@
 The lab's bridge network enforces no policies, so whatever stops here is the agents' doing.
 """
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loomidi_lab.cluster import Lab
-from tests.integration.lab.cuts.rooms import Site, eventually
+from tests.integration.lab.cuts.rooms import Site, cut_and_back
 
 
 @pytest.fixture
@@ -23,24 +22,80 @@ def site(cluster: Lab, namespace: str, tmp_path: Path) -> Iterator[Site]:
 
 def test_a_fold_cuts_a_pod_on_its_link_at_once_and_nobody_else(site: Site) -> None:
     with site.agents(), site.operator(), site.talking() as talks:
-        eventually(lambda: "it acts" in site.log("operator").read_text(), "the operator is up")
-        began_ns = time.time_ns()
-        plan = site.isolate()
-        status = site.reaches(plan, "Active")
-        eventually(lambda: site.told(site.lab.node("n2"), plan)[0]["dropped_to"] > 0, "packets to it are dropped")
-        (entry,) = site.told(site.lab.node("n2"), plan)
-        silent = {name: talks[name].answers() for name in ("far->target", "beside->target", "target->other")}
-        for name in ("beside->far", "far->other"):
-            talks[name].goes_on()
-        assert {name: talks[name].answers() for name in silent} == silent
-        assert "cut at once on n2" in status["message"] + str(status["conditions"])
-        last_ns = max(last for _, last in silent.values())
-        print(
-            f"\nFold posted -> first packet dropped {(entry['first_hit_ns'] - began_ns) / 1e6:.1f} ms, "
-            f"-> last answer {(last_ns - began_ns) / 1e6:.1f} ms"
-        )
+        cut_and_back(site, talks)
+
+
+@pytest.mark.lab_long
+def test_where_no_agent_answers_the_rest_is_done_and_the_truth_is_told(site: Site) -> None:
+    with site.operator(), site.talking() as talks:
+        plan, status = site.granted(site.isolate)
+        (cut,) = site.entries(status)
+        assert (cut["node"], cut["made"]) == ("n2", False)
+        assert "does not answer" in cut["why"]
+        assert "not cut on n2" in str(status["conditions"])
+        assert site.pod("target")["metadata"]["labels"]["loomidi.io/quarantine"]
+        talks["far->target"].goes_on()  # this network enforces no policy: nothing is claimed, nothing is cut
         site.release(plan)
         site.reaches(plan, "Released")
+
+
+@pytest.mark.lab_long
+def test_where_the_cut_is_required_nothing_is_done_without_an_agent(site: Site) -> None:
+    with site.operator("--agents-required"):
+        plan, _ = site.granted(site.isolate, "Applying")
+        assert "loomidi.io/quarantine" not in site.pod("target")["metadata"]["labels"]
+        with site.agents():
+            site.reaches(plan, "Active", seconds=60)
+            assert site.told(site.lab.node("n2"), plan)
+            site.release(plan)
+            site.reaches(plan, "Released")
+
+
+@pytest.mark.lab_long
+def test_a_killed_agent_leaves_the_cut_and_its_successor_takes_it_up(site: Site) -> None:
+    with site.agents() as agents, site.operator(), site.talking() as talks:
+        plan, _ = site.granted(site.isolate)
+        node = site.lab.node("n2")
+        (before,) = site.told(node, plan)
+        site.kill(agents["n2"])
+        silent = talks["far->target"].answers()
+        talks["far->other"].goes_on()
+        assert talks["far->target"].answers() == silent
+        with site.again(node):
+            (after,) = site.told(node, plan)
+            assert after["dropped_to"] > before["dropped_to"]
+            assert after["first_hit_ns"] // 10**7 == before["first_hit_ns"] // 10**7
+            site.release(plan)
+            site.reaches(plan, "Released")
+            talks["far->target"].goes_on()
+
+
+@pytest.mark.lab_long
+def test_the_cut_ends_on_time_when_operator_and_agent_are_gone(site: Site) -> None:
+    with site.talking() as talks:
+        with site.agents() as agents, site.operator():
+            site.granted(lambda: site.isolate(ttl_s=30))
+            silent = talks["far->target"].answers()
+            for agent in agents.values():
+                site.kill(agent)
+        assert talks["far->target"].answers() == silent
+        talks["far->target"].goes_on(50)
+        talks["target->other"].goes_on()
+
+
+@pytest.mark.lab_long
+def test_an_outside_source_is_denied_on_every_node(site: Site) -> None:
+    outside = "198.51.100.10"
+    with site.agents(), site.operator(), site.talking() as talks:
+        asked = site.asking(outside, "other")
+        assert asked()
+        plan, status = site.granted(lambda: site.deny(outside))
+        assert {one["node"]: one["made"] for one in site.entries(status)} == {"n1": True, "n2": True}
+        assert not asked()
+        (met,) = site.told(site.lab.node("n1"), plan)
+        assert met["dropped"] > 0
         for talk in talks.values():
             talk.goes_on()
-        assert site.told(site.lab.node("n2"), plan) == []
+        site.release(plan)
+        site.reaches(plan, "Released")
+        assert asked()

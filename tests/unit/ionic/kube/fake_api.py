@@ -63,6 +63,9 @@ class FakeApi:
         if path in self.objects:
             return httpx.Response(200, json=self.objects[path])
         inside = [obj for name, obj in self.objects.items() if name.rpartition("/")[0] == path]
+        if chosen := request.url.params.get("labelSelector"):  # key=value alone
+            key, _, value = chosen.partition("=")
+            inside = [obj for obj in inside if (obj["metadata"].get("labels") or {}).get(key) == value]
         listing = bool(inside) or path.endswith("s")
         return httpx.Response(200, json={"metadata": {}, "items": inside}) if listing else _no(404)
 

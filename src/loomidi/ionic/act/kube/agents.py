@@ -19,6 +19,8 @@ from loomidi.ionic.orders import Order, Sealer
 from loomidi.kit.clock import Clock, SystemClock
 
 _PREFIX = "/agent-api"
+_REMEMBERED = 4096  # orders
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Agents:
         """Raises EnvironmentLacks for certificates that cannot be used."""
         self.settings, self.clock = settings or AgentSettings(), clock or SystemClock()
         self._sealer, self._token = sealer, token
+        self.never: dict[tuple[str, int], None] = {}  # node and rule of orders that did not leave this process
         self._scheme = "https" if self.settings.authority else "http"
         self._client = httpx.Client(
             timeout=self.settings.timeout_s, verify=_context(self.settings), trust_env=False, transport=transport
@@ -65,6 +68,12 @@ class Agents:
         """Have it carried out. Raises AgentAway, OrderRefused."""
         sent = dataclasses.replace(order, issued_ns=self.clock.now_ns(), token=self._token())
         return self._ask("POST", order.node, address, "/orders", json=sent.sealed(self._sealer))
+
+    def unsent(self, node: str, rule: int) -> None:
+        """Remember that the node has never heard of the plan, so that its undo need not wait for the node."""
+        self.never[node, rule] = None
+        while len(self.never) > _REMEMBERED:
+            del self.never[next(iter(self.never))]
 
     def told(self, node: str, address: str, plan_id: str) -> dict[str, Any]:
         """What is in force there for a plan, read back. Raises AgentAway."""
@@ -80,10 +89,9 @@ class Agents:
         try:
             response = self._client.request(method, url, extensions={"sni_hostname": self.settings.name}, **more)
         except httpx.HTTPError as error:
-            why = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise AgentAway(
-                f"the agent of node {node} does not answer at {host}:{self.settings.port} ({why})"
-            ) from error
+            why = f"{host}:{self.settings.port}, {type(error).__name__}: {error}".rstrip(": ")
+            text, unsent = f"the agent of node {node} does not answer ({why})", isinstance(error, _UNSENT)
+            raise AgentAway(text, unsent=unsent) from error
         return _answer(response, node)
 
 

@@ -48,6 +48,8 @@ class Cut:
         try:
             answer = self._reached().send(self.address, self._order(plan_id))
         except (AgentAway, OrderRefused) as error:
+            if isinstance(error, AgentAway) and error.unsent and self.agents is not None:
+                self.agents.unsent(self.node, rule_id(plan_id))
             if self._required:
                 raise
             return {"node": self.node, "made": False, "why": str(error)}
@@ -78,7 +80,7 @@ class Cut:
         try:
             found = self._reached().told(self.node, self.address, "")
         except AgentAway:
-            return True
+            return self.agents is None or (self.node, rule) not in self.agents.never
         return any(rule_id(plan) == rule for plan in found.get("plans", {}))
 
     @property

@@ -17,7 +17,7 @@ from loomidi.ionic.act.kube.cuts import Cut, deny_source
 from loomidi.ionic.act.kube.isolating import POLICIES
 from loomidi.ionic.act.kube.scenes import Scene
 from loomidi.ionic.act.kube.selectors import matches, query
-from loomidi.ionic.decide.places import place
+from loomidi.ionic.decide.places import address, place
 from loomidi.ionic.errors import NotActing
 
 
@@ -56,12 +56,14 @@ def reconfigure(scene: Scene, fold: FoldSpec) -> list[Change]:
 def _denied(scene: Scene, fold: FoldSpec) -> list[Cut]:
     """Orders for what an agent can say exactly: a source, and nothing else. Raises NotActing for a node's address."""
     match = fold.match
-    exact = match.source and not (match.destination or match.source_port or match.destination_port or match.protocol)
+    exact = address(match.source) and not (
+        match.destination or match.source_port or match.destination_port or match.protocol
+    )
     if scene.agents is None or not exact or fold.action not in ("drop", "rate"):
         return []
     if fold.action == "rate" and fold.rate_pps < 1:
         raise NotActing("a rate of 0 packets per second is a drop; say drop")
-    network = ip_network(match.source, strict=False)
+    network = ip_network(address(match.source))
     nodes = scene.api.items("/api/v1/nodes")
     for node in nodes:
         for one in node.get("status", {}).get("addresses") or ():
