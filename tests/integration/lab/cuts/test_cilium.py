@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from loomidi_lab.cluster import Lab, UpSettings, down, up
+from loomidi.contracts.errors import LoomidiError
+from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
 from tests.integration.lab.cuts.rooms import Site, cut_and_back, eventually
 from tests.rungs import ran
 
@@ -14,6 +15,10 @@ NAME, SPACE = "testcut", "cuts"
 
 @pytest.fixture(scope="module")
 def site(buildable: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    try:
+        raising.check(UpSettings(name=NAME, network="cilium"))
+    except LoomidiError as error:
+        pytest.skip(f"no Cilium here: {error}")
     down(NAME)
     up(UpSettings(name=NAME, network="cilium"))
     lab = Lab.open(NAME)
