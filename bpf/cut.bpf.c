@@ -67,14 +67,19 @@ LM_INLINE int lm_cut_frame(struct __sk_buff *skb, int to_pod)
 	__u32 link = skb->ifindex;
 	struct lm_cursor c;
 
-	at.now_ns = bpf_ktime_get_ns();
 	at.cut = bpf_map_lookup_elem(&lm_cuts, &link);
+	if (at.cut)
+		at.now_ns = bpf_ktime_get_ns();
+	if (lm_cut_idle(&at)) {
+		lm_cut_count(at.cut ? LM_CUT_ENDED : LM_CUT_NONE, skb->len + (tagged ? 4 : 0));
+		return LM_CUT_NEXT;
+	}
 	if (skb->data_end - skb->data < LM_LINEAR && skb->len > skb->data_end - skb->data)
 		bpf_skb_pull_data(skb, skb->len < LM_LINEAR ? skb->len : LM_LINEAR);
 	c.at = (const __u8 *)(long)skb->data;
 	c.from = c.at;
 	c.end = (const __u8 *)(long)skb->data_end;
-	at.packet.wire_octets = skb->len + (tagged ? 4 : 0);
+	at.packet.wire_octets = skb->len + (tagged ? 4 : 0); /* earlier, clang subtracts pointers in 32 bit */
 	parsed = lm_parse_tagged(&c, &at.packet, tagged, 0);
 	return lm_cut(&at, &c, parsed) ? LM_CUT_SHOT : LM_CUT_NEXT;
 }

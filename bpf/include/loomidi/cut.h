@@ -59,13 +59,15 @@ LM_INLINE int lm_cut_protected(const struct lm_passage *at)
 	return (p->tcp_flags & (LM_SYN | LM_ACK)) != LM_SYN && lm_cut_spared(&p->destination);
 }
 
-/* 1 to 4; `parsed` is 0 or -reason. */
+/* 1: asked before the packet is parsed, for on most links of a node there is no cut. */
+LM_INLINE int lm_cut_idle(const struct lm_passage *at)
+{
+	return !at->cut || at->cut->expires_ns <= at->now_ns;
+}
+
+/* 2 to 4; `parsed` is 0 or -reason. */
 LM_INLINE int lm_cut_judge(const struct lm_passage *at, const struct lm_cursor *frame, int parsed)
 {
-	if (!at->cut) /* 1 */
-		return LM_CUT_NONE;
-	if (at->cut->expires_ns <= at->now_ns)
-		return LM_CUT_ENDED;
 	if (lm_cut_arp(at, frame)) /* 2 */
 		return LM_CUT_ARP;
 	if (!parsed && lm_cut_protected(at)) /* 3 */
@@ -83,8 +85,6 @@ LM_INLINE void lm_cut_note(const struct lm_passage *at, int reason)
 {
 	struct lm_cut *cut = at->cut;
 
-	if (!cut || reason == LM_CUT_ENDED)
-		return;
 	if (!lm_cut_drops(reason)) {
 		lm_atomic_add(&cut->spared, 1);
 		return;
@@ -96,7 +96,7 @@ LM_INLINE void lm_cut_note(const struct lm_passage *at, int reason)
 	lm_atomic_add(&cut->octets, at->packet.wire_octets);
 }
 
-/* The whole life of a packet: judged, noted, counted once. Returns whether it is dropped. */
+/* The rest of a packet's life on a link that is cut: judged, noted, counted once. Returns whether it is dropped. */
 LM_INLINE int lm_cut(struct lm_passage *at, const struct lm_cursor *frame, int parsed)
 {
 	int reason = lm_cut_judge(at, frame, parsed);

@@ -43,6 +43,9 @@ class Cuts(Protocol):
     def sweep(self) -> list[CutState]:
         """Remove those that are over."""
 
+    def prepare(self, links: Iterable[int]) -> list[str]:
+        """Programs on these links before anything is cut there."""
+
     def spare(self, prefixes: Iterable[str]) -> None:
         """The node's own addresses."""
 
@@ -158,6 +161,9 @@ class Cutter:
         """Spare the node's addresses, find the pods' links, cut new links of pods that are cut, end what is over."""
         self._cuts.spare([*self._pods.addresses(), *self.settings.spare])
         self.seen = self._pods.all()
+        if self.settings.prepare:
+            for problem in self._cuts.prepare(link for pod in self.seen for link in pod.links):
+                _log.warning("a pod's link is not prepared", problem=problem)
         linked = {pod.uid: pod.links for pod in self.seen}
         ours = {(one.cut.plan, one.cut.ifindex) for one in self._cuts.states() if one.live and one.attached}
         now_ns = self._clock.now_ns()

@@ -31,6 +31,8 @@ class CutSettings:
     # Pods in them are never cut, whoever orders it.
     logs: Path = Path("/var/log/pods")
     # The kubelet's folder of logs, which has the names of pods.
+    prepare: bool = True
+    # Programs on the pods' links before anything is cut: a cut is one write then, not two attachments of 15 ms each.
     follow_s: float = 1.0
     # Between two looks at which links pods have, and at what has ended.
 

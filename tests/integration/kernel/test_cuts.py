@@ -185,6 +185,21 @@ def test_a_renewed_cut_keeps_what_it_counted_and_gets_a_new_end(cuts: LinkCuts) 
     assert second.cut.expires_ns > first.cut.expires_ns + 40 * 10**9
 
 
+def test_a_prepared_link_lets_everything_by_until_one_write_cuts_it(cuts: LinkCuts) -> None:
+    assert cuts.prepare([index("vetha"), index("vethb"), 9999]) == [
+        "link 9999 is not there any more: its pod has ended"
+    ]
+    assert says(POD_A, POD_B, B)
+    assert cuts.counters()["none"][0] > 0
+    cuts.put(cut("vethb"))
+    assert not says(POD_A, POD_B, B)
+    cuts.remove(index("vethb"))
+    assert says(POD_A, POD_B, B)
+    assert cuts.prepare([index("vetha")]) == []
+    assert not list(Path("/sys/fs/bpf").glob(f"loomidi-cuts*/link-{index('vethb')}-*"))
+    assert says(POD_B, NODE, GATE)
+
+
 def test_a_link_that_is_gone_is_refused_and_swept(cuts: LinkCuts) -> None:
     ip("link", "add", "vethx", "type", "veth", "peer", "name", "vethy")
     gone = cut("vethx")

@@ -45,6 +45,10 @@ class FakeCuts:
             self.remove(one.cut.ifindex)
         return over
 
+    def prepare(self, links: Iterable[int]) -> list[str]:
+        self.prepared = sorted(links)
+        return []
+
     def spare(self, prefixes: Iterable[str]) -> None:
         self.spared = list(prefixes)
 

@@ -138,8 +138,9 @@ def test_a_new_link_of_a_pod_that_is_cut_is_cut_too(node: Node) -> None:
     assert node.cuts.puts == puts
 
 
-def test_the_node_s_own_addresses_are_spared(node: Node) -> None:
+def test_the_links_of_all_pods_are_prepared_and_the_node_s_own_addresses_spared(node: Node) -> None:
     node.cutter.follow()
+    assert node.cuts.prepared == [11, 12]
     assert node.cuts.spared == ["10.0.0.1", "169.254.1.1/32"]
 
 

@@ -2,8 +2,8 @@
 
 Called by `services.cutting`. In: `Cut` records. Out: packets of these links dropped in both directions, and
 `CutState`s read back from the kernel. All is pinned, so a cut outlives this process and ends on time without it; the
-entry is written before the programs are attached, and is what a successor knows of it. Links are attached on demand:
-a link that is not cut has no program of ours on it. For one thread.
+entry is written before the programs are attached, and is what a successor knows of it. Attaching takes tens of
+milliseconds (the kernel waits for packets under way), so links are prepared: then a cut is one write. For one thread.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ class LinkCuts:
         self._pins = pins()
         self._offset_ns = epoch_offset_ns()
         self._maps, self._programs = _loaded(self._pins)
+        self._prepared: set[int] = set()
         for link in self._pins.glob("link-*"):
             self._renew(link)
 
@@ -67,10 +68,27 @@ class LinkCuts:
     def remove(self, ifindex: int) -> CutState | None:
         """Give the link back; its last state, None when it was not cut."""
         last = self.state(ifindex)
-        for side in _SIDES:
-            self._detach(ifindex, side)
         self._maps[layouts.CUTS].delete(_key(ifindex))
+        if ifindex not in self._prepared:
+            self._detach(ifindex)
         return last
+
+    def prepare(self, links: Iterable[int]) -> list[str]:
+        """Programs on these links and, where nothing is cut, on no others; what could not be prepared, in words."""
+        wanted, told = set(links), list[str]()
+        for ifindex in wanted - self._prepared:
+            try:
+                for side in _SIDES:
+                    self._attach(ifindex, side)
+                self._prepared.add(ifindex)
+            except OSError as error:
+                told.append(str(_why(error, ifindex)))
+        cut = {state.cut.ifindex for state in self.states()}
+        pinned = {int(pin.name.split("-")[1]) for pin in self._pins.glob("link-*")}
+        for ifindex in pinned - wanted - cut:
+            self._detach(ifindex)
+        self._prepared &= wanted
+        return told
 
     def state(self, ifindex: int) -> CutState | None:
         """The cut of one link."""
@@ -111,10 +129,10 @@ class LinkCuts:
 
     def clear(self) -> list[CutState]:
         """Remove everything that was ever put, programs, maps and pins; what was cut until now."""
-        states = self.states()
+        states, self._prepared = self.states(), set()
         for state in states:
             self.remove(state.cut.ifindex)
-        for link in self._pins.glob("link-*"):  # of an entry that never was, or is gone
+        for link in self._pins.glob("link-*"):  # prepared, or of an entry that never was
             _unpin(link)
         self.close()
         attaching.remove_pins(self._pins)
@@ -184,8 +202,9 @@ class LinkCuts:
         finally:
             os.close(link)
 
-    def _detach(self, ifindex: int, side: str) -> None:
-        _unpin(self._link(ifindex, side))
+    def _detach(self, ifindex: int) -> None:
+        for side in _SIDES:
+            _unpin(self._link(ifindex, side))
 
     def _renew(self, pin: Path) -> None:
         """The programs of this version in the place of those that a former process attached."""
