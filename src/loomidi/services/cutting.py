@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from loomidi.contracts import EnvironmentLacks, Match, Receipt, Step
+from loomidi.contracts import EnvironmentLacks, LoomidiError, Match, Receipt, Step
 from loomidi.contracts.ports import Deny, DenyState, ReceiptStore
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import OrderRefused
@@ -197,7 +197,11 @@ class Cutter:
                 "held", f"pod {order.namespace}/{order.name} is cut by {held.plan_id}; release that first"
             )
         # 4 cut
-        return [_cut_told(self._cuts.put(_cut_of(order, link))) for link in pod.links]
+        try:
+            return [_cut_told(self._cuts.put(_cut_of(order, link))) for link in pod.links]
+        except LoomidiError:
+            self._uncut(order)  # half of it would be a cut that nobody knows of
+            raise
 
     def _deny(self, order: Order) -> list[dict[str, Any]]:
         if self._denies is None:
@@ -223,15 +227,18 @@ class Cutter:
 
     def _take_back(self, order: Order, step: Step, why: str) -> dict[str, Any]:
         before = self.told(order.plan_id)
-        for one in self._cuts.states():
-            if one.cut.plan == order.plan_id:
-                self._cuts.remove(one.cut.ifindex)
+        self._uncut(order)
         if order.source and self._denies is not None and any("source" in one for one in before):
             self._denies.remove(Match(order.source))
         after = self.told(order.plan_id)
         receipt = self._note(order, step, before, after, why)
         del self._held[order.plan_id]
         return self._answer(receipt, before, after)
+
+    def _uncut(self, order: Order) -> None:
+        for one in self._cuts.states():
+            if one.cut.plan == order.plan_id:
+                self._cuts.remove(one.cut.ifindex)
 
     def _end(self, now_ns: int) -> None:
         for order in [one for one in self._held.values() if one.until_ns <= now_ns]:

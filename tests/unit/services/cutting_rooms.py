@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from loomidi.contracts import Refused
 from loomidi.ionic.act.receipts import MemoryReceipts
 from loomidi.ionic.orders import CUT, KeySealer, Order
 from loomidi.kit.clock import ManualClock
@@ -25,9 +26,12 @@ class FakeCuts:
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock, self.table, self.spared = clock, dict[int, Cut](), list[str]()
-        self.puts = 0
+        self.puts = self.gone = 0
+        self.prepared: list[int] = []
 
     def put(self, cut: Cut) -> CutState:
+        if cut.ifindex == self.gone:
+            raise Refused(f"link {cut.ifindex} is not there any more")
         self.puts += 1
         self.table[cut.ifindex] = cut
         return self._state(cut)

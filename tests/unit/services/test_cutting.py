@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loomidi.contracts import EnvironmentLacks, Match, Step
+from loomidi.contracts import EnvironmentLacks, Match, Refused, Step
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import OrderRefused
 from loomidi.ionic.orders import DENY, RELEASE, KeySealer, Order
@@ -107,6 +107,16 @@ def test_nothing_but_the_pod_that_is_meant_is_cut(node: Node, fields: dict[str, 
 def test_a_pod_made_anew_under_the_same_name_and_address_is_left_alone(node: Node) -> None:
     node.pods.pods = {"uid-new": PodLink("uid-new", "shop", "cart-0", (11,))}
     assert refused(node, node.order()) == "no-pod"
+
+
+def test_a_pod_is_cut_on_all_of_its_links_or_on_none(node: Node) -> None:
+    node.pods.pods[CART.uid] = dataclasses.replace(CART, links=(11, 13))
+    node.cuts.gone = 13
+    with pytest.raises(Refused, match="not there any more"):
+        node.obey(node.order())
+    assert node.cuts.table == {}
+    node.cuts.gone = 0
+    assert len(node.obey(node.order())["after"]) == 2
 
 
 def test_one_plan_holds_a_pod_at_a_time(node: Node) -> None:

@@ -71,6 +71,7 @@ class FakeDriver:
         self.world: dict[int, str] = {}
         self.failing: list[str] = []  # what fails next: apply, undo, away
         self.broken = False  # whether verify finds it changed
+        self.told = ""  # what apply says beside
 
     def check(self, fold: FoldSpec) -> str | None:
         return None
@@ -90,7 +91,7 @@ class FakeDriver:
         self.world[rule_id(plan.id)] = plan.fold.target
         if self._fails("apply"):
             raise ChangedMeanwhile("half done")
-        return {"done": True}
+        return {"done": True} | ({"told": self.told} if self.told else {})
 
     def verify(self, plan: Plan) -> Mapping[str, Any]:
         return {"holds": rule_id(plan.id) in self.world and not self.broken}

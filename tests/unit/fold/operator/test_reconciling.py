@@ -212,6 +212,14 @@ def test_an_apply_that_fails_half_way_is_taken_back() -> None:
     assert not stage.driver.world
 
 
+def test_where_packets_are_not_cut_is_told_with_what_was_applied() -> None:
+    stage = a_stage()
+    stage.driver.told = "not cut on n1: its agent does not answer"
+    stage.until("Active")
+    (applied,) = [one for one in stage.fold["status"]["conditions"] if one["type"] == "Applied"]
+    assert applied["message"] == "by fake; not cut on n1: its agent does not answer"
+
+
 def test_a_cluster_that_is_away_is_asked_again() -> None:
     stage = a_stage()
     stage.until("Applying")
