@@ -21,7 +21,7 @@ from loomidi.ionic.errors import NotActing
 
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies"
 _OWNERS = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
-Choosers = list[tuple[str, Mapping[str, Any]]]  # what chooses the pod, in words, and its selector
+Choosers = list[tuple[str, Mapping[str, Any]]]  # what chooses pods, in words, and its selector
 
 
 def isolate(scene: Scene, fold: FoldSpec) -> list[Change]:
@@ -40,10 +40,10 @@ def isolate(scene: Scene, fold: FoldSpec) -> list[Change]:
     marked = policy["spec"]["podSelector"]["matchLabels"][QUARANTINE]
     _fresh(scene, namespace, policy, marked)
     # 3 the labels
-    choosers = _choosers(scene, namespace, labels)
-    gone = _removed(choosers, _owned_by(scene, pod))
+    choosers = _choosers(scene, namespace)
+    gone = _removed(_choosing(choosers, labels), _owned_by(scene, pod))
     after = {key: text for key, text in labels.items() if key not in gone} | {QUARANTINE: marked}
-    _detached(_choosers(scene, namespace, after))
+    _detached(_choosing(choosers, after))
     fields = [Field(("metadata", "labels", key), labels[key], None) for key in sorted(gone)]
     fields.append(Field(("metadata", "labels", QUARANTINE), None, marked))
     # 4 the cut first
@@ -96,8 +96,8 @@ def _fresh(scene: Scene, namespace: str, policy: Mapping[str, Any], marked: str)
         raise NotActing(f"label {QUARANTINE}={marked} is on {names} already; use another mark")
 
 
-def _choosers(scene: Scene, namespace: str, labels: Mapping[str, str]) -> Choosers:
-    """Services that lead to a pod with these labels, and policies that let something through to or from it."""
+def _choosers(scene: Scene, namespace: str) -> Choosers:
+    """Services that lead to pods, and policies that let something through to or from pods."""
     found: Choosers = []
     for service in scene.api.items(f"/api/v1/namespaces/{namespace}/services"):
         if chosen := service["spec"].get("selector"):
@@ -106,7 +106,12 @@ def _choosers(scene: Scene, namespace: str, labels: Mapping[str, str]) -> Choose
         if policy["spec"].get("ingress") or policy["spec"].get("egress"):
             name = f"NetworkPolicy {namespace}/{policy['metadata']['name']}"
             found.append((name, policy["spec"].get("podSelector") or {}))
-    return [(name, chosen) for name, chosen in found if matches(chosen, labels)]
+    return found
+
+
+def _choosing(choosers: Choosers, labels: Mapping[str, str]) -> Choosers:
+    """Those that choose a pod with these labels."""
+    return [(name, chosen) for name, chosen in choosers if matches(chosen, labels)]
 
 
 def _removed(choosers: Choosers, owned: set[str]) -> set[str]:
