@@ -63,9 +63,10 @@ class FakeApi:
         if path in self.objects:
             return httpx.Response(200, json=self.objects[path])
         inside = [obj for name, obj in self.objects.items() if name.rpartition("/")[0] == path]
-        if chosen := request.url.params.get("labelSelector"):  # key=value alone
-            key, _, value = chosen.partition("=")
-            inside = [obj for obj in inside if (obj["metadata"].get("labels") or {}).get(key) == value]
+        if chosen := request.url.params.get("labelSelector"):  # key, or key=value
+            key, equals, value = chosen.partition("=")
+            found = [(obj, (obj["metadata"].get("labels") or {}).get(key)) for obj in inside]
+            inside = [obj for obj, has in found if has is not None and (not equals or has == value)]
         listing = bool(inside) or path.endswith("s")
         return httpx.Response(200, json={"metadata": {}, "items": inside}) if listing else _no(404)
 
