@@ -122,13 +122,18 @@ class Site:
         for name, node in PODS.items():
             lab.api.post(f"/api/v1/namespaces/{namespace}/pods", _pod(name, node))
         for name in PODS:
-            eventually(lambda name=name: self.pod(name)["status"].get("phase") == "Running", f"{name} runs", 60)  # type: ignore[misc]
+            eventually(lambda name=name: self.ready(name), f"{name} runs", 60)  # type: ignore[misc]
         self.addresses = {name: self.pod(name)["status"]["podIP"] for name in PODS}
         self.uids = {name: self.pod(name)["metadata"]["uid"] for name in PODS}
 
     def pod(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.lab.api.get(f"/api/v1/namespaces/{self.namespace}/pods/{name}")
         return found
+
+    def ready(self, name: str) -> bool:
+        """By its kubelet's probes."""
+        told = self.pod(name)["status"].get("conditions") or ()
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in told)
 
     def within(self, pod: str, *argv: str) -> list[str]:
         """A command of the host in a pod's network."""
@@ -325,6 +330,9 @@ def cut_and_back(site: Site, talks: dict[str, Talk]) -> None:
     for name in talks.keys() - silent.keys():
         talks[name].goes_on()
     assert {name: talks[name].answers() for name in silent} == silent
+    probed = site.told(node, plan)[0]["spared"]
+    eventually(lambda: site.told(node, plan)[0]["spared"] > probed + 8, "its kubelet's probes go on")
+    assert site.ready("target")
     assert "cut at once on n2" in str(status["conditions"])
     granted_ns = nanoseconds(status["approvals"][0]["grantedTime"])
     spans = {"posted": plan.created_ns, "approved": granted_ns}
@@ -368,6 +376,12 @@ def eventually(holds: Callable[[], object], what: str, seconds: float = 20.0) ->
 
 
 def _pod(name: str, node: str) -> dict[str, Any]:
-    container = {"name": "main", "image": "lab.loomidi.io/base:1", "command": ["sleep", "infinity"]}
+    """It serves a port, and the kubelet looks every second whether it does."""
+    container = {
+        "name": "main",
+        "image": "lab.loomidi.io/base:1",
+        "command": ["python3", "-m", "http.server", "8080"],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1, "failureThreshold": 1},
+    }
     spec = {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
