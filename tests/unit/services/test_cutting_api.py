@@ -40,7 +40,7 @@ def test_a_key_that_is_short_or_missing_is_refused(tmp_path: Path, text: str | N
 
 def test_every_route_is_for_operators_alone(tmp_path: Path, key: Path) -> None:
     api = CuttingApi("n1", tmp_path, CutSettings(key=key))
-    assert {route.authority for route in api.routes()} == {Authority.OPERATOR}
+    assert {route.authority for route in api.routes()} == {Authority.RULER, Authority.READER}
     assert api.ready() == ["cuts: no orders are taken yet"]
     assert [sample.name for sample in api.samples()] == ["loomidi_agent_plans", "loomidi_agent_pods"]
 
