@@ -41,7 +41,7 @@ test: setup lab-ready flink-ready ## every test that this machine can run, with 
 
 lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
 	@tools/install_ebpf_deps.sh --cilium
-	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign
+	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign --with helm
 	@$(BIN)/python -m pytest -m "lab or lab_long"
 
 check: setup ## lint, format, types, layers, house figures, C format
@@ -63,12 +63,13 @@ accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m tools.accept $(NAME)
 
-docs: setup ## renew docs/cli.md, docs/guardrails-kubernetes.md, rules/guardrails for other engines, deployments/crd and deployments/rbac
+docs: setup ## renew docs/cli.md, docs/guardrails-kubernetes.md, rules/guardrails for other engines, deployments/crd, rbac and the chart's files
 	@$(BIN)/python -m tools.cli_page
 	@$(BIN)/python -m tools.engines
 	@$(BIN)/python -m tools.guardrails_page
 	@$(BIN)/python -m tools.crds
 	@$(BIN)/python -m tools.rbac
+	@$(BIN)/python -m tools.chart
 
 wheel: setup ## dist/*.whl with the compiled meter and the BPF objects inside
 	@rm -rf dist
@@ -96,7 +97,8 @@ fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
 	@bpf/fuzz/run.sh $(FUZZ_SECONDS)
 
 lock: ## renew the locks from pyproject.toml (needs uv)
-	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench"; do \
+	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench" \
+	    "requirements-image:--extra pipeline --extra kafka -c requirements-dev.lock"; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header --no-annotate $${set#*:} pyproject.toml -o $${set%%:*}.lock || exit 1; done
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

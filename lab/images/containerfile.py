@@ -38,10 +38,10 @@ def render(name: str = "loomidi") -> str:
 def _wheel_stage() -> str:
     return f"""FROM {_BASE} AS packages
 {_install(("python3-pip",))}
-COPY requirements.lock dist/*.whl /wheel/
-RUN {_PIP} --require-hashes --target {wheels.TARGET} -r /wheel/requirements.lock \\
+COPY requirements-image.lock dist/*.whl /wheel/
+RUN {_PIP} --require-hashes --target {wheels.TARGET} -r /wheel/requirements-image.lock \\
  && {_PIP} --upgrade --target {wheels.TARGET} /wheel/*.whl \\
- && rm -rf {wheels.TARGET}/bin
+ && find {wheels.TARGET}/bin -type f ! -name {wheels.PROGRAM} -delete
 
 """
 

@@ -159,8 +159,8 @@ _ALL = (
         "base",
         packages=("libbpf1", "libelf1"),
         files=(_script("loomidi.sh"), _script("kubermidi.sh")),
-        lock=Added(CHECKOUT / "requirements.lock", "/opt/loomidi/requirements.lock"),
-        commands=(f"{_COMPILE} /opt/loomidi",),
+        lock=Added(CHECKOUT / "requirements-image.lock", "/opt/loomidi/requirements-image.lock"),
+        commands=(f"{_COMPILE} /opt/loomidi", "ln -s /opt/loomidi/bin/nats-server /usr/local/bin/nats-server"),
         running=Running(("loomidi",), cmd=("--help",)),
     ),
 )

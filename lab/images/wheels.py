@@ -15,7 +15,8 @@ from loomidi_lab.images.places import CHECKOUT
 
 TARGET = "/opt/loomidi"
 PYTHON = "3.11"  # of Debian bookworm
-_SOURCES = ("src/loomidi", "bpf", "rules", "pyproject.toml", "hatch_build.py", "requirements.lock")
+_SOURCES = ("src/loomidi", "bpf", "rules", "pyproject.toml", "hatch_build.py", "requirements-image.lock")
+PROGRAM = "nats-server"  # of bin/; the rest there are scripts that name this machine's Python
 _LEFT = ("__pycache__", "build", "native")
 
 
@@ -48,13 +49,12 @@ def install(files: Path, work: Path) -> None:
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
         *("--python-version", PYTHON, "--only-binary", ":all:", "--no-deps", "--target", str(target)),
     )
-    _run((*pip, "--require-hashes", "-r", str(CHECKOUT / "requirements.lock")), "fetch the locked dependencies")
+    _run((*pip, "--require-hashes", "-r", str(CHECKOUT / "requirements-image.lock")), "fetch the locked dependencies")
     _run((*pip, "--upgrade", *map(str, wheels)), "install the wheel")
     for path in (*target.glob("bin/*"), *wheels):
-        path.unlink()  # commands that name this machine's Python; /usr/local/bin has the image's own
-    for folder in (target / "bin", dist):
-        if folder.exists():
-            folder.rmdir()
+        if path.name != PROGRAM:
+            path.unlink()
+    dist.rmdir()
 
 
 def _run(command: Sequence[str], what: str, hint: str = "try again") -> None:

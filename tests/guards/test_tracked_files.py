@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_BYTES = 1 << 20
 BUILT = re.compile(r"\.(o|so|a|whl|pyc|pcap\.gz|parquet|sqlite|egg-info)$")
 MACHINE_PATH = re.compile(r"(?:^|[^\w/.-])/(?:work|root|home|farm)/[a-z.]")
-PAIRS_OF_LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
+PAIRS_OF_LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-image.lock")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,7 @@ def test_the_locks_agree_with_each_other() -> None:
         return set(re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / lock).read_text(), re.MULTILINE))
 
     assert pins("requirements.lock") <= pins("requirements-dev.lock") <= pins("requirements-bench.lock")
+    assert pins("requirements.lock") <= pins("requirements-image.lock") <= pins("requirements-dev.lock")
 
 
 def test_sources_are_plain_ascii_where_code_is(tracked: list[Path]) -> None:
