@@ -43,7 +43,9 @@ FACES = {
         "Reports Shelf Standing Status Tally Version read_policy"
     ),
     "loomidi.loom.bus": "BadBatch BusSettings Publisher PublisherSettings TendedBus open_bus",
-    "loomidi.loom.capture": "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen",
+    "loomidi.loom.capture": (
+        "Limits Probe ShieldSettings TwinShield Watch attach detach open_shield probe reopen shielded"
+    ),
     "loomidi.loom.lake": (
         "Committed Committer Compacted Expired Held Lake LakeAway LakeFull LakeSettings Query SnapshotSeen Swept "
         "TableSpec Taken compact expire streams sweep table_of"

@@ -5,13 +5,15 @@ lets go of the lease; what is in force stays, and ends on time by the next repli
 cluster or with a key that cannot be used.
 """
 
+import asyncio
+import contextlib
 import dataclasses
 import functools
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from loomidi.contracts import EnvironmentLacks, Mode, UsageError
@@ -30,8 +32,12 @@ from loomidi.ionic.approvals import KEY_OCTETS, Signer
 from loomidi.ionic.decide import Decider, DeciderSettings, standard_guards
 from loomidi.ionic.orders import KeySealer
 from loomidi.loom.sources.clusters import access
+from loomidi.services.http import serving
+from loomidi.services.http.authority import Door
+from loomidi.services.probes import Probes, Sample
 
 REQUEST_S, LEASE_REQUEST_S = 30.0, 3.0  # until a request is given up
+_PROBES_END_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class OperatorSettings:
     # This replica's name in the lease; empty: host name and process id.
     lease: LeaseSettings = dataclasses.field(default_factory=LeaseSettings)
     # Shared by all replicas.
+    probes: Door | None = None
+    # Where health, readiness and metrics are told; None: nowhere.
 
 
 def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Callable[[str], object]) -> None:
@@ -79,7 +87,34 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         say(f"operator {holder} at {cluster.server}, mode {settings.mode.value}; it acts once it holds the lease")
-        operator.run(stop)
+        with _probed(operator, settings.probes, say):
+            operator.run(stop)
+
+
+@contextlib.contextmanager
+def _probed(operator: Operator, door: Door | None, say: Callable[[str], object]) -> Iterator[None]:
+    """Probes on a thread of their own, for as long as the operator works. Raises Conflict for a taken port."""
+    if door is None:
+        yield
+        return
+    serving.bound_port(door)  # before anything is done: the thread could tell nobody
+    probes = Probes(ready=operator.ready, samples=lambda: _samples(operator))
+    loop, told = asyncio.new_event_loop(), asyncio.Event()
+    served = probes.serve(door, told, listening=lambda port: say(f"probes on port {port}"))
+    thread = threading.Thread(target=loop.run_until_complete, args=(served,), name="loomidi-probes", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(told.set)
+        thread.join(_PROBES_END_S)
+
+
+def _samples(operator: Operator) -> Iterator[Sample]:
+    """For /metrics."""
+    yield Sample("loomidi_operator_leading", "gauge", "1: this replica acts", int(operator.leading))
+    for phase, number in sorted(operator.phases().items()):
+        yield Sample("loomidi_operator_folds", "gauge", "Folds by phase", number, {"phase": phase})
 
 
 def agents_of(settings: OperatorSettings, token: Callable[[], int]) -> Agents | None:

@@ -2,7 +2,8 @@
 
 Called by every service with callables. In: why it is not ready (nothing: it is), its samples. Out: `/healthz` answers
 while the event loop turns, `/readyz` 200 or 503 with the reasons, `/metrics` the text format of Prometheus. Leaves
-what counts as ready to the service. The port is for the machine or the cluster's network: nothing secret is told here.
+what counts as ready to the service. The port is for the machine or the cluster's network: nothing secret is told here,
+so it may be opened (0.0.0.0, for a kubelet) without TLS and tokens.
 """
 
 import asyncio
@@ -66,7 +67,7 @@ class Probes:
         """Until `told` is set. Raises Conflict when the port is taken."""
         from loomidi.services.http import serving
 
-        await serving.serve(self.application(), door, told, listening=listening)
+        await serving.serve(self.application(), door, told, listening=listening, public=True)
 
     def application(self) -> object:
         """As ASGI."""

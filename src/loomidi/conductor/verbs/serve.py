@@ -148,7 +148,10 @@ def ingest(config: Path | None, **options: Any) -> int:
 @click.option("--agents-required", is_flag=True, default=None, help="Refuse a Fold where the node cannot cut.")
 @click.option("--namespace", metavar="NAME", help="Where the lease lies.  [loomidi-system]")
 @click.option("--holder", metavar="NAME", help="This replica's name in the lease.  [host and process]")
-def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], **options: Any) -> int:
+@click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
+def operator(
+    mode: str | None, namespace: str | None, protect: tuple[str, ...], probes: str | None, **options: Any
+) -> int:
     """Carry Folds through their life on a cluster; one replica acts, the others wait.
 
     Without --mode nothing is touched: Folds are judged, and end with their plan.
@@ -158,11 +161,13 @@ def operator(mode: str | None, namespace: str | None, protect: tuple[str, ...], 
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     from loomidi.contracts import Mode
+    from loomidi.services.http.authority import Door
 
     plain = operating.OperatorSettings()
     reached = {"port": "port", "authority": "ca", "certificate": "cert", "key": "cert_key", "required": "required"}
     agents = _with(plain.agents, **{name: options.pop(f"agents_{flag}") for name, flag in reached.items()})
     given = {"mode": Mode(mode) if mode else None, "protected": protect or None, "agents": agents, **options}
+    given["probes"] = _door(Door(), probes)
     settings = _with(plain, lease=_with(plain.lease, namespace=namespace), **given)
     operating.serve(settings, os.environ, _say)
     return 0

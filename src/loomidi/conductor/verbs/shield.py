@@ -289,13 +289,18 @@ def arm(interface: str) -> None:
 
 
 @command.command()
-@click.argument("interface")
-def detach(interface: str) -> None:
-    """Take the shield off, also one that a crash left behind."""
+@click.argument("interface", required=False)
+@click.option("--all", "every", is_flag=True, help="Every shield that is pinned here, in this network namespace.")
+def detach(interface: str | None, every: bool) -> None:
+    """Take the shield off INTERFACE, or off --all, also one that a crash left behind."""
     from loomidi.loom.capture import detach as detach_shield
+    from loomidi.loom.capture import shielded
 
+    if (interface is None) != every:
+        raise UsageError("name an interface, or give --all; not both")
     if os.geteuid() != 0:
         raise EnvironmentLacks("detaching needs root; run with sudo")
-    if not detach_shield(interface):
-        raise EnvironmentLacks(f"no shield on {interface}")
-    click.echo(f"{interface}: detached")
+    for name in shielded() if interface is None else (interface,):
+        if not detach_shield(name) and not every:
+            raise EnvironmentLacks(f"no shield on {name}")
+        click.echo(f"{name}: detached")

@@ -49,6 +49,7 @@ class Leadership:
         self._clock = clock or SystemClock()
         self._token, self._renewed_ns = 0, 0  # monotonic; 0: not ours
         self._seen: tuple[str, int] = ("", 0)  # version of another's lease, when it was first seen so
+        self.known = False  # whether the API has answered yet, ours or another's
 
     @property
     def leading(self) -> bool:
@@ -78,6 +79,7 @@ class Leadership:
         except LoomidiError as error:  # nobody knows: what we hold ends by itself when it is not renewed in time
             _LOG.warning("the lease could not be asked for", holder=self.holder, error=str(error))
             return self.leading
+        self.known = True
         if taken is None:
             self._token = 0
             return False

@@ -8,6 +8,7 @@ objects that carry a plan without an open Fold are looked for: both find nothing
 import contextlib
 import dataclasses
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -157,6 +158,21 @@ class Operator:
                 stop.wait(self._settings.idle_s)
             elif (key := self._queue.take(self._settings.idle_s)) is not None:
                 self.pass_over(key)
+
+    def ready(self) -> list[str]:
+        """Why this replica could not act if it were its turn, one line each; empty: it could."""
+        shelves = {"Folds": self._folds, "FoldPolicies": self._policies}
+        reasons = [f"{name} are not listed yet" for name, shelf in shelves.items() if not shelf.filled.is_set()]
+        return reasons if self._leadership.known else [*reasons, "the lease could not be asked for yet"]
+
+    @property
+    def leading(self) -> bool:
+        """Whether it is this replica that acts."""
+        return self._leadership.leading
+
+    def phases(self) -> Mapping[str, int]:
+        """How many Folds are where; `none` before the first pass."""
+        return Counter(str(View(obj).phase or "none") for obj in self._folds.all())
 
     def pass_over(self, key: str) -> None:
         """One pass over one Fold or policy, and when to come again."""

@@ -12,6 +12,7 @@ _HOMES = {
     "detach": "opening",
     "open_shield": "opening",
     "reopen": "opening",
+    "shielded": "opening",
     "Probe": "probing",
     "probe": "probing",
     "TwinShield": "twin",
@@ -30,6 +31,7 @@ __all__ = [
     "open_shield",
     "probe",
     "reopen",
+    "shielded",
 ]
 
 

@@ -32,3 +32,8 @@ def reopen(interface: str) -> KernelShield:
 def detach(interface: str) -> bool:
     """Undo `attach`, also what a crash left behind. False when there was nothing."""
     return attaching.detach(interface)
+
+
+def shielded() -> list[str]:
+    """The interfaces of this network namespace whose shields are pinned, there or gone."""
+    return attaching.pinned_here()

@@ -44,10 +44,19 @@ def _bind_error(error: OSError, door: Door) -> Exception:
 
 
 async def serve(
-    app: Any, door: Door, told: asyncio.Event, *, listening: Callable[[int], object] = lambda _port: None
+    app: Any,
+    door: Door,
+    told: asyncio.Event,
+    *,
+    listening: Callable[[int], object] = lambda _port: None,
+    public: bool = False,
 ) -> None:
-    """Until `told` is set. `listening` is called with the port once connections are taken."""
-    door.check()
+    """Until `told` is set. `listening` is called with the port once connections are taken.
+
+    `public`: nothing that is told or taken here needs a key, so the door may stand open beyond this machine.
+    """
+    if not public:
+        door.check()
     port = bound_port(door)
     server = Server(
         app,

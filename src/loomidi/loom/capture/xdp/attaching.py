@@ -38,6 +38,7 @@ class Attached:
     loaded: Loaded
     link: int = -1  # -1: clsact filter, which no descriptor keeps
     tried: tuple[tuple[str, str], ...] = ()  # (rung, why not) of the rungs above
+    pinned: bool = True
 
     def check(self) -> None:
         """Raises EnvironmentLacks when the interface has gone, Conflict when somebody detached us."""
@@ -53,6 +54,9 @@ class Attached:
         if self.link >= 0:
             os.close(self.link)
             self.link = -1
+        elif not self.pinned:
+            clsact_detach(self.ifindex)
+            self.pinned = True  # once
         self.loaded.close()
 
 
@@ -68,6 +72,13 @@ def pins_of(interface: str) -> Path:
     """Where the state of a shield is pinned; names are per network namespace."""
     here, first = Path("/proc/thread-self/ns/net").stat().st_ino, _first_namespace()
     return BPFFS / "loomidi" / (interface if here == first else f"{interface}@{here}")
+
+
+def pinned_here() -> list[str]:
+    """The interfaces of this network namespace that have pins."""
+    folder = BPFFS / "loomidi"
+    names = {path.name.partition("@")[0] for path in folder.iterdir()} if folder.is_dir() else set()
+    return sorted(name for name in names if pins_of(name).is_dir())
 
 
 def _first_namespace() -> int:
@@ -104,6 +115,7 @@ def attach(interface: str, mode: str, settings: ShieldSettings, *, pin: bool) ->
         mount_bpffs()
     _refuse_second(interface, ifindex)
     attached = _climb(interface, ifindex, mode, settings)
+    attached.pinned = pin
     if pin:
         _pin(attached)
     return attached
