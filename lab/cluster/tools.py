@@ -60,6 +60,7 @@ _KUBERNETES_VERSION = " ".join(
     f"-X {package}.gitVersion={{version}} -X {package}.gitMajor={{major}} -X {package}.gitMinor={{minor}}"
     for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 )
+_HELM_VERSION = "-X helm.sh/helm/v3/internal/version.version={version}"
 _CNI = "github.com/containernetworking/plugins"
 _CONTAINERD = "github.com/containerd/containerd/v2"
 _KYVERNO = "github.com/kyverno/kyverno"
@@ -114,6 +115,7 @@ MODULES = {
         Module("gatekeeper", _GATEKEEPER, {"gator": f"{_GATEKEEPER}/cmd/gator"}, optional=True),
         Module("registry", _REGISTRY, {"registry": f"{_REGISTRY}/cmd/registry"}, optional=True),
         Module("cosign", _COSIGN, {"cosign": f"{_COSIGN}/cmd/cosign"}, optional=True),
+        Module("helm", "helm.sh/helm/v3", {"helm": "helm.sh/helm/v3/cmd/helm"}, _HELM_VERSION, optional=True),
     )
     if (GOMOD / module.name / "go.mod").is_file()
 }
