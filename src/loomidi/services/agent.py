@@ -103,7 +103,8 @@ class Agent:
         """Why the agent is not as it should be, one line each; empty: it is."""
         if self._capture is None:
             return ["agent: the capture is not open yet"]
-        reasons = [] if self._tallies else ["agent: no link fits; `ip link` lists them"]
+        named = any(set("*?[").isdisjoint(link) for link in self.settings.links)  # a node without pods fits no glob
+        reasons = ["agent: no link fits; `ip link` lists them"] if named and not self._tallies else []
         if self._publisher.away:
             reasons.append("agent: the bus is away; flows go to the spool")
         return reasons

@@ -241,6 +241,20 @@ def test_how_it_is_and_what_it_measures_can_be_asked(tmp_path: Path) -> None:
     assert seen["samples"]["loomidi_agent_packets", "received"] == 5
 
 
+@pytest.mark.parametrize(("links", "said"), [(("veth*",), []), (("veth*", "eth0"), ["agent: no link fits"])])
+def test_a_glob_may_fit_nothing_a_name_may_not(tmp_path: Path, links: tuple[str, ...], said: list[str]) -> None:
+    class NoLinks(FakeCapture):
+        def tallies(self) -> dict[str, Tally]:
+            return {}
+
+    async def asked(run: Run, agent: Agent) -> None:
+        agent.settings = dataclasses.replace(QUICK, links=links)
+        await run.rounds(agent)
+        assert [reason.partition(";")[0] for reason in agent.ready()] == said
+
+    played(tmp_path, (asked, 7, False, NoLinks()))
+
+
 def test_a_link_with_a_past_is_closed_with_all_of_it() -> None:
     """10 packets before, 5 of a second shield (it had counted 100 for others), then 7 more while nobody ran."""
     past = Tally("tc", {"received": 10, "accounted": 10}, 10, 2)

@@ -144,6 +144,7 @@ livenessProbe:
 {{/* The group [bus] of every configuration file. */}}
 {{- define "loomidi.bus" -}}
 {{- $bus := dict "url" (include "loomidi.busUrl" .) -}}
+{{- if include "loomidi.ownBus" . }}{{ $_ := set $bus "stream_octets" 1073741824 }}{{ end -}}
 {{- if include "loomidi.busSecret" . }}{{ $_ := set $bus "credentials" "/run/secrets/loomidi-bus/credentials" }}{{ end -}}
 {{- if .Values.bus.tlsSecret }}{{ $_ := set $bus "tls_ca" "/run/secrets/loomidi-bus-tls/ca.crt" }}{{ end -}}
 {{- if and (include "loomidi.ownBus" .) (gt (int .Values.nats.replicas) 1) }}{{ $_ := set $bus "replicas" (int .Values.nats.replicas) }}{{ end -}}

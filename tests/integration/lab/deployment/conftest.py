@@ -1,0 +1,32 @@
+"""The lab with Loomidi's own image on its nodes, and one release of the chart for the tests that follow each other."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from loomidi_lab import images
+from loomidi_lab.cluster import Lab
+from tests.integration.helm import charts
+from tests.integration.lab.deployment.releases import Release
+from tests.rungs import ran
+
+
+@pytest.fixture(scope="session")
+def imaged(cluster: Lab) -> Lab:
+    """The cluster, its nodes with the image of this checkout."""
+    if why := charts.lacking():
+        pytest.skip(f"no helm here: {why}")
+    ran("helm", charts.helm().split("/")[-2])
+    images.build(["loomidi"], progress=lambda _: None)
+    cluster.load_images(["loomidi"])
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def release(imaged: Lab) -> Iterator[Release]:
+    """Not installed yet; whatever a test leaves is removed."""
+    space = {"metadata": {"name": charts.NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}
+    imaged.api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", **space})
+    yield Release(imaged)
+    imaged.kubectl("delete", "namespace", charts.NAMESPACE, "--wait=false", check=False)
+    imaged.kubectl("delete", "crd", "folds.loomidi.io", "foldpolicies.loomidi.io", "--wait=false", check=False)
