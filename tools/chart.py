@@ -44,10 +44,9 @@ def _kinds() -> Iterator[tuple[str, str]]:
 
 
 def _roles() -> Iterator[tuple[str, str]]:
-    """The rules of the operator's own two roles: in every namespace, and beside it."""
-    documents = (DEPLOYMENTS / "rbac" / "fold-operator.yaml").read_text().split("---\n")
-    for name, document in zip(("everywhere", "beside"), documents, strict=True):
-        yield f"rbac/operator-{name}.yaml", _HEAD.format(_ROLES) + document.partition("rules:\n")[2]
+    """The rules of the operator's ClusterRole; its Lease is the chart's own, so the Role beside it is too."""
+    everywhere = (DEPLOYMENTS / "rbac" / "fold-operator.yaml").read_text().partition("---\n")[0]
+    yield "rbac/operator-everywhere.yaml", _HEAD.format(_ROLES) + everywhere.partition("rules:\n")[2]
 
 
 def page() -> str:

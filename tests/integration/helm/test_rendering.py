@@ -1,12 +1,14 @@
 """What the chart makes of values, by the real helm: everywhere safe, and clear about what it refuses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
+from loomidi.conductor.cli import loomidi
 from loomidi.ionic.decide import ManifestGuard, load_library
 from loomidi.kit import configuring
 from loomidi.services.run_settings import RunSettings
@@ -71,6 +73,24 @@ def test_no_secret_is_in_an_argument_or_a_config_map(objects: list[Object]) -> N
     made = [value for one in of_kind(objects, "Secret") for value in one["data"].values()]
     text = yaml.safe_dump([one for one in objects if one["kind"] != "Secret"])
     assert [value for value in made if value in text] == []
+
+
+def test_every_argument_is_one_that_the_command_takes(objects: list[Object]) -> None:
+    for name, pod in pods(objects).items():
+        for container in pod["spec"]["containers"]:
+            unknown = unknown_options(container.get("args", ())) if "command" not in container else []
+            assert container["name"] == "opa" or unknown == [], name
+
+
+def unknown_options(words: Sequence[str]) -> list[str]:
+    """Options that the command named by the first words does not have."""
+    command: click.Command = loomidi
+    while isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words[0])
+        assert found, f"there is no {words[0]}"
+        command, words = found, words[1:]
+    known = {name for parameter in command.params for name in parameter.opts}
+    return [word for word in words if word.partition("=")[0] not in known]
 
 
 def test_the_configuration_files_are_read_by_loomidi(objects: list[Object]) -> None:

@@ -17,13 +17,7 @@ from loomidi_lab.cluster import Lab
 from tests.integration.helm.charts import CHART, NAMESPACE, RELEASE, Object, helm
 
 SETTLED_S = 180.0
-_PASSING = (
-    "events",
-    "leases",
-    "endpointslices",
-    "endpoints",
-    "controllerrevisions",
-)  # of controllers, they come and go
+_PASSING = ("events",)
 VALUES: Mapping[str, Any] = {
     "image": {"pullPolicy": "Never"},
     "clusterName": "lab",
@@ -112,7 +106,7 @@ def comes(asked: Callable[[], Any], wanted: Callable[[Any], bool] = bool, timeou
 
 
 def objects_of(lab: Lab) -> set[str]:
-    """Every object of every kind that the API server lists, but those that controllers make in passing."""
+    """Every object of every kind that the API server lists, but events."""
     return {
         f"{path}: {one['metadata'].get('namespace', '')}/{one['metadata']['name']}"
         for path in _collections(lab)
