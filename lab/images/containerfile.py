@@ -39,8 +39,8 @@ def _wheel_stage() -> str:
     return f"""FROM {_BASE} AS packages
 {_install(("python3-pip",))}
 COPY requirements-image.lock dist/*.whl /wheel/
-RUN {_PIP} --require-hashes --target {wheels.TARGET} -r /wheel/requirements-image.lock \\
- && {_PIP} --upgrade --target {wheels.TARGET} /wheel/*.whl \\
+RUN {_PIP} --target {wheels.TARGET} /wheel/*.whl \\
+ && {_PIP} --upgrade --require-hashes --target {wheels.TARGET} -r /wheel/requirements-image.lock \\
  && find {wheels.TARGET}/bin -type f ! -name {wheels.PROGRAM} -delete
 
 """

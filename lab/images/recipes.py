@@ -160,7 +160,10 @@ _ALL = (
         packages=("libbpf1", "libelf1"),
         files=(_script("loomidi.sh"), _script("kubermidi.sh")),
         lock=Added(CHECKOUT / "requirements-image.lock", "/opt/loomidi/requirements-image.lock"),
-        commands=(f"{_COMPILE} /opt/loomidi", "ln -s /opt/loomidi/bin/nats-server /usr/local/bin/nats-server"),
+        commands=(
+            f"{_COMPILE} /opt/loomidi",
+            "test -x /opt/loomidi/bin/nats-server && ln -s /opt/loomidi/bin/nats-server /usr/local/bin/nats-server",
+        ),
         running=Running(("loomidi",), cmd=("--help",)),
     ),
 )

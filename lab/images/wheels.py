@@ -49,8 +49,9 @@ def install(files: Path, work: Path) -> None:
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
         *("--python-version", PYTHON, "--only-binary", ":all:", "--no-deps", "--target", str(target)),
     )
-    _run((*pip, "--require-hashes", "-r", str(CHECKOUT / "requirements-image.lock")), "fetch the locked dependencies")
-    _run((*pip, "--upgrade", *map(str, wheels)), "install the wheel")
+    _run((*pip, *map(str, wheels)), "install the wheel")
+    locked = ("--upgrade", "--require-hashes", "-r", str(CHECKOUT / "requirements-image.lock"))
+    _run((*pip, *locked), "fetch the locked dependencies")  # last: bin/ is that of the last installation
     for path in (*target.glob("bin/*"), *wheels):
         if path.name != PROGRAM:
             path.unlink()

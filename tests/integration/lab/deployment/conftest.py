@@ -18,7 +18,7 @@ def imaged(cluster: Lab) -> Lab:
         pytest.skip(f"no helm here: {why}")
     ran("helm", charts.helm().split("/")[-2])
     images.build(["loomidi"], progress=lambda _: None)
-    cluster.load_images(["loomidi"])
+    cluster.load_images(["lab.loomidi.io/loomidi:1"])
     return cluster
 
 

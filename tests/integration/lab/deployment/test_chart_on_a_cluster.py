@@ -212,7 +212,9 @@ def test_an_uninstall_takes_back_what_is_in_force_and_leaves_no_trace(
     left = comes(lambda: objects_of(lab) - before[0], lambda left: not any(NAMESPACE in one for one in left))
     assert {one.rpartition("/")[2] for one in left if "customresourcedefinitions" in one} == KEPT
     assert [
-        one for one in left if "loomidi" in one.lower() and not any(kept in one for kept in ("customresource", API))
+        one
+        for one in left
+        if "loomidi" in one.lower() and not any(kept in one for kept in ("customresource", "apiservices", API))
     ] == []
 
 
