@@ -36,8 +36,8 @@ EVERYTHING: Mapping[str, Any] = {
         "persistence": {"keep": True},
     },
     "operator": {"generateApprovalKey": True, "kinds": ["ISOLATE_POD", "CORDON"]},
-    "policy": {"enabled": True, "replicas": 2, "tlsSecret": "policy-tls", "tokenSecret": "policy-tokens"},
-    "opa": {"enabled": True, "image": "openpolicyagent/opa:1.10.0-static", "replicas": 2},
+    "policy": {"enabled": True, "tlsSecret": "policy-tls", "tokenSecret": "policy-tokens"},
+    "opa": {"enabled": True, "image": "openpolicyagent/opa:1.10.0-static"},
     "networkPolicy": {"nodes": ["10.1.0.0/16"], "external": ["192.0.2.0/24"]},
     "serviceMonitor": {"enabled": True, "labels": {"team": "security"}},
 }

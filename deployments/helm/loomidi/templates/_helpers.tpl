@@ -189,8 +189,8 @@ livenessProbe:
 {{- fail "policy.enabled needs policy.tlsSecret (tls.crt, tls.key) and policy.tokenSecret (tokens)" }}
 {{- end }}
 {{- end }}
-{{- if and .Values.opa.enabled (not .Values.opa.image) }}
-{{- fail "opa.enabled needs opa.image, such as openpolicyagent/opa:1.10.0-static" }}
+{{- if and .Values.opa.enabled (not (and .Values.opa.image .Values.policy.enabled)) }}
+{{- fail "opa.enabled needs policy.enabled and opa.image, such as openpolicyagent/opa:1.10.0-static" }}
 {{- end }}
 {{- if and .Values.operator.approvalKeySecret .Values.operator.generateApprovalKey }}
 {{- fail "give operator.approvalKeySecret or operator.generateApprovalKey, not both" }}
