@@ -157,7 +157,7 @@ _ALL = (
         "loomidi",
         "Loomidi: agent, pipeline and operator",
         "base",
-        packages=("libbpf1", "libelf1"),
+        packages=("libatomic1", "libbpf1", "libelf1"),  # libatomic: of regopy
         files=(_script("loomidi.sh"), _script("kubermidi.sh")),
         lock=Added(CHECKOUT / "requirements-image.lock", "/opt/loomidi/requirements-image.lock"),
         commands=(

@@ -65,3 +65,14 @@ def test_its_dependencies_are_those_of_the_lock(built: images.BuiltImage) -> Non
 def test_nothing_in_it_names_this_machine(built: images.BuiltImage) -> None:
     words = ["grep", "-rlIF", str(CHECKOUT), str(built.folder / "upper")]
     assert subprocess.run(words, capture_output=True, text=True, check=False).stdout == ""
+
+
+def test_no_library_that_it_loads_is_missing(inside: Callable[..., str]) -> None:
+    assert "not found" not in inside("sh", "-c", "find /opt/loomidi -name '*.so*' -type f -exec ldd {} + 2>&1 || true")
+
+
+def test_the_guards_answer_in_it(inside: Callable[..., str]) -> None:
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: true, containers: [{name: a, image: a}]}"
+    told = inside("sh", "-c", f"printf '{pod}' | loomidi policy check --manifest - --profile baseline --json || true")
+    assert '"rule": "host_namespaces"' in told
+    assert "cannot be" not in told
