@@ -164,6 +164,7 @@ def _join(site: Site, api: Api, booting: "list[cf.Future[None]]", authority: cer
     for boot in booting:
         boot.result()
     for number in range(1, site.nodes + 1):  # 7
+        nodes.await_containerd(site, number)
         nodes.start_kubelet(site, number, authority)
         nodes.start_proxy(site, number)
         if site.network == "cilium":

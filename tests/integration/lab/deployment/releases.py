@@ -49,7 +49,7 @@ class Release:
 
     def upgrade(self, **more: Any) -> str:
         """With other values, the rest as it was."""
-        waiting = ("--wait", "--timeout", f"{SETTLED_S:.0f}s", "--reuse-values")
+        waiting = ("--wait", "--timeout", f"{SETTLED_S:.0f}s", "--reset-then-reuse-values")
         return self.helm("upgrade", RELEASE, str(CHART), *waiting, values=more)
 
     def uninstall(self) -> str:

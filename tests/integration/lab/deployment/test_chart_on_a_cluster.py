@@ -151,7 +151,7 @@ def test_a_fold_in_shadow_is_judged_and_touches_nothing(release: Release, instal
     comes(lambda: phase(lab, plan), lambda found: found in ("Guarded", "Denied"))
     status = fold(lab, plan)["status"]
     assert status["phase"] == "Guarded", status
-    assert {one["guard"] for one in status["verdicts"]} >= {"floor", "rego"}
+    assert {one["guard"] for one in status["verdicts"]} >= {"driver", "floor", "rego:base"}
     assert replicas(lab) == 1
 
 
