@@ -31,6 +31,7 @@ EVERYTHING: Mapping[str, Any] = {
         "channel": {"enabled": True, "secret": "channel"},
     },
     "pipeline": {
+        "kubeletMetrics": True,
         "config": {"lake": {"commit_age_s": 5, "durable": False}, "windows": {"sizes_s": [10, 60]}},
         "ingest": {"enabled": True, "tlsSecret": "ingest-tls", "tokenSecret": "ingest-tokens"},
         "persistence": {"keep": True},

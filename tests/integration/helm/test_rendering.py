@@ -111,6 +111,17 @@ def test_settings_of_the_pipeline_win_over_what_the_chart_sets() -> None:
     assert (read.lake.commit_age_s, read.probes.host, read.sources.cluster) == (5.0, "0.0.0.0", 'a "b"')
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_kubelets_are_asked_only_where_that_is_wanted(asked: bool) -> None:
+    rules = [
+        rule
+        for one in of_kind(rendered({"pipeline": {"kubeletMetrics": asked}}), "ClusterRole")
+        for rule in one["rules"]
+    ]
+    assert any("nodes/proxy" in rule["resources"] for rule in rules) == asked
+    assert any("folds" in rule["resources"] and "create" in rule["verbs"] for rule in rules)
+
+
 def test_rights_of_kinds_that_are_left_out_are_not_granted() -> None:
     def rules(*kinds: str) -> list[str]:
         found = of_kind(rendered({"operator": {"kinds": list(kinds)}}), "ClusterRole")

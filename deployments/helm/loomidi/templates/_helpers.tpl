@@ -195,8 +195,8 @@ livenessProbe:
 {{- if and .Values.operator.approvalKeySecret .Values.operator.generateApprovalKey }}
 {{- fail "give operator.approvalKeySecret or operator.generateApprovalKey, not both" }}
 {{- end }}
-{{- if and .Values.operator.enabled (not (or .Values.crds.install (.Capabilities.APIVersions.Has "loomidi.io/v1alpha1"))) }}
-{{- fail "the operator needs the CRDs: set crds.install, or apply deployments/crd first" }}
+{{- if and (or .Values.operator.enabled (and .Values.pipeline.enabled .Values.pipeline.propose)) (not (or .Values.crds.install (.Capabilities.APIVersions.Has "loomidi.io/v1alpha1"))) }}
+{{- fail "operator.enabled and pipeline.propose need the CRDs: set crds.install, or apply deployments/crd first" }}
 {{- end }}
 {{- if and .Values.agent.channel.enabled (not .Values.agent.channel.secret) }}
 {{- fail "agent.channel.enabled needs agent.channel.secret; see docs/deploy.md" }}

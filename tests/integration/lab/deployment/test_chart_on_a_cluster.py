@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loomidi.contracts import FoldKind, FoldSpec, Mode, Plan
-from loomidi.fold.resources import fold_object
+from loomidi.fold.resources import TERMINAL, fold_object
 from loomidi_lab.cluster import Lab
 from tests.integration.helm.charts import NAMESPACE
 from tests.integration.lab.deployment.releases import (
@@ -170,24 +170,22 @@ def policy() -> Object:
 def test_an_upgrade_rolls_what_changed_and_keeps_folds_and_secrets(release: Release, installed: str) -> None:
     lab = release.lab
     folds, secrets = lab.api.list(f"{API}/folds"), made_secrets(release)
-    names = {part: {pod["metadata"]["name"] for pod in release.pods(part)} for part in ("operator", "nats", "pipeline")}
+    before = {part: settled(release, part) for part in ("operator", "pipeline", "nats", "agent")}
     release.upgrade(mode="autonomous")
-    assert all(map(is_ready, release.pods())), release.told()
-    after = {
-        part: {pod["metadata"]["name"] for pod in comes(lambda part=part: settled(release, part))} for part in names
-    }
-    assert not after["operator"] & names["operator"]
-    assert (after["nats"], after["pipeline"]) == (names["nats"], names["pipeline"])
+    after = {part: comes(lambda part=part: settled(release, part)) for part in before}
+    assert {part for part in before if after[part] == before[part]} == {"nats", "agent"}
+    assert not after["operator"] & before["operator"]
     assert made_secrets(release) == secrets
     assert folds
-    assert {one["metadata"]["uid"] for one in lab.api.list(f"{API}/folds")} == {one["metadata"]["uid"] for one in folds}
+    assert {one["metadata"]["uid"] for one in folds} <= {one["metadata"]["uid"] for one in lab.api.list(f"{API}/folds")}
     comes(release.holder, lambda holder: holder in after["operator"])
 
 
-def settled(release: Release, part: str) -> list[Object]:
-    """Its pods, once none is on its way out."""
+def settled(release: Release, part: str) -> set[str]:
+    """Names of its pods, once all are ready and none is on its way out."""
     pods = release.pods(part)
-    return pods if not any("deletionTimestamp" in pod["metadata"] for pod in pods) else []
+    busy = any("deletionTimestamp" in pod["metadata"] or not is_ready(pod) for pod in pods)
+    return set() if busy else {pod["metadata"]["name"] for pod in pods}
 
 
 def made_secrets(release: Release) -> list[Object]:
@@ -207,8 +205,9 @@ def test_an_uninstall_takes_back_what_is_in_force_and_leaves_no_trace(
 ) -> None:
     lab = release.lab
     release.uninstall()
-    phases = sorted(one["status"]["phase"] for one in lab.api.list(f"{API}/folds"))
-    assert (phases, replicas(lab)) == (["Denied", "Released"], 1)
+    phases = {one["status"]["phase"] for one in lab.api.list(f"{API}/folds")}
+    assert {"Denied", "Released"} <= phases <= {phase.value for phase in TERMINAL}
+    assert replicas(lab) == 1
     comes(lambda: programs_of(lab), lambda found: found == {})  # agents end in order, within their grace
     comes(lambda: kernel_of(lab), lambda found: found == before[1])
     left = comes(lambda: objects_of(lab) - before[0], lambda left: not any(NAMESPACE in one for one in left))
