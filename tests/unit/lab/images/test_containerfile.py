@@ -50,7 +50,9 @@ def test_dependencies_are_taken_by_their_hashes_and_nothing_else_is_fetched(text
     pip = re.findall(r"pip3 install [^\n\\]+", text)
     assert len(pip) == 2
     assert all("--no-deps" in line for line in pip)
-    assert "--require-hashes" in pip[0]
+    wheel, locked = pip
+    assert wheel.endswith("/wheel/*.whl ")
+    assert "--require-hashes" in locked  # the last one: bin/ is that of the last installation
 
 
 def test_the_other_recipes_can_be_written_too() -> None:
