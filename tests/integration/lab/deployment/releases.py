@@ -3,10 +3,11 @@
 Used by the tests of this folder. In: a lab with the image. Out: answers of helm, the API and the kernel.
 """
 
+import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -14,10 +15,10 @@ import yaml
 from loomidi.loom.capture import spaces
 from loomidi.loom.capture.xdp.attaching import tc_programs, xdp_program
 from loomidi_lab.cluster import Lab
+from loomidi_lab.cluster.api import ApiRefused
 from tests.integration.helm.charts import CHART, NAMESPACE, RELEASE, Object, helm
 
 SETTLED_S = 180.0
-_PASSING = ("events",)
 VALUES: Mapping[str, Any] = {
     "image": {"pullPolicy": "Never"},
     "clusterName": "lab",
@@ -107,19 +108,23 @@ def comes(asked: Callable[[], Any], wanted: Callable[[Any], bool] = bool, timeou
 
 def objects_of(lab: Lab) -> set[str]:
     """Every object of every kind that the API server lists, but events."""
-    return {
-        f"{path}: {one['metadata'].get('namespace', '')}/{one['metadata']['name']}"
-        for path in _collections(lab)
-        for one in lab.api.list(path)
-    }
+    found = set()
+    for root in ("/api/v1", *(f"/apis/{group}" for group in groups_of(lab))):
+        with contextlib.suppress(ApiRefused):  # a group that is being removed
+            for kind in lab.api.get(root)["resources"]:
+                if "list" in kind["verbs"] and kind["name"] != "events":
+                    found |= {f"{root}/{kind['name']}: {name}" for name in names_of(lab, f"{root}/{kind['name']}")}
+    return found
 
 
-def _collections(lab: Lab) -> Iterator[str]:
-    groups = [group["preferredVersion"]["groupVersion"] for group in lab.api.get("/apis")["groups"]]
-    for root in ("/api/v1", *(f"/apis/{group}" for group in groups)):
-        for one in lab.api.get(root)["resources"]:
-            if "list" in one["verbs"] and one["name"] not in _PASSING:
-                yield f"{root}/{one['name']}"
+def groups_of(lab: Lab) -> list[str]:
+    """The API groups, each in the version that its server prefers."""
+    return [group["preferredVersion"]["groupVersion"] for group in lab.api.get("/apis")["groups"]]
+
+
+def names_of(lab: Lab, path: str) -> list[str]:
+    """Of a collection's objects, with their namespace."""
+    return [f"{one['metadata'].get('namespace', '')}/{one['metadata']['name']}" for one in lab.api.list(path)]
 
 
 def programs_of(lab: Lab) -> dict[str, list[int]]:
