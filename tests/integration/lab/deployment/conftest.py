@@ -8,6 +8,7 @@ from loomidi_lab import images
 from loomidi_lab.cluster import Lab
 from tests.integration.helm import charts
 from tests.integration.lab.deployment.releases import Release
+from tests.integration.lab.deployment.shops import Shop
 from tests.rungs import ran
 
 
@@ -30,3 +31,12 @@ def release(imaged: Lab) -> Iterator[Release]:
     yield Release(imaged)
     imaged.kubectl("delete", "namespace", charts.NAMESPACE, "--wait=false", check=False)
     imaged.kubectl("delete", "crd", "folds.loomidi.io", "foldpolicies.loomidi.io", "--wait=false", check=False)
+
+
+@pytest.fixture(scope="module")
+def shop(imaged: Lab) -> Iterator[Shop]:
+    """A server and a client, on a node each."""
+    shop = Shop(imaged)
+    shop.open()
+    yield shop
+    shop.close()

@@ -43,10 +43,14 @@ class Release:
         assert done.returncode == 0, done.stderr + self.told()
         return done.stdout
 
-    def install(self) -> str:
+    def install(self, more: Mapping[str, Any] | None = None) -> str:
         """Its notes, once everything is ready."""
         waiting = ("--wait", "--timeout", f"{SETTLED_S:.0f}s")
-        return self.helm("install", RELEASE, str(CHART), *waiting, values=VALUES)
+        values = {
+            name: {**VALUES.get(name, {}), **one} if isinstance(one, dict) else one
+            for name, one in (more or {}).items()
+        }
+        return self.helm("install", RELEASE, str(CHART), *waiting, values={**VALUES, **values})
 
     def upgrade(self, **more: Any) -> str:
         """With other values, the rest as it was."""
