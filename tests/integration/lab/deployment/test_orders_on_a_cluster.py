@@ -1,4 +1,4 @@
-"""Orders from the operator's pods to the agents' pods: a server is cut off on its own link by the chart alone, and let go.
+"""Orders from the operator's pods to the agents': a server is cut off on its own link by the chart alone, and let go.
 
 The lab's bridge network enforces no policies, so whatever stops here is the agents' doing.
 """
