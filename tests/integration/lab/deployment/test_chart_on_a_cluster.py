@@ -7,8 +7,17 @@ import pytest
 
 from loomidi.contracts import Mode
 from loomidi.fold.resources import TERMINAL
-from tests.integration.helm.charts import NAMESPACE, Object
-from tests.integration.lab.deployment.releases import Release, comes, is_ready, kernel_of, objects_of, programs_of
+from loomidi_lab.cluster.api import ApiRefused
+from tests.integration.helm.charts import NAMESPACE, Object, pods, rendered
+from tests.integration.lab.deployment.releases import (
+    VALUES,
+    Release,
+    comes,
+    is_ready,
+    kernel_of,
+    objects_of,
+    programs_of,
+)
 from tests.integration.lab.deployment.shops import API, Shop
 
 pytestmark = [pytest.mark.lab_long, pytest.mark.timeout(900)]
@@ -35,6 +44,21 @@ def test_every_pod_is_ready_and_every_node_has_an_agent(release: Release, instal
     assert {pod["spec"]["nodeName"] for pod in release.pods("agent")} == {node.name for node in release.lab.nodes}
     assert [len(release.pods(part)) for part in ("pipeline", "operator", "nats")] == [1, 2, 1]
     assert "in mode shadow: it watches, judges and records, and changes nothing" in installed
+
+
+def test_the_api_server_finds_everything_but_the_agents_restricted(release: Release, namespace: str) -> None:
+    lab, labels = release.lab, {"pod-security.kubernetes.io/enforce": "restricted"}
+    lab.api.patch(f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": labels}})
+    refused = {}
+    for name, template in pods(rendered(VALUES)).items():
+        spec = template["spec"] | {"serviceAccountName": "default"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "asked-"}, "spec": spec}
+        try:
+            lab.api.post(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+        except ApiRefused as error:
+            refused[name] = str(error)
+    assert refused.keys() == {"DaemonSet/loomidi-agent"}, refused
+    assert "violates PodSecurity" in refused["DaemonSet/loomidi-agent"]
 
 
 def test_the_agents_guard_every_pod_link_by_programs_in_the_kernel(release: Release, installed: str) -> None:
