@@ -44,8 +44,14 @@ class Shop:
         return self.lab.api.list(f"/api/v1/namespaces/{NAME}/pods")
 
     def pod(self, app: str) -> Object:
-        """The one of this name."""
-        return next(one for one in self._pods() if one["metadata"]["name"].startswith(f"{app}-"))
+        """One of this name that is ready and not on its way out."""
+
+        def found() -> list[Object]:
+            mine = [one for one in self._pods() if one["metadata"]["name"].startswith(f"{app}-")]
+            return [one for one in mine if is_ready(one) and "deletionTimestamp" not in one["metadata"]]
+
+        one: Object = comes(found)[0]
+        return one
 
     def replicas(self) -> int:
         """Of the server, as asked for."""
