@@ -1,5 +1,6 @@
 """What the chart makes of values, by the real helm: everywhere safe, and clear about what it refuses."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from cryptography import x509
 
 from loomidi.conductor.cli import loomidi
 from loomidi.ionic.decide import ManifestGuard, load_library
@@ -109,6 +111,19 @@ def test_settings_of_the_pipeline_win_over_what_the_chart_sets() -> None:
     text = next(one["data"]["loomidi.toml"] for one in found if one["metadata"]["name"] == "loomidi-pipeline")
     read = configuring.parse(RunSettings, text, "loomidi.toml")
     assert (read.lake.commit_age_s, read.probes.host, read.sources.cluster) == (5.0, "0.0.0.0", 'a "b"')
+
+
+def test_both_ends_of_the_channel_get_certificates_of_one_authority() -> None:
+    found = of_kind(rendered({"agent": {"channel": {"enabled": True}}}), "Secret")
+    data = next(one["data"] for one in found if one["metadata"]["name"] == "loomidi-orders")
+    octets = {name: base64.b64decode(text) for name, text in data.items()}
+    authority = x509.load_pem_x509_certificate(octets["ca.crt"])
+    for end in ("agent", "operator"):
+        certificate = x509.load_pem_x509_certificate(octets[f"{end}.crt"])
+        certificate.verify_directly_issued_by(authority)
+        assert certificate.subject.rfc4514_string() == f"CN=loomidi-{end}"
+    assert len(octets["orders.key"]) >= 32
+    assert "ca.key" not in octets
 
 
 @pytest.mark.parametrize("asked", [False, True])

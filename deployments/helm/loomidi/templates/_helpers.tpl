@@ -171,6 +171,10 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
+{{- define "loomidi.channelSecret" -}}
+{{ .Values.agent.channel.secret | default (include "loomidi.part" (dict "root" . "part" "orders")) }}
+{{- end }}
+
 {{/* What no schema can say; each message says what to do. */}}
 {{- define "loomidi.check" -}}
 {{- range $part := list "transformer" "dashboard" }}
@@ -197,8 +201,5 @@ livenessProbe:
 {{- end }}
 {{- if and (or .Values.operator.enabled (and .Values.pipeline.enabled .Values.pipeline.propose)) (not (or .Values.crds.install (.Capabilities.APIVersions.Has "loomidi.io/v1alpha1"))) }}
 {{- fail "operator.enabled and pipeline.propose need the CRDs: set crds.install, or apply deployments/crd first" }}
-{{- end }}
-{{- if and .Values.agent.channel.enabled (not .Values.agent.channel.secret) }}
-{{- fail "agent.channel.enabled needs agent.channel.secret; see docs/deploy.md" }}
 {{- end }}
 {{- end }}
