@@ -62,6 +62,11 @@ class Shop:
         asked = ("curl", "-s", "-o", "/dev/null", "-m", "1", f"http://{address}:8080/")
         return self.lab.exec(NAME, self.pod("asking")["metadata"]["name"], *asked, check=False).returncode == 0
 
+    def asks(self, *words: str) -> str:
+        """What a command in the client's pod says."""
+        done = self.lab.exec(NAME, self.pod("asking")["metadata"]["name"], *words, check=False)
+        return done.stdout.strip()
+
     def allow(self, *kinds: str) -> None:
         """A policy that lets these be done, as far as anybody asks."""
         named = {"kubernetes.io/metadata.name": NAME}
