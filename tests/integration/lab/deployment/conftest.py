@@ -29,8 +29,8 @@ def release(imaged: Lab) -> Iterator[Release]:
     space = {"metadata": {"name": charts.NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}
     imaged.api.post("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", **space})
     yield Release(imaged)
-    imaged.kubectl("delete", "namespace", charts.NAMESPACE, "--wait=false", check=False)
-    imaged.kubectl("delete", "crd", "folds.loomidi.io", "foldpolicies.loomidi.io", "--wait=false", check=False)
+    imaged.kubectl("delete", "crd", "folds.loomidi.io", "foldpolicies.loomidi.io", timeout_s=120, check=False)
+    imaged.kubectl("delete", "namespace", charts.NAMESPACE, timeout_s=120, check=False)
 
 
 @pytest.fixture(scope="module")

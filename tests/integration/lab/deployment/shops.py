@@ -37,8 +37,8 @@ class Shop:
         comes(lambda: self._pods(), lambda pods: len(pods) == 2 and all(map(is_ready, pods)))
 
     def close(self) -> None:
-        """Its end is not waited for."""
-        self.lab.kubectl("delete", "namespace", NAME, "--wait=false", check=False)
+        """Gone when it returns."""
+        self.lab.kubectl("delete", "namespace", NAME, timeout_s=120, check=False)
 
     def _pods(self) -> list[Object]:
         return self.lab.api.list(f"/api/v1/namespaces/{NAME}/pods")
