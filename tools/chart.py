@@ -1,9 +1,9 @@
 """Write the files of deployments/helm/loomidi that its templates must not say a second time, and its page's table.
 
 Called by `make docs` as `python -m tools.chart`, after the CRDs and RBAC are written; a guard test says when something
-is behind. In: deployments/crd, deployments/rbac/fold-operator.yaml, the table of kinds, values.yaml with its comments.
-Out: the CRDs as they are, one file of RBAC rules for each kind and each role, which templates set into their roles, and
-the values in docs/deploy.md.
+is behind. In: deployments/crd, admission and rbac, the table of kinds, values.yaml with its comments. Out: CRDs and
+admission policies as they are, one file of RBAC rules for each kind and each role, which templates set into their
+roles, and the values in docs/deploy.md.
 """
 
 import re
@@ -30,8 +30,9 @@ def rendered() -> dict[Path, str]:
 
 
 def _definitions() -> Iterator[tuple[str, str]]:
-    for path in sorted((DEPLOYMENTS / "crd").glob("*.yaml")):
-        yield f"crd/{path.name}", path.read_text()
+    for folder in ("crd", "admission"):
+        for path in sorted((DEPLOYMENTS / folder).glob("*.yaml")):
+            yield f"{folder}/{path.name}", path.read_text()
 
 
 def _kinds() -> Iterator[tuple[str, str]]:

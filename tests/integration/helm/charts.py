@@ -37,6 +37,7 @@ EVERYTHING: Mapping[str, Any] = {
         "persistence": {"keep": True},
     },
     "operator": {"generateApprovalKey": True, "kinds": ["ISOLATE_POD", "CORDON"]},
+    "floor": {"enabled": True},
     "policy": {"enabled": True, "tlsSecret": "policy-tls", "tokenSecret": "policy-tokens"},
     "opa": {"enabled": True, "image": "openpolicyagent/opa:1.10.0-static"},
     "networkPolicy": {"nodes": ["10.1.0.0/16"], "external": ["192.0.2.0/24"]},
