@@ -66,6 +66,14 @@ class Release:
         chosen = f"app.kubernetes.io/instance={RELEASE}" + (f",app.kubernetes.io/component={part}" if part else "")
         return self.lab.api.list(f"/api/v1/namespaces/{NAMESPACE}/pods", labelSelector=chosen)
 
+    def settle(self) -> list[Object]:
+        """Its pods, all ready: helm waits for all but one of a DaemonSet, and an agent waits for the bus."""
+        until = time.monotonic() + SETTLED_S
+        while not all(map(is_ready, pods := self.pods())):
+            assert time.monotonic() < until, self.told()
+            time.sleep(0.5)
+        return pods
+
     def told(self) -> str:
         """Why pods are not as they should be."""
         lines = []

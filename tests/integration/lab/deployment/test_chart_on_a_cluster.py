@@ -39,8 +39,7 @@ def installed(release: Release, before: object) -> str:
 
 
 def test_every_pod_is_ready_and_every_node_has_an_agent(release: Release, installed: str) -> None:
-    pods = release.pods()
-    assert all(map(is_ready, pods)), release.told()
+    release.settle()
     assert {pod["spec"]["nodeName"] for pod in release.pods("agent")} == {node.name for node in release.lab.nodes}
     assert [len(release.pods(part)) for part in ("pipeline", "operator", "nats")] == [1, 2, 1]
     assert "in mode shadow: it watches, judges and records, and changes nothing" in installed

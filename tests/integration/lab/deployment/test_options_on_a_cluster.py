@@ -10,7 +10,7 @@ import pytest
 from loomidi.conductor.verbs import serve
 from loomidi_lab.cluster import Lab, certificates
 from tests.integration.helm.charts import NAMESPACE
-from tests.integration.lab.deployment.releases import Release, comes, is_ready, kernel_of
+from tests.integration.lab.deployment.releases import Release, comes, kernel_of
 from tests.integration.lab.deployment.shops import Shop
 
 pytestmark = [pytest.mark.lab_long, pytest.mark.timeout(900)]
@@ -42,7 +42,7 @@ def post(lab: Lab, name: str, files: Mapping[str, bytes]) -> None:
 
 
 def test_every_pod_is_ready(installed: Release) -> None:
-    assert all(map(is_ready, installed.pods())), installed.told()
+    installed.settle()
     assert len(installed.pods("nats")) == 3
     assert len(installed.pods("policy")) == int(POLICY["enabled"])
 
