@@ -1,4 +1,4 @@
-"""What is off by default, on real nodes at once: a bus of three, pinned shields, the ingestion API, the policy API."""
+"""What is off by default, on real nodes at once: a bus of three, pins, the floor, the ingestion API, the policy API."""
 
 import base64
 import secrets
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from loomidi.conductor.verbs import serve
+from loomidi.contracts import Mode
 from loomidi_lab.cluster import Lab, certificates
 from tests.integration.helm.charts import NAMESPACE
 from tests.integration.lab.deployment.releases import Release, comes, kernel_of
@@ -17,6 +18,8 @@ pytestmark = [pytest.mark.lab_long, pytest.mark.timeout(900)]
 TOKEN = secrets.token_hex(32)
 POLICY = {"enabled": "policy" in serve.command.commands, "tlsSecret": "tls", "tokenSecret": "tokens"}
 VALUES: Mapping[str, Any] = {
+    "mode": "autonomous",
+    "floor": {"enabled": True},
     "nats": {"replicas": 3},
     "agent": {"pin": True},
     "pipeline": {"ingest": {"enabled": True, "tlsSecret": "tls", "tokenSecret": "tokens"}},
@@ -63,7 +66,14 @@ def test_telemetry_comes_in_with_a_token_and_not_without(installed: Release, sho
     comes(lambda: installed.query("select value from metrics where source_id = 'deployed'"))
 
 
-def test_pins_are_taken_off_in_order(installed: Release) -> None:
+def test_a_fold_is_carried_out_under_the_floor(installed: Release, shop: Shop) -> None:
+    shop.allow("SCALE_OUT")
+    status = shop.reaches(shop.scale(Mode.AUTONOMOUS), "Active", "Denied", "RolledBack")
+    assert (status["phase"], shop.replicas()) == ("Active", 2), status
+
+
+def test_an_uninstall_gets_past_the_floor_and_takes_pins_off(installed: Release, shop: Shop) -> None:
     assert "/sys/fs/bpf/loomidi/veth" in str(kernel_of(installed.lab))
     installed.uninstall()
+    assert shop.replicas() == 1
     comes(lambda: kernel_of(installed.lab), lambda found: "veth" not in str(found))
