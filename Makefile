@@ -98,7 +98,7 @@ fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
 
 lock: ## renew the locks from pyproject.toml (needs uv)
 	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench" \
-	    "requirements-image:--extra pipeline --extra kafka -c requirements-dev.lock"; do \
+	    "requirements-image:--extra pipeline --extra kafka --extra images -c requirements-dev.lock"; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header --no-annotate $${set#*:} pyproject.toml -o $${set%%:*}.lock || exit 1; done
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -38,9 +38,8 @@ def teller() -> Any:
     "wanted",
     multiple=True,
     metavar="MODULE",
-    help="Also this one: cilium, cosign, gatekeeper, kyverno, registry. May be repeated.",
+    help="Also this one: cilium, cosign, gatekeeper, helm, kyverno, registry. May be repeated.",
 )
-@click.option("--with", "wanted", multiple=True, metavar="MODULE", help="Also this one: cilium, helm. May be repeated.")
 @click.option("--images", "sets", type=click.Choice(["default", "all", "none"]), default="default", show_default=True)
 def build(wanted: tuple[str, ...], sets: str) -> None:
     """Build Kubernetes, etcd, containerd, CNI plugins, CoreDNS and KWOK from the Go module proxy, and the pod images.

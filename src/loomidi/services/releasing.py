@@ -1,6 +1,6 @@
 """Every Fold brought to its end: what is in force is taken back, what has not begun is denied.
 
-Called by `loomidi fold release`, and by the chart's hook before the operator is uninstalled. In: a cluster, a reason,
+Called by `loomidi fold release-all`, and by the chart's hook before it is uninstalled. In: a cluster, a reason,
 seconds. Out: the Folds that have not ended by then, with their phase. It only asks, by annotations; the operator does.
 """
 

@@ -163,7 +163,7 @@ def test_values_that_we_ship_render_for_every_version(path: Path) -> None:
         ({"nats": {"enabled": False}}, "there is no bus: give bus.url, or set nats.enabled"),
         ({"pipeline": {"ingest": {"enabled": True}}}, "pipeline.ingest.enabled needs pipeline.ingest.tlsSecret"),
         ({"opa": {"enabled": True}}, "opa.enabled needs policy.enabled and opa.image"),
-        ({"operator": {"approvalKeySecret": "k", "generateApprovalKey": True}}, "not both"),
+        ({"operator": {"approvalKeySecret": "k", "generateApprovalKey": True}}, "give one of operator.approvers"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(values: Mapping[str, Any], said: str) -> None:

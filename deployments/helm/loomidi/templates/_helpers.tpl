@@ -196,8 +196,8 @@ livenessProbe:
 {{- if and .Values.opa.enabled (not (and .Values.opa.image .Values.policy.enabled)) }}
 {{- fail "opa.enabled needs policy.enabled and opa.image, such as openpolicyagent/opa:1.10.0-static" }}
 {{- end }}
-{{- if and .Values.operator.approvalKeySecret .Values.operator.generateApprovalKey }}
-{{- fail "give operator.approvalKeySecret or operator.generateApprovalKey, not both" }}
+{{- if gt (len (compact (list .Values.operator.approvalKeySecret .Values.operator.generateApprovalKey .Values.operator.approvers))) 1 }}
+{{- fail "give one of operator.approvers, operator.approvalKeySecret and operator.generateApprovalKey" }}
 {{- end }}
 {{- if and (or .Values.operator.enabled (and .Values.pipeline.enabled .Values.pipeline.propose)) (not (or .Values.crds.install (.Capabilities.APIVersions.Has "loomidi.io/v1alpha1"))) }}
 {{- fail "operator.enabled and pipeline.propose need the CRDs: set crds.install, or apply deployments/crd first" }}

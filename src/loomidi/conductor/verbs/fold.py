@@ -5,6 +5,7 @@ or JSON. Exit code 0, 1 when it is refused or too late, 2 when it cannot be done
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -215,6 +216,32 @@ def release(name: str, namespace: str, kubeconfig: Path | None, context: str, *,
     with _desk(kubeconfig, context) as desk:
         view = desk.release(desk.fold(name, namespace), _reason(reason))
     return _done(view, "released", as_json=as_json)
+
+
+@command.command("release-all")
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="Cluster.  [as kubectl, or the pod]"
+)
+@click.option("-n", "--namespace", default="", metavar="NAME", help="Only Folds there.  [all namespaces]")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for whoever looks next.")
+@click.option("--wait", "wait_s", type=float, default=120.0, show_default=True, metavar="S", help="For all to end.")
+def release_all(kubeconfig: Path | None, namespace: str, reason: str, wait_s: float) -> int:
+    """End every open Fold: what is in force is taken back, what has not begun is denied.
+
+    The operator does it, so one must run. Exit code 1 when Folds are still open after --wait.
+    """
+    try:
+        from loomidi.services import releasing
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    left = releasing.release_all(
+        kubeconfig, os.environ, reason=_reason(reason), wait_s=wait_s, namespace=namespace, say=click.echo
+    )
+    if left:
+        click.echo(f"still open: {', '.join(left)}; does the operator run? `kubectl get folds -A`", err=True)
+        return 1
+    click.echo("no Fold is open")
+    return 0
 
 
 def _reason(text: str) -> str:
