@@ -76,7 +76,7 @@ def until(cuts: LinkCuts, link: str, wanted: Callable[[CutState], bool]) -> CutS
 def says(sender: str, room: str, address: str) -> bool:
     """Whether a datagram from one to the other arrives."""
     with opened(room, UDP, address) as hears, opened(sender, UDP) as speaks:
-        hears.settimeout(0.2)
+        hears.settimeout(0.12)
         speaks.sendto(b"word", hears.getsockname())
         try:
             return hears.recv(10) == b"word"

@@ -241,7 +241,7 @@ class Site:
             "when": {"patterns": ["*"], "namespaceSelector": {"matchLabels": named}},
             "allow": [{"kind": "ISOLATE_POD"}, {"kind": "RECONFIGURE_NETWORK"}],
             "verify": {"stableForSeconds": 0, "timeoutSeconds": 5},
-            "brakes": {"caps": {"namespace": "100%", "node": "100%"}},
+            "brakes": {"caps": {"namespace": "100%", "node": "100%"}, "cooldownSeconds": 0, "antiFlapSeconds": 0},
         }
         about = {"apiVersion": "loomidi.io/v1alpha1", "kind": "FoldPolicy", "metadata": {"name": self.namespace}}
         eventually(lambda: self._applied(about | {"spec": spec}), "the policy is taken", 15)

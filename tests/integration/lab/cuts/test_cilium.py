@@ -38,5 +38,4 @@ def site(buildable: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.mark.timeout(420)
 def test_a_fold_cuts_a_pod_ahead_of_cilium_and_nobody_else(site: Site) -> None:
     with site.agents(), site.operator(), site.talking() as talks:
-        for _ in range(3):
-            cut_and_back(site, talks)
+        cut_and_back(site, talks)
