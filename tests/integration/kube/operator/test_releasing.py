@@ -48,7 +48,8 @@ def test_a_replica_tells_whether_it_could_act(stage: Stage) -> None:
             assert "loomidi_operator_leading 1" in asked(port, "/metrics")
         finally:
             process.send_signal(signal.SIGTERM)
-    assert process.returncode == 0
+        told = process.stderr.read()  # to its end: a log line must find somebody who reads it
+    assert process.returncode == 0, told
 
 
 def asked(port: str, path: str) -> dict[str, object]:
