@@ -100,9 +100,9 @@ class ImageGuard:
         for layer in _layers(tagged):
             if layer.get("mediaType") == _SIMPLE:
                 yield functools.partial(self._by_payload, image, digest, layer)
-        for referrer in self._registries.referrers(image, digest):
-            if referrer.get("artifactType") == BUNDLE_TYPE:
-                yield functools.partial(self._by_bundle, image, digest, referrer)
+        referrers = self._registries.referrers(image, digest)
+        for referrer in sorted(referrers, key=lambda each: each.get("artifactType") != BUNDLE_TYPE):
+            yield functools.partial(self._by_bundle, image, digest, referrer)
 
     def _by_payload(self, image: Image, digest: str, layer: Mapping[str, Any]) -> str:
         noted = layer.get("annotations")
