@@ -5,6 +5,9 @@ processes are the lab's, so `down` ends them if we do not. Everything that was a
 """
 
 import contextlib
+import os
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,7 @@ from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.run_settings import NodeSettings, RunSettings, WindowGroup
 from loomidi.services.source_settings import SourceSettings
+from loomidi_lab.cluster import certificates, processes
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
@@ -31,6 +35,7 @@ FOLDS = "/apis/loomidi.io/v1alpha1/folds"
 _ROOT = Path(__file__).resolve().parents[2]
 _POLICIES = Path(__file__).resolve().parent / "policies.yaml"
 _APPLIED = (_ROOT / "deployments" / "crd", _ROOT / "deployments" / "rbac")
+_AGENT = "loomidi-agent"  # the name that agents' certificates are made out to
 _READY_S, _END_S = 60.0, 60.0
 Object = dict[str, Any]
 
@@ -73,14 +78,8 @@ def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
         lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(place))
     lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
     with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
-        config = Path(folder) / "run.toml"
-        config.write_text(configuring.printed(_settings(lab, Path(folder))))
-        kubeconfig = ("--kubeconfig", str(lab.kubeconfig))
-        words = {"run": ("run", "--config", str(config)), "operator": ("serve", "operator", *kubeconfig)}
-        words["operator"] += ("--mode", "autonomous", "--protect", str(lab.lan))
-        for name, each in words.items():
-            process = lab.start(f"heal-{name}", [sys.executable, "-m", "loomidi", *each])
-            stack.callback(_end, process)
+        for label, words in _processes(lab, Path(folder)).items():
+            stack.callback(_end, lab.start(f"heal-{label}", words))
         defence = Defence(lab)
         stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
         stack.callback(_swept, lab)
@@ -88,6 +87,28 @@ def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
         say("loomidi watches and acts")
         yield defence
         defence.await_ends()
+
+
+def _processes(lab: "Lab", folder: Path) -> dict[str, list[str]]:
+    """An agent in each node, which takes orders; the pipeline, which finds and proposes; the operator, which acts."""
+    loomidi, key, authority = [sys.executable, "-m", "loomidi"], folder / "orders.key", folder / "pki" / "ca.crt"
+    key.write_text(secrets.token_hex(32))
+    pki = certificates.authority(folder / "pki")
+    agent, operator = pki.issue("agent", _AGENT, hosts=(_AGENT,)), pki.issue("operator", "loomidi-operator")
+    config = folder / "run.toml"
+    config.write_text(configuring.printed(_settings(lab, folder)))
+    started = {}
+    for node in lab.nodes:
+        serve = [*lab.on(node), *loomidi, "serve", "agent", "--node", node.name, "--state", str(folder / node.name)]
+        tls = ["--tls-cert", str(agent[0]), "--tls-key", str(agent[1]), "--client-ca", str(authority)]
+        orders = ["--orders", f"{node.address}:9103", "--orders-key", str(key), "--pod-logs", str(node.folder / "logs")]
+        started[f"agent-{node.name}"] = [*serve, *orders, *tls]
+    acts = ["--kubeconfig", str(lab.kubeconfig), "--mode", "autonomous", "--protect", str(lab.lan)]
+    orders = ["--agents-key", str(key), "--agents-ca", str(authority)]
+    tls = ["--agents-cert", str(operator[0]), "--agents-cert-key", str(operator[1])]
+    started["operator"] = [*loomidi, "serve", "operator", *acts, *orders, *tls]
+    started["run"] = [*loomidi, "run", "--config", str(config)]
+    return started
 
 
 def _settings(lab: "Lab", folder: Path) -> RunSettings:
@@ -123,7 +144,10 @@ def _swept(lab: "Lab") -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
+    """The program itself: what brought an agent into its node waits for it."""
+    for pid in processes.children(process.pid) or [process.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_S)
     process.kill()
