@@ -119,7 +119,7 @@ def _samples(operator: Operator) -> Iterator[Sample]:
 
 def agents_of(settings: OperatorSettings, token: Callable[[], int]) -> Agents | None:
     """The node agents, when there is a key for them."""
-    key = _key(settings.agents_key)
+    key = _key(settings.agents_key, "key of orders")
     return Agents(KeySealer(key), token, settings.agents) if key is not None else None
 
 
@@ -145,13 +145,13 @@ def _approvers(settings: OperatorSettings, signer: Signer) -> Approvers:
     return OwnKeys(People(settings.approvers))
 
 
-def _key(file: Path | None) -> bytes | None:
+def _key(file: Path | None, what: str = "approval key") -> bytes | None:
     if file is None:
         return None
     try:
         key = file.read_bytes().strip()
     except OSError as error:
-        raise EnvironmentLacks(f"{file}: {error.strerror}; name a file with the key") from error
+        raise EnvironmentLacks(f"{file}: {error.strerror}; name a file with the {what}") from error
     if len(key) < KEY_OCTETS:
         hint = f"give at least {KEY_OCTETS}, such as `openssl rand -hex 32`"
         raise EnvironmentLacks(f"{file} has {len(key)} octets; {hint}")
