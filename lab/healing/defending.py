@@ -36,6 +36,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _POLICIES = Path(__file__).resolve().parent / "policies.yaml"
 _APPLIED = (_ROOT / "deployments" / "crd", _ROOT / "deployments" / "rbac")
 _AGENT = "loomidi-agent"  # the name that agents' certificates are made out to
+_WITHIN = "agent-"  # processes inside a node: who brought them there waits for them
 _READY_S, _END_S = 60.0, 60.0
 Object = dict[str, Any]
 
@@ -79,7 +80,7 @@ def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
     lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
     with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
         for label, words in _processes(lab, Path(folder)).items():
-            stack.callback(_end, lab.start(f"heal-{label}", words))
+            stack.callback(_end, lab.start(f"heal-{label}", words), within=label.startswith(_WITHIN))
         defence = Defence(lab)
         stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
         stack.callback(_swept, lab)
@@ -102,7 +103,7 @@ def _processes(lab: "Lab", folder: Path) -> dict[str, list[str]]:
         serve = [*lab.on(node), *loomidi, "serve", "agent", "--node", node.name, "--state", str(folder / node.name)]
         tls = ["--tls-cert", str(agent[0]), "--tls-key", str(agent[1]), "--client-ca", str(authority)]
         orders = ["--orders", f"{node.address}:9103", "--orders-key", str(key), "--pod-logs", str(node.folder / "logs")]
-        started[f"agent-{node.name}"] = [*serve, *orders, *tls]
+        started[f"{_WITHIN}{node.name}"] = [*serve, *orders, *tls]
     acts = ["--kubeconfig", str(lab.kubeconfig), "--mode", "autonomous", "--protect", str(lab.lan)]
     orders = ["--agents-key", str(key), "--agents-ca", str(authority)]
     tls = ["--agents-cert", str(operator[0]), "--agents-cert-key", str(operator[1])]
@@ -143,9 +144,8 @@ def _swept(lab: "Lab") -> None:
     lab.kubectl("delete", "folds", "--all", "--all-namespaces", "--wait=true", timeout_s=_END_S, check=False)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """The program itself: what brought an agent into its node waits for it."""
-    for pid in processes.children(process.pid) or [process.pid]:
+def _end(process: "subprocess.Popen[bytes]", *, within: bool) -> None:
+    for pid in processes.children(process.pid) if within else [process.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
