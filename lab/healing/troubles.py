@@ -4,12 +4,12 @@ Called by `comparing`, every half second. In: lab, drawn scenario, what was obse
 each scenario of `TROUBLES` a question with the answer "ns since the epoch at which it was there last; 0: never so far".
 """
 
-import ipaddress
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
@@ -50,18 +50,32 @@ def slow_service(_lab: "Lab", _drawn: "Drawn", _observer: "Observer", users: "Re
 
 
 def packets_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "RequestLines") -> Trouble:
-    """When a packet of the attacker arrived last at a pod's link that is not its own."""
+    """When a packet of the attacking pod arrived last at another pod's link."""
     source, began_ns = drawn.sources[0], time.time_ns()
-    outside = ipaddress.ip_network("198.51.100.0/24")
+    addresses: set[str] = set()
 
     def last() -> int:
+        addresses.update(link.address for link in lab.links() if link.pod == source.name)  # it may be gone by now
         own = observer.links_of(source.namespace, [source.name])
-        addresses = {link.address for link in lab.links() if source.kind == "Pod" and link.pod == source.name}
         flows = observer.window.since(began_ns, set(observer.pod_links()) - set(own))
-        senders = flows["source_ip_address"].to_pylist()
-        ends = flows["flow_end_nanoseconds"].cast(pa.int64()).to_pylist()
-        ours = addresses.__contains__ if source.kind == "Pod" else (lambda one: ipaddress.ip_address(one) in outside)
-        return max((end for sender, end in zip(senders, ends, strict=True) if ours(sender)), default=0)
+        return _latest(flows.filter(pc.is_in(flows["source_ip_address"], pa.array(sorted(addresses), pa.utf8()))))
+
+    return last
+
+
+def half_open_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "RequestLines") -> Trouble:
+    """When a connection attempt that nothing followed arrived last at the victim's pods, under any address."""
+    victim, began_ns = drawn.victims[0], time.time_ns()
+
+    def last() -> int:
+        pods = lab.api.list(f"/api/v1/namespaces/{victim.namespace}/pods", labelSelector=f"app={victim.name}")
+        links = observer.links_of(victim.namespace, [pod["metadata"]["name"] for pod in pods])
+        flows = observer.window.since(began_ns, links)
+        tried = pc.and_(pc.greater(flows["tcp_syn_total_count"], 0), pc.equal(flows["payload_octet_count"], 0))
+        inward = pc.is_in(
+            flows["destination_ip_address"], pa.array([pod["status"].get("podIP", "") for pod in pods], pa.utf8())
+        )
+        return _latest(flows.filter(pc.and_(tried, inward)))
 
     return last
 
@@ -82,7 +96,7 @@ TROUBLES: dict[str, Callable[..., Trouble]] = {
     "scan-services": packets_arrive,
     "cpu-saturation": slow_service,
     "bad-rollout-crash": broken_release,
-    "syn-flood": packets_arrive,
+    "syn-flood": half_open_arrive,
     "node-pressure": pressed_node,
 }
 
@@ -90,3 +104,8 @@ TROUBLES: dict[str, Callable[..., Trouble]] = {
 def _crashed(status: dict[str, Any]) -> bool:
     waits = (status.get("state", {}).get("waiting") or {}).get("reason", "")
     return waits in _WAITING or (not status["ready"] and status["restartCount"] > 0)
+
+
+def _latest(flows: pa.Table) -> int:
+    """When the last of them ended, ns; 0 without any."""
+    return int(pc.max(flows["flow_end_nanoseconds"].cast(pa.int64())).as_py() or 0)
