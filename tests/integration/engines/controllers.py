@@ -23,6 +23,14 @@ UP_S = 120.0
 NAMESPACE = "kyverno"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 HOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+ENVIRONMENT = {
+    "KYVERNO_NAMESPACE": NAMESPACE,
+    "KYVERNO_SERVICEACCOUNT_NAME": "kyverno-admission-controller",
+    "KYVERNO_DEPLOYMENT": "outside",
+    "KYVERNO_POD_NAME": "outside",
+    "INIT_CONFIG": "kyverno",
+    "METRICS_CONFIG": "kyverno-metrics",
+}
 SECRET = "kyverno-svc.kyverno.svc.kyverno-tls"
 
 
@@ -43,8 +51,9 @@ def kyverno_admission(server: Server, admin: httpx.Client, binary: Path, folder:
         "backgroundServiceAccountName": "system:serviceaccount:kyverno:background",
         "reportsServiceAccountName": "system:serviceaccount:kyverno:reports",
         "admissionReports": "false",
+        "disableLogColor": "true",
     }
-    environment = os.environ | {"KYVERNO_NAMESPACE": NAMESPACE, "KYVERNO_DEPLOYMENT": "outside", "POD_IP": "127.0.0.1"}
+    environment = os.environ | ENVIRONMENT
     command = [str(binary), *(f"--{name}={value}" for name, value in flags.items())]
     log = folder / "kyverno.log"
     with log.open("wb") as told:
@@ -55,7 +64,8 @@ def kyverno_admission(server: Server, admin: httpx.Client, binary: Path, folder:
         until(lambda: bool(_hooks(admin)), log, process)
         yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(30)
 
 
