@@ -7,6 +7,7 @@ first process is killed, the kernel removes both.
 
 import contextlib
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -72,7 +73,8 @@ def init(site: Site, number: int) -> int:
 def _settled(pid: int) -> bool:
     """Whether it has mounted everything and become the process that waits."""
     try:
-        return Path(f"/proc/{pid}/exe").resolve().name == building.pause().name
+        found = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")  # it was compiled anew since
+        return Path(found).name == building.pause().name
     except OSError:
         return False
 
