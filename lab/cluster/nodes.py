@@ -7,7 +7,6 @@ first process is killed, the kernel removes both.
 
 import contextlib
 import json
-import os
 import socket
 import time
 from pathlib import Path
@@ -73,7 +72,7 @@ def init(site: Site, number: int) -> int:
 def _settled(pid: int) -> bool:
     """Whether it has mounted everything and become the process that waits."""
     try:
-        found = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")  # it was compiled anew since
+        found = str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")  # it was compiled anew since
         return Path(found).name == building.pause().name
     except OSError:
         return False
