@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from loomidi_lab.staging.records import Drawn
     from loomidi_lab.staging.users import RequestLines
 
+_SECOND_NS = 1_000_000_000
 _LATE_NS = 1_000_000_000  # that the load's lines may come late
 _SPAN_NS = 3_000_000_000  # over which users' waiting is looked at
 _SLOW = 1.5  # times the usual: where users begin to wait
@@ -64,7 +65,7 @@ def packets_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "Re
 
 
 def half_open_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "RequestLines") -> Trouble:
-    """When a connection attempt that nothing followed arrived last at the victim's pods, under any address."""
+    """The last second with a tenth or more of the worst second's attempts that nothing followed, at the victim's pods."""
     victim, began_ns = drawn.victims[0], time.time_ns()
 
     def last() -> int:
@@ -75,7 +76,7 @@ def half_open_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "
         inward = pc.is_in(
             flows["destination_ip_address"], pa.array([pod["status"].get("podIP", "") for pod in pods], pa.utf8())
         )
-        return _latest(flows.filter(pc.and_(tried, inward)))
+        return _last_crowd(flows.filter(pc.and_(tried, inward)))
 
     return last
 
@@ -109,3 +110,11 @@ def _crashed(status: dict[str, Any]) -> bool:
 def _latest(flows: pa.Table) -> int:
     """When the last of them ended, ns; 0 without any."""
     return int(pc.max(flows["flow_end_nanoseconds"].cast(pa.int64())).as_py() or 0)
+
+
+def _last_crowd(flows: pa.Table) -> int:
+    """The end of the last second in which a tenth of the most in any second ended, ns; 0 without any."""
+    seconds = pc.divide(flows["flow_start_nanoseconds"].cast(pa.int64()), _SECOND_NS).value_counts()
+    counts = {one["values"]: one["counts"] for one in seconds.to_pylist()}
+    most = max(counts.values(), default=0)
+    return max((second + 1 for second, count in counts.items() if count >= most / 10), default=0) * _SECOND_NS

@@ -54,6 +54,29 @@ def test_a_host_named_first_is_not_blamed_when_many_sources_press_on_it(pattern:
     assert all(fold.match.source == "" for fold in folds)
 
 
+def a_flood_from(*sources: str, counted: int | None = None) -> Any:
+    evidence = (Evidence("sources", len(sources) if counted is None else counted),)
+    return propose(a_finding(entities=(*(f"host/{source}" for source in sources), SERVICE), evidence=evidence))
+
+
+def test_a_few_sources_close_together_are_slowed_as_the_smallest_network_of_all() -> None:
+    (fold,) = a_flood_from("198.51.100.101", "198.51.100.104", "198.51.100.102", "198.51.100.103")
+    assert (fold.action, fold.match.source, fold.target) == ("rate", "198.51.100.96/28", "network/198.51.100.96/28")
+
+
+@pytest.mark.parametrize(
+    ("sources", "counted"),
+    [
+        (("198.51.100.1", "198.51.101.1", "198.51.100.2", "198.51.100.3"), None),  # too far apart
+        (("198.51.100.1", "198.51.100.2", "198.51.100.3", "198.51.100.4"), 90),  # not all of them are named
+        (("198.51.100.1", "2001:db8::1", "198.51.100.3", "198.51.100.4"), None),
+    ],
+)
+def test_sources_that_are_many_or_far_apart_are_not_blamed(sources: tuple[str, ...], counted: int | None) -> None:
+    folds = a_flood_from(*sources, counted=counted)
+    assert [fold.match.source for fold in folds] == ["", ""]
+
+
 def test_a_host_that_reflectors_press_on_is_not_blamed() -> None:
     folds = propose(a_finding("amplification", entities=("host/10.0.0.2", "host/198.51.100.1")))
     assert folds[0].match.destination == "10.0.0.2"

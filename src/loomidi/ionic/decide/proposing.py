@@ -10,6 +10,7 @@ itself is isolated.
 """
 
 import dataclasses
+import ipaddress
 import math
 from collections.abc import Callable
 
@@ -23,6 +24,7 @@ SOURCE_PPS, SERVICE_PPS = 100, 2000  # let through when the finding has no learn
 MOST_PPS = 1_000_000
 ADDED_REPLICAS = 2
 FEW_SOURCES = 3  # more distinct sources than this: distributed, so no source is blamed
+_WIDEST = {4: 24, 6: 64}  # IP version -> the shortest prefix that counts as close together
 _ONE_PROTOCOL = {"amplification": 17, "udp_flood": 17, "syn_flood": 6, "tcp_flag_flood": 6}  # when the entity has none
 _RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
 _SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
@@ -40,13 +42,18 @@ def propose(finding: Finding, where: Where = place) -> tuple[FoldSpec, ...]:
 
 
 def _flood(finding: Finding, where: Where) -> list[FoldSpec]:
-    """One source is slowed, then dropped. Many or forged sources: the service is protected, no source is touched."""
+    """One source is slowed, then dropped; a few that lie close together are slowed as one network.
+
+    Many or forged sources: the service is protected, no source is touched.
+    """
     culprit = where(finding.entities[0])
     blamed = culprit.address and not (_distributed(finding) or _is_victim(finding, culprit, where))
     if blamed and _is_own_pod(culprit):
         return [_isolate(finding, finding.entities[0], culprit)]
     if blamed and culprit.kind in REMOTE_KINDS:
         return _against(finding, culprit, "ingress", _attacked(finding, where))
+    if network := _their_network(finding, where):
+        return _against(finding, Place("network", network), "ingress", _attacked(finding, where))
     service = _service(finding, where)
     if service is None:
         return []
@@ -264,6 +271,22 @@ def _distributed(finding: Finding) -> bool:
         if evidence.name in ("spoofed", "distributed") and evidence.value not in (0, "", "no", "false"):
             return True
     return False
+
+
+def _their_network(finding: Finding, where: Where) -> str:
+    """The smallest network of all sources, where each is named and they lie close together; '' otherwise."""
+    named = [there.address for there in map(where, finding.entities) if there.kind in REMOTE_KINDS and there.address]
+    told = [evidence.value for evidence in finding.evidence if evidence.name in _SOURCE_COUNTS]
+    if len(named) < 2 or told != [len(named)] or any("/" in address for address in named):
+        return ""
+    network = ipaddress.ip_network(named[0])
+    while network.prefixlen > _WIDEST[network.version] and not all(_within(address, network) for address in named):
+        network = network.supernet()
+    return str(network) if all(_within(address, network) for address in named) else ""
+
+
+def _within(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    return ipaddress.ip_address(address) in network
 
 
 def _reflected_port(finding: Finding) -> int:

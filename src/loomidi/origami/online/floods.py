@@ -21,7 +21,8 @@ from loomidi.origami.online.windows import Distinct, Windows, largest, spread
 
 WIDTH_NS = 10_000_000_000
 _DNS = 53
-_FEW = 3  # sources that are named and acted on one by one
+_FEW = 3  # sources: fewer than a crowd
+_NAMED = 8  # sources that are named one by one
 _MOST_CELLS = 60_000
 _NOTABLE = 60  # packets of an attack's kind in a window; below it no rule is asked
 _ATTACKS = (
@@ -173,7 +174,7 @@ class FloodDetector:
             sources=sources,
             ports=int(self._ports.counts(key)[0]),
             source_ports=int(self._source_ports.counts(key)[0]),
-            names=tuple(self._sources.names(key[0], _FEW)) if sources <= _FEW else (),
+            names=tuple(self._sources.names(key[0], _NAMED)) if sources <= _NAMED else (),
         )
 
     def _judge_target(self, target: str, cells: dict[Kind, Cell]) -> list[Hit]:
