@@ -65,7 +65,7 @@ def packets_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "Re
 
 
 def half_open_arrive(lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "RequestLines") -> Trouble:
-    """The last second with a tenth or more of the worst second's attempts that nothing followed, at the victim's pods."""
+    """The last second with a tenth of the worst second's half-open attempts at the victim's pods."""
     victim, began_ns = drawn.victims[0], time.time_ns()
 
     def last() -> int:
