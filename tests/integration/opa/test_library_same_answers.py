@@ -71,6 +71,8 @@ def test_mutated_samples_are_judged_alike(ask_opa_library: Ask, guard: ManifestG
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_corpus_is_judged_alike(ask_opa_library: Ask, guard: ManifestGuard, kyverno: Path) -> None:
+@pytest.mark.parametrize("one_of", [5, pytest.param(1, marks=pytest.mark.lab_long)])
+def test_the_corpus_is_judged_alike(ask_opa_library: Ask, guard: ManifestGuard, kyverno: Path, one_of: int) -> None:
     samples = {json.dumps(e.manifest, sort_keys=True) for line in mapped() for e in expectations(kyverno, line)}
-    assert differences(guard, ask_opa_library, [json.loads(text) for text in sorted(samples)]) == []
+    assert len(samples) > 500
+    assert differences(guard, ask_opa_library, [json.loads(text) for text in sorted(samples)[::one_of]]) == []
