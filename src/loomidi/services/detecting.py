@@ -1,13 +1,12 @@
 """The live detectors beside the bus, as a part of the pipeline: flows in, findings out, with names.
 
-Called by `pipeline`. In: the streams `flows` and `entities`. Out: rows of `findings` on the bus, and where a cluster is
-named each finding to `folding`. It is `Watch`, asked of the bus instead of links: what it finds is the same. Open
-findings live in memory: after a restart they are found anew. A flow that is older than the last run got is read again.
+Called by `answering`. In: the streams `flows` and `entities`. Out: rows of `findings` on the bus, and where a cluster
+is named each finding to `folding`. It is `Watch`, asked of the bus instead of links: what it finds is the same. Open
+findings live in memory: after a restart they are found anew.
 """
 
 import asyncio
 import queue
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,6 +21,7 @@ from loomidi.loom.bus import BadBatch
 from loomidi.loom.bus.envelopes import decode
 from loomidi.loom.flows.links import LinkId
 from loomidi.services.findings import finding_row
+from loomidi.services.naming_part import recall
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
 from loomidi.services.sightings import OVER, Sighting, Trouble
@@ -108,7 +108,7 @@ class Detecting:
     async def run(self, told: asyncio.Event) -> None:
         """Until told."""
         source = BusFlows(AddressBook(slack_s=SLACK_S))
-        known = await asyncio.to_thread(self._recall, source)
+        known = await asyncio.to_thread(recall, self._plant, source.learn)
         bus, publisher = await self._plant.bus(), await self._plant.publisher(COMPONENT)
         flows = await bus.reader(Stream.FLOWS, self._plant.reader(COMPONENT))
         names = await bus.reader(Stream.ENTITIES, self._plant.reader(COMPONENT), after=known)
@@ -132,17 +132,6 @@ class Detecting:
                 self.counts["unreadable_batches"] += 1
         if messages:
             await reader.commit({one.partition: one.offset for one in messages})
-
-    def _recall(self, source: BusFlows) -> dict[int, int]:
-        """What the lake knows of addresses; returns how far it is on the bus."""
-        lake = self._plant.lake
-        if Stream.ENTITIES not in lake.tables():
-            return {}
-        position = dict(lake.marks(Stream.ENTITIES).position)
-        since_ns = time.time_ns() - round(self._plant.settings.naming.remember_s * 1e9)
-        for batch in lake.read(Stream.ENTITIES, since_ns=since_ns).to_batches():
-            source.learn(batch)
-        return position
 
     def _judge(self, source: BusFlows, offer: Callable[[str, pa.RecordBatch], None]) -> None:
         """On a thread of its own."""

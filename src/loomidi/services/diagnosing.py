@@ -20,7 +20,6 @@ from loomidi.contracts import Finding, Mode
 from loomidi.insight.report import ProposedFold
 from loomidi.ionic.decide.places import Place, place
 from loomidi.kit.clock import SystemClock
-from loomidi.kit.logging import logger
 from loomidi.loom.sources.exposition import samples
 from loomidi.loom.sources.rows import Refusals
 from loomidi.loom.sources.shelves import Shelf
@@ -28,7 +27,6 @@ from loomidi.origami.online import ClusterState, Failures
 from loomidi.services.planning import decider_over, explained, planned
 from loomidi.services.sightings import AGAIN, NEW, OVER
 
-_log = logger("services.diagnosing")
 _PATHS = {
     "pods": "/api/v1/pods",
     "nodes": "/api/v1/nodes",

@@ -7,7 +7,7 @@ the names of their moment. The lake tells what was known before this process beg
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
@@ -23,6 +23,18 @@ from loomidi.services.probes import Sample
 _log = logging.logger("services.naming")
 _TIDY_S = 600.0
 _MOST = 64
+
+
+def recall(plant: Plant, learn: Callable[[pa.RecordBatch], object]) -> dict[int, int]:
+    """Give what the lake knows of addresses to `learn`, batch by batch; returns how far that is on the bus."""
+    lake = plant.lake
+    if Stream.ENTITIES not in lake.tables():
+        return {}
+    position = dict(lake.marks(Stream.ENTITIES).position)
+    since_ns = time.time_ns() - round(plant.settings.naming.remember_s * 1e9)
+    for batch in lake.read(Stream.ENTITIES, since_ns=since_ns).to_batches():
+        learn(batch)
+    return position
 
 
 class Names:
@@ -70,16 +82,9 @@ class Names:
                 self._flows.tidy(time.time_ns())
 
     def _recall(self) -> dict[int, int]:
-        """What the lake knows; returns how far it is on the bus."""
-        lake = self._plant.lake
-        if Stream.ENTITIES not in lake.tables():
-            return {}
-        position = dict(lake.marks(Stream.ENTITIES).position)
-        since_ns = time.time_ns() - round(self.settings.remember_s * 1e9)
+        """All at once: who asks for a name meanwhile waits."""
         with self._lock:
-            for batch in lake.read(Stream.ENTITIES, since_ns=since_ns).to_batches():
-                self._flows.learn(batch)
-        return position
+            return recall(self._plant, self._flows.learn)
 
     def _learn(self, messages: list[Message]) -> None:
         with self._lock:

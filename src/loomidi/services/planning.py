@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from loomidi.contracts.errors import UsageError
 from loomidi.contracts.records import Finding, Mode
 from loomidi.insight.report import ProposedFold, stories
-from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, RegoGuard, propose
+from loomidi.ionic.decide import Decider, DeciderSettings, propose, standard_guards
 from loomidi.ionic.decide.places import Where, place
 from loomidi.ionic.decide.radius import Graph
 from loomidi.kit.clock import Clock
@@ -30,8 +30,9 @@ def check_protected(prefixes: Iterable[str]) -> None:
 
 def decider_over(graph: Graph | None, protected: Sequence[str], clock: Clock, mode: Mode = Mode.SHADOW) -> Decider:
     """Both guards, for plans of one mode."""
-    guards = (FloorGuard(protected, mode=mode), RegoGuard(timeout_s=_GUARD_S))
-    return Decider(guards, protected, DeciderSettings(mode=mode), graph=graph, clock=clock)
+    settings = DeciderSettings(mode=mode)
+    guards = standard_guards(protected, settings, patience_s=_GUARD_S)
+    return Decider(guards, protected, settings, graph=graph, clock=clock)
 
 
 def planned(finding: Finding, decider: Decider, where: Where = place) -> list[ProposedFold]:

@@ -10,24 +10,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.integration.bus.brokers import free_port
-
-READY_S = 60.0
-
-
-def until(reached: Callable[[], bool], what: str, seconds: float = READY_S) -> None:
-    """Wait for a condition; it never decides by time whether something is right."""
-    end = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+from tests.integration.ingest.running import until
 
 
 @dataclasses.dataclass

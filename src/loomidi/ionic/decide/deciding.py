@@ -37,10 +37,12 @@ class DeciderSettings:
     # Seconds from plan to act; an older approval rests on a picture that has passed.
 
 
-def standard_guards(protected: Iterable[str] = (), settings: DeciderSettings | None = None) -> tuple[Guard, ...]:
+def standard_guards(
+    protected: Iterable[str] = (), settings: DeciderSettings | None = None, *, patience_s: float = PATIENCE_S
+) -> tuple[Guard, ...]:
     """The two guards that every deployment has: the floor first (cheap), then the base policy."""
     settings = settings or DeciderSettings()
-    return FloorGuard(protected, settings.limits, settings.mode), RegoGuard(timeout_s=PATIENCE_S)
+    return FloorGuard(protected, settings.limits, settings.mode), RegoGuard(timeout_s=patience_s)
 
 
 def person_asked(kind: FoldKind, mode: Mode) -> str:

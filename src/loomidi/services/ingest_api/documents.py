@@ -1,39 +1,12 @@
-"""The description of the interface, as it is served: OpenAPI 3.
+"""The description of the interface, as it is served.
 
-Called by `serving`. Out: YAML as it lies beside this file (`docs/api/loom_data_api.yaml` is the same, by a test), and
-the same as JSON.
+Called by `serving`. `docs/api/loom_data_api.yaml` is the same as the file beside this one, by a test.
 """
 
-import functools
-import json
 from pathlib import Path
-from typing import Any
 
-import yaml
+from loomidi.services.http.descriptions import Description
 
-from loomidi.services.http.problems import Answer
-from loomidi.services.http.routing import Call
-
-PATH = Path(__file__).with_name("loom_data_api.yaml")
-
-
-@functools.cache
-def text() -> str:
-    """As YAML."""
-    return PATH.read_text(encoding="utf-8")
-
-
-@functools.cache
-def document() -> Any:
-    """As data."""
-    return yaml.safe_load(text())
-
-
-async def as_json(_call: Call) -> Answer:
-    """GET /openapi.json."""
-    return Answer(200, json.dumps(document()).encode())
-
-
-async def as_yaml(_call: Call) -> Answer:
-    """GET /openapi.yaml."""
-    return Answer(200, text().encode(), "application/yaml")
+_OURS = Description(Path(__file__).with_name("loom_data_api.yaml"))
+text, document = _OURS.text, _OURS.document
+as_json, as_yaml = _OURS.as_json, _OURS.as_yaml
