@@ -38,7 +38,7 @@ def teller() -> Any:
     "wanted",
     multiple=True,
     metavar="MODULE",
-    help="Also this one: cilium, cosign, gatekeeper, helm, kyverno, registry. May be repeated.",
+    help="Also this one: cilium, cosign, gatekeeper, helm, istio, kyverno, registry. May be repeated.",
 )
 @click.option("--images", "sets", type=click.Choice(["default", "all", "none"]), default="default", show_default=True)
 def build(wanted: tuple[str, ...], sets: str) -> None:
@@ -46,7 +46,7 @@ def build(wanted: tuple[str, ...], sets: str) -> None:
 
     Once per version: about ten minutes on two cores, then seconds. Breaking off loses nothing.
     """
-    from loomidi_lab.cluster import addons, building, cilium, contents
+    from loomidi_lab.cluster import addons, building, cilium, contents, definitions
 
     optional = [name for name, module in tools.MODULES.items() if module.optional]
     unknown = [name for name in wanted if name not in optional]
@@ -57,6 +57,8 @@ def build(wanted: tuple[str, ...], sets: str) -> None:
     addons.lay_down()
     if "cilium" in wanted:
         cilium.lay_down()
+    if "istio" in wanted:
+        definitions.lay_down("istio")
     if sets != "none":
         contents.build_images(everything=sets == "all", progress=progress)
     progress("built")

@@ -115,6 +115,7 @@ MODULES = {
         Module("gatekeeper", _GATEKEEPER, {"gator": f"{_GATEKEEPER}/cmd/gator"}, optional=True),
         Module("registry", _REGISTRY, {"registry": f"{_REGISTRY}/cmd/registry"}, optional=True),
         Module("cosign", _COSIGN, {"cosign": f"{_COSIGN}/cmd/cosign"}, optional=True),
+        Module("istio", "istio.io/api", {}, optional=True),  # resource definitions alone: no mesh is built
         Module("helm", "helm.sh/helm/v3", {"helm": "helm.sh/helm/v3/cmd/helm"}, _HELM_VERSION, optional=True),
     )
     if (GOMOD / module.name / "go.mod").is_file()

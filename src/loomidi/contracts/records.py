@@ -70,13 +70,23 @@ def _field_names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
+@functools.cache
+def _later_names(kind: Any) -> tuple[str, ...]:
+    """Fields that came after the first ids were given out: left out at their default, so that those ids stay true."""
+    return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("later"))
+
+
 def _plain(value: Any) -> Any:
     """Turn records, enums and tuples into what JSON can hold."""
     kind: Any = type(value)
     if kind in _JSON_SCALARS:  # most values, and the fast lane hashes several records for each act
         return value
     if names := _field_names(kind):
-        return {name: _plain(getattr(value, name)) for name in names}
+        plain = {name: _plain(getattr(value, name)) for name in names}
+        for name in _later_names(kind):
+            if not plain[name]:
+                del plain[name]
+        return plain
     if isinstance(value, (dict, Mapping)):  # a dict is known at once, any other Mapping is asked
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list, frozenset, set)):
@@ -171,7 +181,7 @@ class FoldSpec(_Record):
 
     kind: FoldKind
     target: str  # entity id
-    action: str  # drop, rate, isolate, scale
+    action: str  # drop, rate, eject, isolate, scale
     match: Match = Match()
     rate_pps: int = 0  # packets per second let through when action is `rate`
     burst: int = 0  # packets
@@ -180,6 +190,8 @@ class FoldSpec(_Record):
     because: str = ""  # finding id
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the Kubernetes object it becomes
     undo: str = ""  # in words; the machine's inverse is in the receipt
+    means: str = dataclasses.field(default="", metadata={"later": True})  # who carries out a RECONFIGURE_NETWORK:
+    # agent, networkpolicy, cilium, istio; empty leaves it to the driver
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

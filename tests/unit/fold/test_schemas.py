@@ -115,7 +115,7 @@ def test_a_field_without_a_description_stops_the_generator() -> None:
 
 
 @pytest.mark.parametrize("kind", FoldKind)
-@pytest.mark.parametrize("action", ["rate", "drop", "isolate", "scale"])
+@pytest.mark.parametrize("action", ["rate", "drop", "eject", "isolate", "scale"])
 def test_the_actions_of_a_kind_are_those_of_the_floor(kind: FoldKind, action: str) -> None:
     plan = a_plan(fold=a_fold(kind=kind, action=action))
     answers = {verdict.rule: verdict.allow for verdict in FloorGuard().judge(plan, {})}

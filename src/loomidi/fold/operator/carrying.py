@@ -38,7 +38,8 @@ class Carrier:
         driver = self._world.driver
         inverse = dict(driver.inverse(plan.fold)) | {"rule_id": rule_id(plan.id)}
         until = moment(now_ns + round(plan.fold.ttl_s * 1e9))
-        status = following(view, now_ns, Phase.APPLYING, "the inverse is stored, the change is being made", until=until)
+        told = f"the inverse is stored, the change is being made {inverse.get('told', '')}".rstrip()
+        status = following(view, now_ns, Phase.APPLYING, told, until=until)
         status["receipts"] = receipted(view, Step.INTENT, driver.name, {"planId": plan.id}, now_ns, inverse=inverse)
         self._world.pen.status(view, status, "intent")
         return AT_ONCE

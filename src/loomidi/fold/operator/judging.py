@@ -137,9 +137,9 @@ def opened(view: View, plan: Plan, leave: Leave | str, world: World) -> Approval
 def _able(plan: Plan, driver: Driver) -> Verdict:
     """The driver's answer as a verdict. Looking for the inverse says more than `check`: what passes is told apart."""
     try:
-        driver.inverse(plan.fold)
+        told = driver.inverse(plan.fold).get("told", "")
     except Retryable:
         raise
     except LoomidiError as error:
         return Verdict("driver", driver.name, False, str(error))
-    return Verdict("driver", driver.name, True, "it can be done")
+    return Verdict("driver", driver.name, True, f"it can be done {told}".rstrip())

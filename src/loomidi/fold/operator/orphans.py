@@ -25,6 +25,11 @@ COLLECTIONS = (
     "/api/v1/pods",
     "/api/v1/nodes",
 )
+OPTIONAL = (  # looked through where the cluster has them
+    ("cilium.io/v2", "ciliumnetworkpolicies"),
+    ("security.istio.io/v1", "authorizationpolicies"),
+    ("networking.istio.io/v1", "destinationrules"),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ def orphans(
 
 
 def _marked(api: KubeApi) -> Iterator[tuple[str, str]]:
-    for path in COLLECTIONS:
+    there = [f"/apis/{group}/{plural}" for group, plural in OPTIONAL if plural in api.offers(group)]
+    for path in (*COLLECTIONS, *there):
         for obj in api.items(path):
             if plan := mark(obj):
                 metadata = obj["metadata"]

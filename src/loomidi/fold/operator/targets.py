@@ -33,6 +33,8 @@ def _paths(fold: FoldSpec, found: Place) -> list[str]:
         return [f"/api/v1/nodes/{found.name}"]
     if found.kind == "pod" and found.name and not found.address:
         return [f"/api/v1/namespaces/{found.namespace}/pods/{found.name}"]
+    if found.kind == "service" and found.name and not found.address and fold.action == "eject":
+        return [f"/api/v1/namespaces/{found.namespace}/services/{found.name}"]
     metadata = fold.manifest.get("metadata", {})
     scales = fold.manifest.get("kind") == "Scale"
     space, name = (metadata.get("namespace", "default"), metadata.get("name", "")) if scales else ("", "")

@@ -20,7 +20,7 @@ MOST_PPS = 100_000_000
 ACTIONS: Mapping[FoldKind, tuple[str, ...]] = MappingProxyType(
     {
         FoldKind.ISOLATE_POD: ("isolate",),
-        FoldKind.RECONFIGURE_NETWORK: ("rate", "drop"),
+        FoldKind.RECONFIGURE_NETWORK: ("rate", "drop", "eject"),
         FoldKind.SCALE_OUT: ("scale",),
         FoldKind.CORDON: ("cordon",),
         FoldKind.EVICT: ("evict",),
@@ -30,10 +30,17 @@ ACTIONS: Mapping[FoldKind, tuple[str, ...]] = MappingProxyType(
         FoldKind.TERMINATE: ("terminate",),
     }
 )
+MEANS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "drop": ("agent", "networkpolicy", "cilium", "istio"),
+        "rate": ("agent",),
+        "eject": ("istio",),
+    }
+)
 _MEANING: Mapping[FoldKind, str] = MappingProxyType(
     {
         FoldKind.ISOLATE_POD: "cuts a pod off",
-        FoldKind.RECONFIGURE_NETWORK: "drops or slows what a match names",
+        FoldKind.RECONFIGURE_NETWORK: "drops or slows what a match names, or ejects a service's failing endpoints",
         FoldKind.SCALE_OUT: "adds replicas",
         FoldKind.CORDON: "closes a node to new pods",
         FoldKind.EVICT: "lets a pod go, so that its owner makes another",
@@ -109,7 +116,7 @@ def _fields() -> Fields:
             "What is acted on, as <kind>/<name>: pod/shop/cart-0, workload/shop/cart, host/192.0.2.7."
         ),
         "action": action(
-            "How: drop or rate for RECONFIGURE_NETWORK; each other kind has one action of its own, such as isolate."
+            "How: drop, rate or eject for RECONFIGURE_NETWORK; each other kind has one of its own, such as isolate."
         ),
         "match": judging.match(),
         "rate_pps": schemas.whole("Packets per second that are let through when the action is rate.", most=MOST_PPS),
@@ -120,6 +127,12 @@ def _fields() -> Fields:
             "The Kubernetes object that it becomes.", **{"x-kubernetes-embedded-resource": True}
         ),
         "undo": schemas.text("How it is taken back, in words.", most=schemas.LONG),
+        "means": {
+            "description": "By what a RECONFIGURE_NETWORK is carried out: the nodes' agents, a NetworkPolicy, a"
+            " CiliumNetworkPolicy, or Istio's objects. Left out, the operator takes what the cluster has.",
+            "type": "string",
+            "enum": list(MEANS["drop"]),
+        },
     }
     fields = fields_of(FoldSpec, told, but=given)
     fields["because"] |= {"minLength": 1}
@@ -150,7 +163,7 @@ def _plan() -> Schema:
 
 
 def _rules() -> list[dict[str, str]]:
-    return [fitting(), *_scaling(), *_limiting(), *_aiming(), *_standing()]
+    return [fitting(), *_scaling(), *_limiting(), *_aiming(), *_carrying(), *_standing()]
 
 
 def _scaling() -> list[dict[str, str]]:
@@ -210,6 +223,26 @@ def _aiming() -> list[dict[str, str]]:
         rule(
             f"self.kind != '{FoldKind.ISOLATE_POD}' || self.target.split('/').size() == 3",
             "a pod is named with its namespace: set spec.target to pod/NAMESPACE/NAME",
+            at=".target",
+        ),
+    ]
+
+
+def _carrying() -> list[dict[str, str]]:
+    """By what a network is changed, and whose endpoints are ejected."""
+    table = literal(MEANS)
+    return [
+        rule(
+            f"!has(self.means) || (self.action in {table} && self.means in {table}[self.action])",
+            "the means does not fit the action: remove spec.means, or change spec.action",
+            told=f"!(self.action in {table}) ? 'only a RECONFIGURE_NETWORK has a means: remove spec.means'"
+            f" : 'the action ' + self.action + ' is carried out by ' + {joined(MEANS, ' or ')}[self.action]"
+            " + ', not by ' + self.means + ': change spec.means, or remove it'",
+            at=".means",
+        ),
+        rule(
+            "self.action != 'eject' || (self.target.startsWith('service/') && self.target.split('/').size() == 3)",
+            "endpoints are ejected from one service: set spec.target to service/NAMESPACE/NAME",
             at=".target",
         ),
     ]

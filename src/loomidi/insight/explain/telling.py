@@ -133,6 +133,8 @@ def remedy(fold: FoldSpec) -> str:
         return f"{_FOR_GOOD[fold.kind].format(target)}, for good: it does not come back."
     if fold.kind in _FOR_A_TIME:
         return f"{_FOR_A_TIME[fold.kind].format(target)}, {ends}."
+    if fold.action == "eject":
+        return f"Eject endpoints of {target} that keep failing, never more than half of them, {ends}."
     if fold.action == "rate":
         return f"Let through only {wording.count(fold.rate_pps)} per second of {packets(fold.match)}, {ends}."
     if fold.action == "isolate" or fold.kind is FoldKind.ISOLATE_POD:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 _MIN_CONFIDENCE = MappingProxyType(
-    {"rate": 0.5, "scale": 0.5, "resize": 0.5}  # gives more, or takes a little
+    {"rate": 0.5, "scale": 0.5, "resize": 0.5, "eject": 0.5}  # gives more, or takes a little
     | {"drop": 0.6, "cordon": 0.6, "restart": 0.6}  # takes one peer, one node's room, each pod in its turn
     | {"isolate": 0.7, "rollback": 0.7}  # cuts off, or changes what runs
     | {"evict": 0.8, "terminate": 0.9}  # has no way back; a terminated pod may have nobody who makes it anew

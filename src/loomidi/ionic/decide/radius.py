@@ -47,12 +47,13 @@ class Graph(Protocol):
 def measure(
     fold: FoldSpec, finding: Finding, graph: Graph | None, protected: Sequence[Network], where: Where = place
 ) -> BlastRadius:
-    """What the fold would cut. More replicas, other resources or a closed node cut nothing; else the graph is asked.
+    """What the fold would cut. More replicas, other resources, a closed node or an endpoint that others stand in for
+    cut nothing; else the graph is asked.
 
     A fold that ends pods and names no address in its match counts for all traffic that is seen: rather too much.
     `where`: the places of entities that are named otherwise than by their address.
     """
-    if fold.kind in _CUTS_NOTHING:
+    if fold.kind in _CUTS_NOTHING or fold.action == "eject":
         hits = () if fold.kind is FoldKind.SCALE_OUT else _protected_hits(fold, where(fold.target), (), protected)
         return BlastRadius(0, 0, 0, 0, 0.0, protected=hits)
     if graph is None:

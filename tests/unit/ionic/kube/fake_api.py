@@ -94,6 +94,8 @@ class FakeApi:
         path = f"{request.url.path}/{body['metadata']['name']}"
         if path in self.objects:
             return _no(409)
+        if "dryRun" in request.url.params:
+            return httpx.Response(201, json=body)
         return httpx.Response(201, json=self.put(path, body))
 
     def _delete(self, request: httpx.Request) -> httpx.Response:

@@ -18,6 +18,7 @@ from loomidi.kit.clock import Clock, SystemClock
 
 Object = dict[str, Any]
 MANAGER = "loomidi/act"  # the field manager of every write
+_OFFERED_NS = 60 * 10**9
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _UNSEEN = "loomidi.io/at-hand", "loomidi-at-hand"  # an admission policy that may not have seen our last write yet
 # Words of answers that say busy and are not: 429 of the eviction subresource, 500 of an apply of wrong fields.
@@ -44,11 +45,27 @@ class KubeApi:
         self._patience = patience or Patience()
         self._clock = clock or SystemClock()
         self.requests = 0
+        self.discoveries = 0  # how often it was asked what a group has
+        self._offered: dict[str, tuple[int, frozenset[str]]] = {}  # group and version -> until when, its resources
 
     def get(self, path: str) -> Object | None:
         """One object, or None when there is none."""
         response = self._ask("GET", path, {})
         return None if response.status_code == httpx.codes.NOT_FOUND else _body(response)
+
+    def offers(self, group: str) -> frozenset[str]:
+        """The resources of a group and version, such as `cilium.io/v2`; none where the cluster lacks it.
+
+        Kept for a minute: what is installed meanwhile is seen then, what is gone is refused by the API itself."""
+        now_ns = self._clock.now_ns()
+        until_ns, known = self._offered.get(group, (0, frozenset[str]()))
+        if now_ns < until_ns:
+            return known
+        self.discoveries += 1
+        told = self.get(f"/apis/{group}") or {}
+        found = frozenset(str(one["name"]) for one in told.get("resources") or ())
+        self._offered[group] = (now_ns + _OFFERED_NS, found)
+        return found
 
     def items(self, path: str, chosen: str = "") -> list[Object]:
         """All objects of a collection (`chosen`: a label selector), page by page."""

@@ -68,7 +68,8 @@ class KubeDriver:
         drawn = self._drawn(fold, at_ns)
         kind = KINDS[fold.kind]
         about = {"kind": fold.kind.value, "target": fold.target, "at_ns": at_ns, "reversible": kind.reversible}
-        inverse = {**about, "undo": kind.inverse, "changes": drawn}
+        told = kind.told(fold, [changes.read(one) for one in drawn]) if kind.told else ""
+        inverse = {**about, "undo": kind.inverse, "changes": drawn} | ({"told": told} if told else {})
         with self._lock:
             self._known[_key(fold)] = inverse
             while len(self._known) > _REMEMBERED:
@@ -98,7 +99,8 @@ class KubeDriver:
         # 4 the changes
         cuts = changes.apply_all(self._api, todo, plan.id)
         done = {"changes": [one.path for one in todo], "reversible": inverse["reversible"]}
-        return done | ({"cuts": cuts, "told": _cuts_told(cuts)} if cuts else {})
+        words = "; ".join(text for text in (_cuts_told(cuts), inverse.get("told", "")) if text)
+        return done | ({"cuts": cuts} if cuts else {}) | ({"told": words} if words else {})
 
     def verify(self, plan: Plan) -> Mapping[str, Any]:
         """Read everything back."""

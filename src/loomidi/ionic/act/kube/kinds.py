@@ -5,13 +5,13 @@ is not in the table cannot be done.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loomidi.contracts import FoldKind, FoldSpec
 from loomidi.ionic.act.kube.changes import Change
 from loomidi.ionic.act.kube.isolating import isolate
-from loomidi.ionic.act.kube.networks import reconfigure
+from loomidi.ionic.act.kube.networks import reconfigure, told
 from loomidi.ionic.act.kube.nodes import cordon
 from loomidi.ionic.act.kube.pods import evict, resize, terminate
 from loomidi.ionic.act.kube.scenes import Scene
@@ -38,11 +38,13 @@ class Kind:
     inverse: str  # in words
     example: Mapping[str, Any]  # fields of a FoldSpec
     rules: tuple[Rule, ...]
+    told: Callable[[FoldSpec, Sequence[Change]], str] | None = None  # by what it is done, where there is a choice
 
 
 EVERY_KIND = (Rule("", ("namespaces",), ("get",), "whether the namespace is protected"),)
 _BUDGETS = Rule("policy", ("poddisruptionbudgets",), ("list",), "none is broken")
 _POD = Rule("", ("pods",), ("get", "patch"), "read the pod and put our mark on it")
+_OWN = ("get", "list", "create", "patch", "delete")  # of objects that we make
 _WORKLOADS = ("deployments", "statefulsets")
 
 KINDS: Mapping[FoldKind, Kind] = {
@@ -88,7 +90,7 @@ KINDS: Mapping[FoldKind, Kind] = {
         reconfigure,
         "drop",
         True,
-        "the policy is deleted, the nodes' entries are removed",
+        "the policy or rule is deleted, the nodes' entries are removed",
         {"target": "host/203.0.113.7", "match": {"source": "203.0.113.7"}, "manifest": {"kind": "NetworkPolicy"}},
         (
             Rule("", ("pods",), ("list",), "which pods it chooses"),
@@ -99,7 +101,15 @@ KINDS: Mapping[FoldKind, Kind] = {
                 ("get", "list", "create", "patch", "delete"),
                 "the policy; which others are there",
             ),
+            Rule("cilium.io", ("ciliumnodes",), ("list",), "whether Cilium runs, and which addresses are its own"),
+            Rule("cilium.io", ("ciliumnetworkpolicies",), _OWN, "a deny that opens nothing"),
+            Rule("security.istio.io", ("authorizationpolicies",), _OWN, "a deny by the proxies of a mesh"),
+            Rule(
+                "networking.istio.io", ("destinationrules",), _OWN, "failing endpoints ejected; which other rules are"
+            ),
+            Rule("", ("services",), ("get",), "whose endpoints are ejected"),
         ),
+        told,
     ),
     FoldKind.RESTART: Kind(
         restart,

@@ -27,6 +27,10 @@ class KubeSettings:
     # On an object or on its namespace, with any value but `false`: never touched either.
     most_added: int = 10
     # Replicas that one plan may add; what needs more needs a person.
+    mesh_namespace: str = "istio-system"
+    # Istio's root namespace: a policy there is for the whole mesh.
+    cluster_domain: str = "cluster.local"
+    # How a mesh completes the names of Services.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

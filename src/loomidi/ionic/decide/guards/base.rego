@@ -74,7 +74,7 @@ holds contains "confidence_enough" if {
 reason["action_fits_kind"] := sprintf("%v by %v", [fold.kind, fold.action])
 
 actions := {
-	"RECONFIGURE_NETWORK": {"rate", "drop"},
+	"RECONFIGURE_NETWORK": {"rate", "drop", "eject"},
 	"ISOLATE_POD": {"isolate"},
 	"SCALE_OUT": {"scale"},
 	"CORDON": {"cordon"},
@@ -85,9 +85,21 @@ actions := {
 	"TERMINATE": {"terminate"},
 }
 
+# by what the network may be changed; a fold that names none leaves it to the driver
+means := {
+	"drop": {"agent", "networkpolicy", "cilium", "istio"},
+	"rate": {"agent"},
+	"eject": {"istio"},
+}
+
+means_fit if object.get(fold, "means", "") == ""
+
+means_fit if fold.means in means[fold.action]
+
 # what is done to one object of a cluster, and of which kind that is
 objects := {
 	"cordon": "node",
+	"eject": "service",
 	"evict": "pod",
 	"resize": "pod",
 	"restart": "workload",
@@ -99,9 +111,12 @@ objects := {
 final := {"evict", "terminate"}
 
 # nobody is cut off from what he talks to
-gentle := {"rate", "scale", "cordon", "resize", "restart", "rollback"}
+gentle := {"rate", "eject", "scale", "cordon", "resize", "restart", "rollback"}
 
-holds contains "action_fits_kind" if fold.action in actions[fold.kind]
+holds contains "action_fits_kind" if {
+	fold.action in actions[fold.kind]
+	means_fit
+}
 
 # aimed: the fold names what it touches; a drop names a source, what changes one object names that in full.
 reason["aimed"] := sprintf("source %v, destination %v, target %v", [
@@ -137,7 +152,7 @@ holds contains "aimed" if {
 }
 
 holds contains "aimed" if {
-	objects[fold.action] in {"pod", "workload"}
+	objects[fold.action] in {"pod", "workload", "service"}
 	count(parts) == 3
 	parts[0] == objects[fold.action]
 	regex.match(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`, parts[1])
@@ -149,7 +164,10 @@ never := {"kube-node-lease", "kube-public", "kube-system", "loomidi-system"}
 
 reason["namespace_spared"] := sprintf("%v on %v", [fold.kind, fold.target])
 
-holds contains "namespace_spared" if fold.kind == "RECONFIGURE_NETWORK"
+holds contains "namespace_spared" if {
+	fold.kind == "RECONFIGURE_NETWORK"
+	fold.action in {"rate", "drop"}
+}
 
 holds contains "namespace_spared" if {
 	count(parts) > 1

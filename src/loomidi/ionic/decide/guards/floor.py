@@ -18,7 +18,7 @@ from loomidi.ionic.documents import plan_id
 Answer = tuple[bool, str]
 _IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")  # where IPv4 lies in the v4-mapped space
 _ACTIONS = {
-    FoldKind.RECONFIGURE_NETWORK: ("rate", "drop"),
+    FoldKind.RECONFIGURE_NETWORK: ("rate", "drop", "eject"),
     FoldKind.ISOLATE_POD: ("isolate",),
     FoldKind.SCALE_OUT: ("scale",),
     FoldKind.CORDON: ("cordon",),
@@ -28,18 +28,29 @@ _ACTIONS = {
     FoldKind.ROLLBACK: ("rollback",),
     FoldKind.TERMINATE: ("terminate",),
 }
+_MEANS = {"drop": ("agent", "networkpolicy", "cilium", "istio"), "rate": ("agent",), "eject": ("istio",)}
 _SPACE, _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?"  # RFC 1123
 _NAMED = {  # how the one object is written that an action changes: what else is in a name would be in a path
     "cordon": re.compile(f"node/{_NAME}"),
+    "eject": re.compile(f"service/{_SPACE}/{_NAME}"),
     "evict": re.compile(f"pod/{_SPACE}/{_NAME}"),
     "resize": re.compile(f"pod/{_SPACE}/{_NAME}"),
     "restart": re.compile(f"workload/{_SPACE}/{_NAME}"),
     "rollback": re.compile(f"workload/{_SPACE}/{_NAME}"),
     "terminate": re.compile(f"pod/{_SPACE}/{_NAME}"),
 }
+_MOST_EJECTED = 50  # percent of a service's endpoints
 _NEVER = frozenset({"kube-node-lease", "kube-public", "kube-system", "loomidi-system"})  # whatever settings say
 _FINAL = ("evict", "terminate")  # no way back
-_GENTLE = ("rate", "scale", "cordon", "resize", "restart", "rollback")  # nobody is cut off from what he talks to
+_GENTLE = (
+    "rate",
+    "eject",
+    "scale",
+    "cordon",
+    "resize",
+    "restart",
+    "rollback",
+)  # nobody is cut off from what he talks to
 
 
 class FloorGuard:
@@ -76,7 +87,9 @@ class FloorGuard:
 
     def _fitting(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         fold = plan.fold
-        return fold.action in _ACTIONS.get(fold.kind, ()), f"{fold.kind.value} by {fold.action}"
+        means = not fold.means or fold.means in _MEANS.get(fold.action, ())
+        told = f"{fold.kind.value} by {fold.action}" + (f" of {fold.means}" if fold.means else "")
+        return fold.action in _ACTIONS.get(fold.kind, ()) and means, told
 
     def _aimed(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         match, action = plan.fold.match, plan.fold.action
@@ -90,11 +103,24 @@ class FloorGuard:
 
     def _spared(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         """What changes an object of a cluster leaves what the cluster and we run in; packets may be cut anywhere."""
-        if plan.fold.kind is FoldKind.RECONFIGURE_NETWORK:
+        if plan.fold.kind is FoldKind.RECONFIGURE_NETWORK and plan.fold.action != "eject":
             return True, "it changes no object that is there"
         _, *rest = plan.fold.target.split("/")
         spaces = {*rest[:-1], str(plan.fold.manifest.get("metadata", {}).get("namespace", ""))}
         return not spaces & _NEVER, f"namespaces {sorted(spaces - {''})}, never touched {sorted(_NEVER)}"
+
+    def _written(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        """An object of Cilium or Istio only takes away: it lets nothing through that did not pass before."""
+        kind, spec = str(plan.fold.manifest.get("kind", "")), plan.fold.manifest.get("spec", {})
+        if kind == "CiliumNetworkPolicy":
+            closed = spec["enableDefaultDeny"] == {"ingress": False, "egress": False}
+            return closed and not {"ingress", "egress"} & set(spec), f"{kind}: {sorted(spec)}"
+        if kind == "AuthorizationPolicy":
+            return spec["action"] == "DENY" and bool(spec["selector"]["matchLabels"]), f"{kind}: {spec['action']}"
+        if kind == "DestinationRule":
+            most = spec["trafficPolicy"]["outlierDetection"]["maxEjectionPercent"]
+            return 0 < most <= _MOST_EJECTED, f"{kind}: at most {most} % of the endpoints are ejected"
+        return True, "no object of Cilium or Istio"
 
     def _final(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         """What has no way back is done to what the finding is about, never to something beside it."""
@@ -141,6 +167,7 @@ CHECKS: dict[str, Check] = {
     "fitting": FloorGuard._fitting,
     "aimed": FloorGuard._aimed,
     "spared": FloorGuard._spared,
+    "written": FloorGuard._written,
     "final": FloorGuard._final,
     "ttl": FloorGuard._ttl,
     "protected": FloorGuard._untouched,
