@@ -41,7 +41,7 @@ test: setup lab-ready flink-ready ## every test that this machine can run, with 
 
 lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
 	@tools/install_ebpf_deps.sh --cilium
-	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign --with helm
+	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign --with helm --with istio
 	@$(BIN)/python -m pytest -m "lab or lab_long"
 
 check: setup ## lint, format, types, layers, house figures, C format

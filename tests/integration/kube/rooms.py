@@ -32,6 +32,8 @@ _REVISION = "deployment.kubernetes.io/revision"  # the controller counts every r
 class Room:
     """`admin` sets the stage and looks; `driver` acts."""
 
+    seen = SEEN
+
     def __init__(self, admin: httpx.Client, operator: httpx.Client) -> None:
         self.namespace = f"room-{secrets.token_hex(4)}"
         self.admin, self._client = admin, operator
@@ -125,7 +127,7 @@ class Room:
 
     def snapshot(self) -> Object:
         """What there is, without what passes; pods that controllers make are counted by their owners, not held."""
-        objects = [obj for path in SEEN for obj in self.look.items(path.format(self.namespace))]
+        objects = [obj for path in self.seen for obj in self.look.items(path.format(self.namespace))]
         objects += [self.get(f"/api/v1/nodes/{name}") for name in self.nodes]
         kept = [obj for obj in objects if not obj["metadata"].get("ownerReferences")]
         return {f"{obj.get('kind', '')}{obj['metadata']['uid']}": _lasting(obj) for obj in kept}

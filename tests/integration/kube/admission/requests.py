@@ -35,10 +35,10 @@ class Sample:
         return f"{self.policy}: {self.told['says']}"
 
 
-def samples() -> list[Sample]:
-    """All of them."""
+def samples(needs: str = "") -> list[Sample]:
+    """All that a bare API server can be asked; those that need `definitions` of others are asked by `means`."""
     read = [(file.stem, yaml.safe_load(file.read_text())) for file in sorted(SAMPLES.glob("*.yaml"))]
-    return [Sample(policy, told) for policy, several in read for told in several]
+    return [Sample(policy, told) for policy, several in read for told in several if told.get("needs", "") == needs]
 
 
 def policies() -> set[str]:

@@ -216,15 +216,16 @@ class Site:
         eventually(lambda: "orders on port" in self.log(node).read_text(), f"agent of {node}: {self.log(node)}", 30)
 
     @contextlib.contextmanager
-    def operator(self, *flags: str) -> Iterator[None]:
+    def operator(self, *flags: str, agents: bool = True) -> Iterator[None]:
         """The operator, with the lease of this namespace."""
         certificate, key = self.operator_certificate
         words = [
             *(sys.executable, "-m", "loomidi", "serve", "operator", "--kubeconfig", str(self.lab.kubeconfig)),
-            *("--mode", "autonomous", "--namespace", self.namespace, "--holder", "test"),
-            *("--agents-key", str(self.key), "--agents-ca", str(self.folder / "pki/ca.crt")),
-            *("--agents-cert", str(certificate), "--agents-cert-key", str(key), *flags),
+            *("--mode", "autonomous", "--namespace", self.namespace, "--holder", "test", *flags),
         ]
+        if agents:
+            words += ["--agents-key", str(self.key), "--agents-ca", str(self.folder / "pki/ca.crt")]
+            words += ["--agents-cert", str(certificate), "--agents-cert-key", str(key)]
         process = started(words, self.log("operator"))
         try:
             yield

@@ -41,7 +41,7 @@ BASE_RULES = (
     "total_capped",
 )
 TIMEOUT_S = 2.0  # only the slow lane asks; late is a denial, and on a busy node 20 ms of CPU have taken 300 ms
-_FOLD = ("kind", "target", "action", "rate_pps", "burst", "replicas", "ttl_s", "because", "undo")
+_FOLD = ("kind", "target", "action", "rate_pps", "burst", "replicas", "ttl_s", "because", "undo", "means")
 
 
 def base_policy() -> str:
