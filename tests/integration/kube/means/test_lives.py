@@ -3,11 +3,14 @@
 import dataclasses
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
+from loomidi.fold.operator.orphans import orphans
+from loomidi.ionic.act.kube import KubeApi
 from tests.integration.kube.admission.floors import Floor, FloorStage
 from tests.integration.kube.admission.requests import Asked, samples
-from tests.integration.kube.means.cases import CASES, PATHS, served
+from tests.integration.kube.means.cases import CASES, PATHS, MeansRoom, served
 from tests.integration.kube.rooms import wait
 from tests.integration.kube.servers import Server
 
@@ -58,6 +61,21 @@ def test_a_means_that_the_cluster_lacks_is_denied_with_the_reason(stage: FloorSt
         plan = stage.propose(dataclasses.replace(CASES["Cilium's, chosen"].fold(stage.room), means="agent"))
         wait(lambda: stage.phase(plan) == "Denied", "it is denied", 30)
     assert "means agent" in stage.status(plan)["message"]
+
+
+def test_an_object_whose_fold_is_gone_is_told_and_left(room: MeansRoom, operator: httpx.Client) -> None:
+    served(room)
+    for name, path in PATHS.items():
+        body = dict(CASES[name].fold(room).manifest)
+        if body["kind"] != "NetworkPolicy":
+            room.post(path, body | {"metadata": {"name": "orphan", "annotations": {"loomidi.io/plan": "plan-gone"}}})
+    found = [one for one in orphans(KubeApi(operator), [], room.driver) if one.plan == "plan-gone"]
+    assert {one.path.rpartition("/")[0].rpartition(": ")[0].rpartition("/")[2] for one in found} == {
+        "ciliumnetworkpolicies",
+        "authorizationpolicies",
+        "destinationrules",
+    }
+    assert all(one.done.startswith("left: its Fold is gone") for one in found)
 
 
 @pytest.fixture

@@ -56,11 +56,13 @@ def _fold(version: str, kind: str, spec: Object, match: Match, means: str, space
 WEB = Match(source="203.0.113.0/24", destination_port=443, protocol=6)
 FROM = [{"cidr": "203.0.113.9/32"}]
 REPORTS = {"matchLabels": {"k8s:app": "reports", "k8s:io.kubernetes.pod.namespace": "shop"}}
+ELSEWHERE = {"key": "io.kubernetes.pod.namespace", "operator": "NotIn", "values": ["none"]}
 SOUND: dict[str, Callable[[], FoldSpec]] = {
     "addresses outside": cilium,
     "a port": lambda: cilium(WEB, ingressDeny=[{"fromCIDRSet": FROM, **ports("443")}]),
     "what it may not send to": lambda: cilium(ingressDeny=[], egressDeny=[{"toCIDR": ["203.0.113.9/32"]}]),
     "a pod by its labels": lambda: cilium(PEER, ingressDeny=[{"fromEndpoints": [{"matchLabels": {"app": "reports"}}]}]),
+    "a pod by its labels and namespace": lambda: cilium(PEER, ingressDeny=[{"fromEndpoints": [REPORTS]}]),
     "a principal": mesh,
     "addresses at the proxy": lambda: mesh(OUTSIDE, rules=of(ipBlocks=["203.0.113.9"])),
     "a whole namespace that the match holds": lambda: mesh(
@@ -84,6 +86,11 @@ REFUSED: dict[str, Callable[[], FoldSpec]] = {
     "a label of Cilium's own": lambda: cilium(
         endpointSelector={"matchLabels": {"k8s:io.cilium.k8s.policy.serviceaccount": "cart"}}
     ),
+    "io.kubernetes.pod.namespace is a label of Cilium's own": lambda: cilium(
+        PEER, ingressDeny=[{"fromEndpoints": [{"matchExpressions": [ELSEWHERE]}]}]
+    ),
+    "'shop/pods?x=' is no name": lambda: mesh(rules=of(namespaces=["shop/pods?x="])),
+    "'shop?' is no name": lambda: mesh(rules=of(principals=["cluster.local/ns/shop?/sa/reports"])),
     "none of Kubernetes": lambda: cilium(endpointSelector={"matchLabels": {"reserved:host": ""}}),
     "denies others too; name it in toPorts": lambda: cilium(WEB, ingressDeny=[{"fromCIDRSet": FROM, **ports("80")}]),
     "knows no source ports": lambda: cilium(Match(source="203.0.113.0/24", source_port=53)),

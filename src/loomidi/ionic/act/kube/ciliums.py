@@ -11,7 +11,7 @@ from typing import Any
 
 from loomidi.contracts import FoldSpec
 from loomidi.ionic.act.kube.api import Object
-from loomidi.ionic.act.kube.denials import PORT_NAMES, Denial, pods_within_match, sayable, within_match
+from loomidi.ionic.act.kube.denials import PORT_NAMES, Denial, pods_of, pods_within_match, sayable, within_match
 from loomidi.ionic.act.kube.scenes import Scene
 from loomidi.ionic.act.kube.selectors import query
 from loomidi.ionic.errors import NotActing
@@ -25,7 +25,7 @@ _OPENS_NOTHING = {"ingress": False, "egress": False}
 
 def runs(scene: Scene) -> bool:
     """Whether the cluster has the resource, and a node on which Cilium enforces it."""
-    return PLURAL in scene.api.offers(GROUP) and bool(_nodes(scene))
+    return PLURAL in scene.api.offers(GROUP) and next(_nodes(scene), None) is not None
 
 
 def outside(scene: Scene, source: str) -> bool:
@@ -80,11 +80,7 @@ def judged(scene: Scene, fold: FoldSpec, policy: Mapping[str, Any], chosen: list
 
 def selector(spec: Mapping[str, Any]) -> str:
     """The pods that it is for, as the API takes it. Raises NotActing for labels that only Cilium sees on a pod."""
-    plain = _plain(spec.get("endpointSelector") or {})
-    keys = [*plain["matchLabels"], *(term["key"] for term in plain["matchExpressions"])]
-    if hidden := [key for key in keys if key.startswith(("io.kubernetes.", "io.cilium."))]:
-        raise NotActing(f"{hidden[0]} is a label of Cilium's own, so which pods it chooses is not known; use theirs")
-    return query(plain)
+    return _query(_plain(spec.get("endpointSelector") or {}))
 
 
 def _rule_judged(scene: Scene, fold: FoldSpec, namespace: str, side: str, rule: Mapping[str, Any]) -> None:
@@ -96,12 +92,11 @@ def _rule_judged(scene: Scene, fold: FoldSpec, namespace: str, side: str, rule: 
     if inside := [one for one in cidrs if not outside(scene, one)]:
         raise NotActing(f"{inside[0]} is inside the cluster, where Cilium looks at labels; use {side}Endpoints")
     for peer in rule.get(f"{side}Endpoints") or ():
-        labels = dict(_plain(peer).get("matchLabels") or {})
-        space = labels.pop(_SPACE, namespace)
-        chosen = query({"matchLabels": labels, "matchExpressions": _plain(peer).get("matchExpressions") or []})
-        if not chosen:
+        plain = _plain(peer)
+        space = plain["matchLabels"].pop(_SPACE, namespace)
+        if not (chosen := _query(plain)):
             raise NotActing(f"a deny of a fold names pods by their labels; {side}Endpoints without any is everybody")
-        pods = scene.api.items(f"/api/v1/namespaces/{space}/pods", chosen)
+        pods = pods_of(scene, space, chosen)
         pods_within_match(scene, fold.match, pods, f"{side}Endpoints {chosen} in {space}")
     _ports_judged(fold, rule)
 
@@ -119,10 +114,17 @@ def _ports_judged(fold: FoldSpec, rule: Mapping[str, Any]) -> None:
         raise NotActing(f"the match names protocol {protocol} and the {KIND} denies others too; name it in toPorts")
 
 
-def _nodes(scene: Scene) -> list[Object]:
-    if "ciliumnodes" not in scene.api.offers(GROUP):
-        return []
-    return scene.api.items(f"/apis/{GROUP}/ciliumnodes")
+def _nodes(scene: Scene) -> Iterator[Object]:
+    there = "ciliumnodes" in scene.api.offers(GROUP)
+    return scene.api.each(f"/apis/{GROUP}/ciliumnodes") if there else iter(())
+
+
+def _query(plain: Mapping[str, Any]) -> str:
+    """As the API takes it: what it would not find on a pod, Cilium would, in other namespaces too."""
+    keys = [*plain["matchLabels"], *(term["key"] for term in plain["matchExpressions"])]
+    if hidden := [key for key in keys if key.startswith(("io.kubernetes.", "io.cilium."))]:
+        raise NotActing(f"{hidden[0]} is a label of Cilium's own, so which pods it chooses is not known; use theirs")
+    return query(plain)
 
 
 def _plain(chosen: Mapping[str, Any]) -> Object:

@@ -6,6 +6,7 @@ blast radius was counted for the match.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
@@ -17,6 +18,7 @@ from loomidi.ionic.decide.manifests import EVERYWHERE
 from loomidi.ionic.decide.places import address
 from loomidi.ionic.errors import NotActing
 
+_SPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 PORT_NAMES = {6: "TCP", 17: "UDP", 132: "SCTP"}
 
 
@@ -69,6 +71,13 @@ def within_match(match: Match, cidrs: Iterable[str], what: str) -> None:
         one = _network(text, what)
         if one.version != held.version or not one.subnet_of(held):  # type: ignore[arg-type]
             raise NotActing(f"{what} would cut {text}, which match.source {match.source} does not hold; name it there")
+
+
+def pods_of(scene: Scene, namespace: str, chosen: str = "") -> list[Object]:
+    """The pods of a namespace that an object names. Raises NotActing for what is no name of one."""
+    if not _SPACE.fullmatch(namespace):
+        raise NotActing(f"namespace {namespace!r} is no name of one; write it in full")
+    return scene.api.items(f"/api/v1/namespaces/{namespace}/pods", chosen)
 
 
 def pods_within_match(scene: Scene, match: Match, pods: Sequence[Object], peer: str) -> None:

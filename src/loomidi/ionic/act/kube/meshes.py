@@ -11,7 +11,7 @@ from typing import Any
 
 from loomidi.contracts import FoldSpec
 from loomidi.ionic.act.kube.api import Object
-from loomidi.ionic.act.kube.denials import Denial, pods_within_match, sayable, within_match
+from loomidi.ionic.act.kube.denials import Denial, pods_of, pods_within_match, sayable, within_match
 from loomidi.ionic.act.kube.scenes import Scene
 from loomidi.ionic.decide.places import place
 from loomidi.ionic.errors import NotActing
@@ -132,15 +132,11 @@ def _source_judged(scene: Scene, fold: FoldSpec, source: Mapping[str, Any]) -> N
         found = _PRINCIPAL.fullmatch(principal)
         if found is None:
             raise NotActing(f"principal {principal} is not DOMAIN/ns/NAMESPACE/sa/ACCOUNT; write it in full")
-        pods = scene.api.items(f"/api/v1/namespaces/{found['space']}/pods")
+        pods = pods_of(scene, found["space"])
         own = [pod for pod in pods if pod["spec"].get("serviceAccountName", "default") == found["account"]]
         pods_within_match(scene, fold.match, own, f"principal {principal}")
     for namespace in source.get("namespaces") or () if "principals" not in source else ():
-        if not re.fullmatch(r"[a-z0-9-]+", namespace):
-            raise NotActing(f"namespace {namespace} is no name of one; write it in full")
-        pods_within_match(
-            scene, fold.match, scene.api.items(f"/api/v1/namespaces/{namespace}/pods"), f"namespace {namespace}"
-        )
+        pods_within_match(scene, fold.match, pods_of(scene, namespace), f"namespace {namespace}")
 
 
 def _within_bounds(spec: Mapping[str, Any]) -> None:
