@@ -180,6 +180,13 @@ def test_a_host_that_another_rule_speaks_of_is_left_to_it() -> None:
             cluster.driver.inverse(meaning.eject())
 
 
+def test_a_definition_that_would_drop_a_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster().cilium()
+    stored = {"spec": {"endpointSelector": {}, "ingressDeny": []}}  # as one without enableDefaultDeny stores it
+    monkeypatch.setattr(cluster.api, "create", lambda *given, **more: stored)
+    assert "takes Cilium 1.16" in str(cluster.driver.check(denied()))
+
+
 def test_of_the_last_endpoints_none_is_ejected() -> None:
     cluster = Cluster().istio()
     del cluster.fake.objects["/api/v1/namespaces/shop/pods/cart-1"]

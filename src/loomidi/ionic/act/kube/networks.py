@@ -66,7 +66,12 @@ def reconfigure(scene: Scene, fold: FoldSpec) -> list[Change]:
     # 3 the pods
     _judged(scene, fold, written, namespace)
     # 4 the API takes it
-    scene.api.create(path, written, dry_run=True)
+    stored = scene.api.create(path, written, dry_run=True)
+    if written["kind"] != "NetworkPolicy" and stored.get("spec") != written["spec"]:
+        raise NotActing(
+            f"the API would store another {written['kind']} than was judged: its definition is of a version"
+            " that lacks a field (enableDefaultDeny takes Cilium 1.16); update it, or use another means"
+        )
     return [*cuts, Create(path, written)]
 
 
