@@ -204,12 +204,12 @@ class Bench:
         return trial(at_ns, dropping, hit_ns - at_ns)
 
 
-def policy_of(kind: tuple[str, str], name: str, spec: Message) -> tuple[str, Message]:
-    """Its path in the API, and the object."""
+def policy_of(kind: tuple[str, str], name: str, spec: Message, namespace: str = NAMESPACE) -> tuple[str, Message]:
+    """The path of its collection in the API, and the object."""
     version, word = kind
     plural = word.lower().removesuffix("y") + "ies"
     policy = {"apiVersion": version, "kind": word, "metadata": {"name": name}, "spec": spec}
-    return f"/apis/{version}/namespaces/{NAMESPACE}/{plural}", policy
+    return f"/apis/{version}/namespaces/{namespace}/{plural}", policy
 
 
 # -- the pods --------------------------------------------------------------------------------------------------------

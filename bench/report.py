@@ -28,6 +28,7 @@ SCRIPTS = (
     "lossless",
     "decision_to_drop",
     "policy_latency",
+    "fold_cut",
     "bus_speed",
     "lake_speed",
     "windows_speed",

@@ -28,6 +28,7 @@ class Ruling:
     verdicts: tuple[Verdict, ...] = ()
     approvals: tuple[Approval, ...] = ()
     brake: Brake | None = None
+    by_guards: bool = False  # whether it was they who approved, all asked for it just now
 
 
 def ended(view: View, plan: Plan, now_ns: int) -> Ruling | None:
@@ -90,7 +91,8 @@ def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
         granted = signed[: max(1, persons)] or [world.deciders(plan.mode).decide(plan)]
     except PlanRefused as refused:
         return Ruling(Phase.DENIED, str(refused), refused.verdicts)
-    return Ruling(Phase.APPROVED, f"approved by {', '.join(one.approver for one in granted)}", (), (*granted,))
+    names = ", ".join(one.approver for one in granted)
+    return Ruling(Phase.APPROVED, f"approved by {names}", (), (*granted,), by_guards=not signed)
 
 
 def _holding(view: View, leave: Leave) -> Brake | None:
@@ -131,7 +133,8 @@ def opened(view: View, plan: Plan, leave: Leave | str, world: World) -> Approval
     ruling = approved(view, plan, leave, world)
     if ruling.phase is not Phase.APPROVED:
         raise PlanRefused(plan.id, (Verdict("approvals", "enough", False, ruling.why),))
-    return world.deciders(plan.mode).decide(plan, ruling.approvals[0].approver)
+    given = ruling.approvals[0]
+    return given if ruling.by_guards else world.deciders(plan.mode).decide(plan, given.approver)
 
 
 def _able(plan: Plan, driver: Driver) -> Verdict:

@@ -27,15 +27,16 @@ from loomidi.fold.operator.permitting import Hand
 from loomidi.fold.operator.policing import Leave, leave_for
 from loomidi.fold.operator.probing import ASKERS, Asker, probe
 from loomidi.fold.operator.queues import Queue
-from loomidi.fold.operator.reconciling import Reconciler
+from loomidi.fold.operator.reconciling import AT_ONCE, Reconciler
 from loomidi.fold.operator.spots import slim_pod
 from loomidi.fold.operator.surrounding import all_counted, around
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import FOLDS, POLICIES, View
 from loomidi.fold.operator.world import AtHand, Deciders, World
 from loomidi.fold.operator.writing import Pen
-from loomidi.fold.resources.objects import plan_of
+from loomidi.fold.resources.phases import Phase
 from loomidi.ionic.act.kube.api import KubeApi
+from loomidi.ionic.act.kube.looking import LookingApi
 from loomidi.ionic.errors import Clash
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.kit.logging import logger
@@ -44,6 +45,7 @@ from loomidi.loom.sources.shelves import Shelf
 Object = dict[str, Any]
 ENDING_S = 2.0  # that each thread gets to begin and to end
 PODS = "/api/v1/pods"
+_AT_A_STRETCH = (Phase.PROPOSED, Phase.GUARDED, Phase.APPROVED, Phase.APPLYING)  # what is verified lets others go first
 TOLD_S = 1.0  # within which a policy's status follows its Folds, so that a hundred Folds are not a hundred writes
 _LOG = logger("fold.operator")
 
@@ -102,20 +104,21 @@ class Operator:
         self._leadership, self._settings = leadership, settings or RunSettings()
         self._clock = clock or SystemClock()
         client.event_hooks["request"].append(self._fenced)
-        self._api, self._queue = KubeApi(client), Queue()
+        self._api, self._queue = LookingApi(client), Queue()
         watched_s = self._settings.watched_s
         self._generations: dict[str, int] = {}
         self._folds = Shelf(client, FOLDS, self._fold_changed, watched_s, slim=with_count)
         self._policies = Shelf(client, POLICIES, self._policy_changed, watched_s)
         self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
         self._at_hand, self._fence = "", leadership.fence()
+        self._stored: Object | None = None  # the Fold at hand as it was written last
         books = Books()
         hand = Hand(self._api, self._folds.put)
         self._hand: AtHand = hand.holding if self._settings.at_hand else contextlib.nullcontext
         self._driver = driver(self._api, books)
         world = World(
             driver=self._driver,
-            pen=Pen(self._api, lambda: self._fence, clock=self._clock, fault=fault, told=self._folds.put),
+            pen=Pen(self._api, lambda: self._fence, clock=self._clock, fault=fault, told=self._written),
             deciders=deciders(self._active),
             approvers=approvers,
             leave=self._leave,
@@ -175,7 +178,7 @@ class Operator:
         return Counter(str(View(obj).phase or "none") for obj in self._folds.all())
 
     def pass_over(self, key: str) -> None:
-        """One pass over one Fold or policy, and when to come again."""
+        """Passes over one Fold or policy, and when to come again."""
         self._fence = self._leadership.fence()  # one token for the whole pass
         space, _, name = key.partition("/")
         try:
@@ -193,9 +196,27 @@ class Operator:
             self._queue.done(key, again)
 
     def _fold_passed(self, key: str, space: str, name: str) -> float | None:
-        self._at_hand = key
-        obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
-        return None if obj is None else self._reconciler.reconcile(obj)
+        """One pass after the other, each over the Fold as the one before has stored it, until its effect is on record
+        or it has to wait. What was seen while it was judged serves up to the intent; who acts looks again."""
+        self._at_hand, again = key, None
+        with self._api.look():
+            obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
+            while obj is not None:
+                if View(obj).begun:
+                    self._api.look_again()
+                self._stored = None
+                again = self._reconciler.reconcile(obj)
+                obj = self._next() if again == AT_ONCE else None
+        return again
+
+    def _next(self) -> Object | None:
+        """The Fold as a pass has just stored it, where the next pass need not wait."""
+        stored = self._stored
+        return stored if stored is not None and View(stored).phase in _AT_A_STRETCH else None
+
+    def _written(self, obj: Object) -> None:
+        self._stored = obj
+        self._folds.put(obj)
 
     def _policy_passed(self, name: str) -> float | None:
         """Its status, written when it says something else than before."""
@@ -253,14 +274,10 @@ class Operator:
         if request.method != "GET":
             self._fence.check()
 
-    def _others(self) -> list[tuple[View, Plan]]:
-        """Folds that are at work, without the one at hand."""
-        views = [view for view in map(View, self._folds.all()) if view.begun and view.key != self._at_hand]
-        return [(view, plan_of(view.obj)) for view in views]
-
     def _active(self) -> Mapping[str, int]:
-        targets = [plan.fold.target for _, plan in self._others()]
-        return {target: targets.count(target) for target in targets}
+        """Folds that are at work, by target, without the one at hand. What was begun was read whole then."""
+        views = [view for view in map(View, self._folds.all()) if view.begun and view.key != self._at_hand]
+        return Counter(str(view.spec["target"]) for view in views)
 
     def _leave(self, view: View, plan: Plan) -> Leave | str:
         pods = self._pods.all() if self._pods.filled.is_set() else None

@@ -21,6 +21,8 @@ import yaml
 from loomidi.contracts.errors import EnvironmentLacks
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# What is idle for longer is closed. An API server closes after 90 s; a handshake costs ten times what a request does.
+_KEPT = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
 _RENEWED_S = 60.0  # bound tokens are renewed on disk long before they end
 
 
@@ -43,7 +45,8 @@ class Access:
     def blocking(self, timeout_s: float = 5.0) -> httpx.Client:
         """The same for who acts, one request after the other. Close it, or use it as a context."""
         auth = _Bearer(self.token, self.token_file) if self.token or self.token_file else None
-        return httpx.Client(base_url=self.server, verify=self.context, timeout=timeout_s, trust_env=False, auth=auth)
+        how: dict[str, Any] = {"timeout": timeout_s, "limits": _KEPT, "trust_env": False, "auth": auth}
+        return httpx.Client(base_url=self.server, verify=self.context, **how)
 
 
 class _Bearer(httpx.Auth):
