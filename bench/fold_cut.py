@@ -85,6 +85,7 @@ class Bench:
         self.operator: list[Cut] = []
         self.cilium: list[Cut] = []
         self.spans: list[Span] = []
+        self.unheard = 0  # datagrams that were sent while their pod was cut by a Fold
 
     def run_fast(self, rounds: int) -> None:
         """Orders straight to the agents."""
@@ -116,13 +117,16 @@ class Bench:
         stage.arrivals.flows(link.address)
         finding = stage.finding(SPACE, link.pod)
         found_ns = time.time_ns()
-        name = stage.hand_over(folding, finding)
-        last_ns, _ = stage.arrivals.silent(link.address)
+        (name,) = stage.hand_over(folding, [finding])
         stage.reaches(SPACE, name, "Active")
+        last_ns = stage.arrivals.silent(link.address)
+        before = stage.arrivals.of(link.address)
         stage.note(SPACE, name, "release")
         stage.reaches(SPACE, name, "Released")
         over_ns = time.time_ns()
         stage.arrivals.flows(link.address)
+        after = stage.arrivals.of(link.address)
+        self.unheard += (after[2] - before[2]) - (after[0] - before[0])
         self.operator.append(Cut(last_ns - found_ns))
         self.spans.append(Span(name, found_ns, last_ns, over_ns))
 
@@ -134,7 +138,7 @@ class Bench:
         began_ns = time.time_ns()
         stage.lab.api.post(path, policy)
         answered_ns = time.time_ns()
-        last_ns, _ = stage.arrivals.silent(link.address)
+        last_ns = stage.arrivals.silent(link.address, 0.5)
         self.cilium.append(Cut(last_ns - began_ns, last_ns - answered_ns))
         stage.lab.api.delete(f"{path}/deny")
         stage.arrivals.flows(link.address)
@@ -147,8 +151,7 @@ def crowded(stage: Stage, folding: Folding, count: int) -> Object:
     """So many Folds proposed at once; what became of them, and that those which were begun are taken back."""
     findings = [stage.finding(CROWD, f"one-{number}") for number in range(count)]
     began_ns = time.time_ns()
-    for finding in findings:
-        stage.hand_over(folding, finding)
+    stage.hand_over(folding, findings)
     _settled(stage, count)
     folds, marked = _folds(stage), len(stage.lab.api.list(f"/api/v1/namespaces/{CROWD}/pods", labelSelector=QUARANTINE))
     told = Counter(map(_standing, folds))
@@ -260,6 +263,7 @@ def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], objec
         "requests_per_fold": round(sum(up_to.values()), 1),
         "requests_per_life": round(sum(whole.values()), 1),
         "rows": rows,
+        "unheard": bench.unheard,
         "resolution_ms": round(1000 / PER_SECOND, 1),
         "stages_ms": {name: _middle_ms([one[at] for one in shares]) for at, name in enumerate(STAGES)},
         "staged_rounds": len(shares),
@@ -300,7 +304,7 @@ def show(found: Object) -> None:
         print(f"{titles[name]:<52} {figures} {row['trials']:7}")
     if found["cilium_p50_ms"] is None:
         print(f"Cilium is not measured: the lab's network is {found['network']}")
-    print(f"resolution {found['resolution_ms']:g} ms, the gap between two datagrams")
+    print(f"resolution {found['resolution_ms']:g} ms; {found['unheard']:,} datagrams sent while cut, none arrived")
     total = sum(found["stages_ms"].values()) or 1.0
     print(f"where the time of a Fold goes, medians of {found['staged_rounds']} rounds")
     for name, ms in found["stages_ms"].items():

@@ -105,14 +105,14 @@ class Arrivals:
         first = self.of(address)[0]
         eventually(lambda: self.of(address)[0] > first + 5, f"no packet of {address} comes to the peer")
 
-    def silent(self, address: str, for_s: float = 0.1) -> tuple[int, int]:
-        """Wait until none has come for a while; when the last one came, and its number."""
+    def silent(self, address: str, for_s: float = 0.1) -> int:
+        """Wait until none has come for a while; when the last one came."""
         until = time.monotonic() + 60
         while True:
-            count, at_ns, number = self.of(address)
+            count, at_ns, _ = self.of(address)
             time.sleep(for_s)
             if count and self.of(address)[0] == count:
-                return at_ns, number
+                return at_ns
             if time.monotonic() > until:
                 raise EnvironmentLacks(f"packets of {address} go on 60 s after it was to be cut")
 
@@ -236,11 +236,12 @@ class Stage:
             source="bench",
         )
 
-    def hand_over(self, folding: Folding, finding: Finding) -> str:
-        """Planned, judged and offered, as the detectors' thread does it; the Fold's name."""
-        folds = planned(finding, self._decider)
-        folding.offer(finding, folds)
-        return folds[0].plan.id
+    def hand_over(self, folding: Folding, findings: Sequence[Finding]) -> list[str]:
+        """Planned, judged and offered, as the detectors' thread does it; the Folds' names."""
+        found = [(finding, planned(finding, self._decider)) for finding in findings]
+        for finding, folds in found:
+            folding.offer(finding, folds)
+        return [folds[0].plan.id for _, folds in found]
 
     def fold(self, namespace: str, name: str) -> Object:
         """As it is now; {} while it is not there."""
