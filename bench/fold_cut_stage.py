@@ -403,8 +403,8 @@ def _node(lab: Lab, number: int) -> str:
 
 
 def _gone(lab: Lab, namespace: str) -> bool:
-    path = f"/api/v1/namespaces/{namespace}"
-    return not lab.api.exists(path) or "deletionTimestamp" not in lab.api.get(path)["metadata"]
+    ending = [one for one in lab.api.list("/api/v1/namespaces") if "deletionTimestamp" in one["metadata"]]
+    return namespace not in {one["metadata"]["name"] for one in ending}
 
 
 def _pod(namespace: str, name: str, node: str, command: Sequence[str]) -> Object:
