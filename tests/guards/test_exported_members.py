@@ -16,8 +16,8 @@ FACES = {
         "Verdict content_id"
     ),
     "loomidi.fold.operator": (
-        "Approvers Carrier FAULTS Fence Leadership LeaseSettings NotLeading Operator OwnKeys Pen People Reconciler "
-        "RunSettings SharedKey World approval_note signed_note statement"
+        "ASKERS Approvers Carrier FAULTS Fence Leadership LeaseSettings NotLeading Operator OwnKeys Pen People "
+        "Reconciler RunSettings SharedKey SweepSettings World approval_note heard signed_note statement"
     ),
     "loomidi.fold.resources": (
         "GROUP JUDGED MEANING NEXT OPEN Phase TERMINAL TOUCHING VERSION fold_definition fold_object "

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from loomidi.contracts import EnvironmentLacks, LoomidiError, Match, Receipt, Step
+from loomidi.contracts import EnvironmentLacks, LoomidiError, Match, Receipt, Refused, Step
 from loomidi.contracts.ports import Deny, DenyState, ReceiptStore
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import OrderRefused
@@ -143,9 +143,21 @@ class Cutter:
         cuts = [_cut_told(one) for one in self._cuts.states() if one.cut.plan == plan_id]
         order = self._held.get(plan_id)
         denied = self._denies.entry(Match(order.source)) if order and order.source and self._denies else None
-        if denied is not None and denied.deny.rule_id == rule_id(plan_id):
-            cuts.append(_deny_told(denied))
+        if denied is not None and (over := self._over(plan_id, denied)) is not None:
+            cuts.append(_deny_told(denied) | over)
         return cuts
+
+    def pod(self, uid: str) -> tuple[PodLink, bool]:
+        """A pod of this node, and whether each of its links is cut. Raises Refused when it is not here."""
+        pod = self._pods.of(uid)
+        if pod is None:
+            raise Refused(f"no pod {uid} with a network of its own is on {self.node}; ask the node that it runs on")
+        cut = {one.cut.ifindex for one in self._cuts.states() if one.live and one.attached}
+        return pod, set(pod.links) <= cut
+
+    def own(self) -> list[str]:
+        """Addresses over which this node's own processes reach a pod."""
+        return [*self._pods.addresses(), *(one.partition("/")[0] for one in self.settings.spare)]
 
     def plans(self) -> list[str]:
         """What is in force here."""
@@ -208,7 +220,8 @@ class Cutter:
             raise OrderRefused("no-uplink", f"{self.node} has no link at which a source can be denied")
         match = Match(order.source)
         found = self._denies.entry(match)
-        if found is not None and found.live and found.deny.rule_id != rule_id(order.plan_id):
+        held = found is not None and found.live and found.deny.rule_id != rule_id(order.plan_id)
+        if held and not _harder(order, found):
             raise OrderRefused("held", f"{order.source} has an entry of another plan; release that first")
         ttl_s = (order.until_ns - self._clock.now_ns()) / 1e9
         self._denies.deny(Deny(match, order.action, ttl_s, rule_id(order.plan_id), order.rate_pps, order.burst))
@@ -228,12 +241,22 @@ class Cutter:
     def _take_back(self, order: Order, step: Step, why: str) -> dict[str, Any]:
         before = self.told(order.plan_id)
         self._uncut(order)
-        if order.source and self._denies is not None and any("source" in one for one in before):
+        if order.source and self._denies is not None and any("source" in one and "under" not in one for one in before):
             self._denies.remove(Match(order.source))
-        after = self.told(order.plan_id)
+        after = [one for one in self.told(order.plan_id) if "under" not in one]  # what is under another's is gone too
         receipt = self._note(order, step, before, after, why)
         del self._held[order.plan_id]
+        if order.source:
+            self._restore(self._clock.now_ns())  # what lay under it is met again
         return self._answer(receipt, before, after)
+
+    def _over(self, plan_id: str, denied: DenyState) -> dict[str, Any] | None:
+        """{} when the entry is the plan's own; by which plan, when a harder one lies over its own; else None."""
+        if denied.deny.rule_id == rule_id(plan_id):
+            return {}
+        mine = self._held.get(plan_id)
+        by = next((one for one in self._held.values() if rule_id(one.plan_id) == denied.deny.rule_id), None)
+        return {"under": by.plan_id} if mine and by and (mine.action, by.action) == ("rate", "drop") else None
 
     def _uncut(self, order: Order) -> None:
         for one in self._cuts.states():
@@ -286,6 +309,11 @@ class Cutter:
         for order in [one for one in self._held.values() if one.source and one.until_ns > now_ns]:
             if self._denies is not None and not self.told(order.plan_id):
                 self._deny(order)
+
+
+def _harder(order: Order, found: DenyState | None) -> bool:
+    """A drop may lie over a rate of another plan, the next step of its ladder: when it goes, the rate is met again."""
+    return found is not None and (found.deny.action, order.action) == ("rate", "drop")
 
 
 def _cut_of(order: Order, link: int) -> Cut:

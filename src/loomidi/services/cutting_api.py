@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loomidi.contracts.errors import EnvironmentLacks, LoomidiError
+from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, UsageError
 from loomidi.ionic.act.receipts import FILE_NAME, SqliteReceipts
 from loomidi.ionic.approvals import KEY_OCTETS
 from loomidi.ionic.errors import OrderRefused
@@ -27,6 +27,7 @@ from loomidi.services.http.authority import Authority, Gate
 from loomidi.services.http.limits import BodyLimits, Budget, whole_body
 from loomidi.services.http.problems import Answer, Problem
 from loomidi.services.http.routing import Application, Call, Route, application
+from loomidi.services.listening import Listening
 from loomidi.services.probes import Sample
 
 PREFIX = "/agent-api"
@@ -45,6 +46,7 @@ class CuttingApi:
         self._thread = ThreadPoolExecutor(1, "loomidi-cutting")
         self._budget = Budget(_LIMITS.memory_octets)
         self._cutter: Cutter | None = None
+        self._listening = Listening()
         self._opened: list[Any] = []
         self._orders: Counter[str] = Counter()
         self._packets: dict[str, int] = {}
@@ -77,6 +79,7 @@ class CuttingApi:
         return (
             Route("POST", "/orders", Authority.RULER, self._order),
             Route("GET", "/cuts", Authority.READER, self._cuts),
+            Route("GET", "/flows", Authority.READER, self._flows),
             Route("GET", "/receipts", Authority.READER, self._receipts),
             Route("GET", "/pods", Authority.READER, self._pods),
         )
@@ -128,6 +131,24 @@ class CuttingApi:
 
         return _json(await self._aside(told))
 
+    async def _flows(self, call: Call) -> Answer:
+        asked = call.parameters(["pod", "peers"])
+        if not asked.get("pod"):
+            raise Problem("malformed", "name a pod by its UID, and peers by address or CIDR: /flows?pod=UID&peers=A,B")
+        peers = [one for one in asked.get("peers", "").split(",") if one]
+
+        def heard() -> dict[str, Any]:
+            cutter = self._at_work()
+            pod, cut = cutter.pod(asked["pod"])
+            return {"node": self._node, **self._listening.told(pod, peers, cutter.own(), cut=cut)}
+
+        try:
+            return _json(await self._aside(heard))
+        except UsageError as error:
+            raise Problem("malformed", str(error)) from error
+        except (LoomidiError, OSError) as error:  # the link may go in the middle
+            raise Problem("away", f"pod {asked['pod'][:64]} cannot be listened to: {error}") from error
+
     async def _receipts(self, call: Call) -> Answer:
         plan = call.parameters(["plan"]).get("plan", "")
         if not plan:
@@ -173,6 +194,7 @@ class CuttingApi:
 
     def _close(self) -> None:
         """What is in force stays, and ends on time; where nothing is, nothing is left in the kernel."""
+        self._listening.close()
         if self._cutter is None:
             return
         cuts, denies, *others = self._opened
@@ -188,6 +210,7 @@ class CuttingApi:
     def _turn(self) -> None:
         cutter = self._at_work()
         cutter.follow()
+        self._listening.turn()
         self._packets = {reason: packets for reason, (packets, _) in self._opened[0].counters().items()}
 
     async def _follow(self, ending: asyncio.Event) -> None:

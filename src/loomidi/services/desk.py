@@ -16,7 +16,7 @@ from loomidi.contracts import FoldKind, FoldSpec, InputError, Match, Plan, Refus
 from loomidi.crypt.keys import SigningKey
 from loomidi.fold.asking import Request, asked
 from loomidi.fold.operator.approving import signed_note, statement
-from loomidi.fold.operator.views import DENY, FOLDS, RELEASE, REQUESTED_BY, View
+from loomidi.fold.operator.views import DENY, FOLDS, PIN, RELEASE, REQUESTED_BY, View
 from loomidi.fold.resources import fold_object, plan_of
 from loomidi.fold.resources.objects import finding_of, fold_of
 from loomidi.fold.resources.specs import spec as _schema
@@ -82,7 +82,7 @@ class Desk:
             raise BadPlan(f"spec: {type(error).__name__}: {error}; see docs/folds.md") from error
         plan = plan or asked(self._addressed(fold), request, now_ns, finding)
         obj = fold_object(plan, metadata.get("namespace", "default"), policy=spec.get("policy", ""))
-        kept = {name: spec[name] for name in ("verify",) if name in spec}
+        kept = {name: spec[name] for name in ("verify", "escalatesFrom") if name in spec}
         notes = (metadata.get("annotations") or {}) | {REQUESTED_BY: request.who}
         return obj | {"metadata": obj["metadata"] | metadata | {"annotations": notes}, "spec": obj["spec"] | kept}, plan
 
@@ -107,6 +107,12 @@ class Desk:
             advice = "release it instead" if view.begun else "nothing is left to deny"
             raise TooLate(f"{view.key} is {view.phase}: {advice}")
         return self._note(view, DENY, reason)
+
+    def pin(self, view: View, reason: str) -> View:
+        """No step of its ladder follows it. Raises TooLate."""
+        if view.over:
+            raise TooLate(f"{view.key} is {view.phase}: nothing follows it any more")
+        return self._note(view, PIN, reason)
 
     def release(self, view: View, reason: str) -> View:
         """While it is in force. Raises TooLate."""

@@ -3,8 +3,8 @@
 Called by `detecting` and `diagnosing`, from threads of theirs. In: a finding with its folds, planned and judged. Out: a
 Fold that the API server holds, or why there is none, counted. Each pass, by number:
 
-    1 what happened just now   2 nothing at work on the same target, nothing just tried   3 the gentlest not tried yet
-    4 post it
+    1 what happened just now   2 nothing at work on the same target, or a ladder to climb; nothing just tried
+    3 the gentlest not tried yet   4 post it
 
 The operator judges it again, and it alone acts. While the API server is away what was found waits, as long as its plan.
 """
@@ -18,8 +18,10 @@ from typing import Any
 import httpx
 
 from loomidi.contracts import Finding, LoomidiError, Retryable, Severity
+from loomidi.fold.operator.climbing import steps_of
 from loomidi.fold.resources import fold_object
 from loomidi.fold.resources.definitions import GROUP, VERSION
+from loomidi.fold.resources.events import event, events_in
 from loomidi.fold.resources.objects import namespaces_of, nanoseconds
 from loomidi.fold.resources.phases import TERMINAL, Phase
 from loomidi.insight.report import SEVERITIES, ProposedFold
@@ -27,6 +29,7 @@ from loomidi.ionic.errors import ClusterAway, ClusterRejects
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.kit.logging import logger
 from loomidi.services.answer_settings import FoldingSettings
+from loomidi.services.climbing import climb, in_force
 from loomidi.services.probes import Sample
 
 _PAUSE_S = 1.0  # before the API server is asked again
@@ -35,6 +38,7 @@ _MOST_WAITING = 1000
 _MANAGER = "loomidi/propose"  # the field manager of every Fold
 _BUSY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 _log = logger("services.folding")
+Fold = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Folding:
         self._client, self._clock = client, clock or SystemClock()
         self._waiting: collections.OrderedDict[str, _Waiting] = collections.OrderedDict()
         self._more = threading.Condition()
+        self._told: dict[tuple[str, str], None] = {}  # Fold and reason of events that were written
 
     def offer(self, finding: Finding, folds: Sequence[ProposedFold]) -> None:
         """Take it and return at once; a later word on the same finding takes the place of an earlier one."""
@@ -92,29 +97,75 @@ class Folding:
             return "denied_by_guards" if folds else "no_answer"
         if now_ns >= min(one.plan.expires_ns for one in allowed):
             return "expired"
-        # 2 nothing at work on the same target, nothing just tried
+        # 2 nothing at work on the same target, or a ladder to climb; nothing just tried
         there = self._there(allowed)
-        if any(one.get("status", {}).get("phase") not in TERMINAL for one in there):
-            return "in_force"
         recent = [one for one in there if now_ns - _made_ns(one) < self.settings.rest_s * 1e9]
+        if at_work := [one for one in there if one.get("status", {}).get("phase") not in TERMINAL]:
+            return self._climbed(finding, allowed, at_work, recent)
         if not all(_untouched_and_milder(one, finding) for one in recent):
             return "resting"
         # 3 the gentlest not tried yet
-        same = [one["spec"] for one in there if one["spec"].get("because") == finding.id]
-        tried = {(spec["kind"], spec["action"]) for spec in same}
+        same = [one for one in there if one["spec"].get("because") == finding.id]
+        tried = {(one["spec"]["kind"], one["spec"]["action"]) for one in same}
         left = [one for one in allowed if (one.fold.kind.value, one.fold.action) not in tried] or allowed[-1:]
+        if same and steps_of(self._policy(same[-1])):
+            left = allowed  # a ladder is climbed while a Fold is in force, and from the bottom again after it
         # 4 post it
         return self._post(left[0])
 
-    def _post(self, proposed: ProposedFold) -> str:
+    def _climbed(
+        self, finding: Finding, allowed: Sequence[ProposedFold], at_work: Sequence[Fold], recent: Sequence[Fold]
+    ) -> str:
+        """The next step of the ladder where the Fold in force does not help, or why there is none."""
+        fold = in_force(at_work)
+        spec = self._policy(fold) if fold is not None else {}
+        if fold is None or not spec:
+            return "in_force"
+        found = climb(finding, allowed, fold, [one for one in recent if one not in at_work], spec)
+        if found.proposed is not None and self._namespace(found.proposed) != fold["metadata"]["namespace"]:
+            return "in_force"  # nothing in one namespace says what follows in another
+        outcome = self._post(found.proposed, fold["metadata"]["name"]) if found.proposed else found.outcome
+        if found.told is not None:
+            self._tell(fold, *found.told)
+        return outcome
+
+    def _policy(self, fold: Fold) -> Mapping[str, Any]:
+        """The spec of the policy by which it was judged; {} when there is none, or it may not be read."""
+        name = fold.get("status", {}).get("policy", "")
+        answer = self._ask("GET", f"/apis/{GROUP}/{VERSION}/foldpolicies/{name}", {}) if name else None
+        if answer is None or answer.status_code == httpx.codes.NOT_FOUND:
+            return {}
+        if answer.is_error:
+            why = "grant deployments/rbac/proposer.yaml; until then no ladder is climbed"
+            _log.warning("a FoldPolicy cannot be read", policy=name, status=answer.status_code, hint=why)
+            return {}
+        spec: Mapping[str, Any] = answer.json()["spec"]
+        return spec
+
+    def _tell(self, fold: Fold, reason: str, message: str) -> None:
+        """As an event on the Fold, once a process; one that cannot be written is in the log."""
+        about, key = fold["metadata"], (fold["metadata"]["uid"], reason)
+        if key in self._told:
+            return
+        self._told[key] = None
+        if len(self._told) > _MOST_WAITING:
+            del self._told[next(iter(self._told))]
+        kind = "Normal" if reason == "NextStep" else "Warning"
+        body = event(fold, reason, message, kind=kind, source="loomidi-propose", now_ns=self._clock.now_ns())
+        _log.info("on a ladder", fold=about["name"], reason=reason, message=message)
+        answer = self._ask("POST", events_in(about["namespace"]), {"fieldManager": _MANAGER}, json=body)
+        if answer.is_error:
+            _log.warning("an event could not be written", fold=about["name"], status=answer.status_code)
+
+    def _post(self, proposed: ProposedFold, escalates_from: str = "") -> str:
         space = self._namespace(proposed)
-        body = fold_object(proposed.plan, space)
+        body = fold_object(proposed.plan, space, escalates_from=escalates_from)
         answer = self._ask("POST", _folds_in(space), {"fieldManager": _MANAGER}, json=body)
         if answer.status_code == httpx.codes.CONFLICT:  # an earlier try of ours got there, and its answer did not come
             return "proposed_before"
         _checked(answer)
         _log.info("a Fold is proposed", fold=f"{space}/{proposed.plan.id}", target=proposed.fold.target)
-        return "proposed"
+        return "climbed" if escalates_from else "proposed"
 
     def _there(self, allowed: Sequence[ProposedFold]) -> list[dict[str, Any]]:
         """Folds on any of the same targets, whatever has become of them."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from loomidi.contracts import EnvironmentLacks, Mode, UsageError
 from loomidi.fold.operator import (
+    ASKERS,
     Approvers,
     Leadership,
     LeaseSettings,
@@ -26,6 +27,8 @@ from loomidi.fold.operator import (
     People,
     RunSettings,
     SharedKey,
+    SweepSettings,
+    heard,
 )
 from loomidi.ionic.act.kube import Agents, AgentSettings, KubeApi, KubeDriver, Patience
 from loomidi.ionic.approvals import KEY_OCTETS, Signer
@@ -34,6 +37,7 @@ from loomidi.ionic.orders import KeySealer
 from loomidi.loom.sources.clusters import access
 from loomidi.services.http import serving
 from loomidi.services.http.authority import Door
+from loomidi.services.keeping import Records
 from loomidi.services.probes import Probes, Sample
 
 REQUEST_S, LEASE_REQUEST_S = 30.0, 3.0  # until a request is given up
@@ -64,6 +68,10 @@ class OperatorSettings:
     # This replica's name in the lease; empty: host name and process id.
     lease: LeaseSettings = dataclasses.field(default_factory=LeaseSettings)
     # Shared by all replicas.
+    records: Path | None = None
+    # Folder, which outlives this process, for the records of Folds that are removed; None: none is removed.
+    sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
+    # Which of those that are over are.
     probes: Door | None = None
     # Where health, readiness and metrics are told; None: nowhere.
 
@@ -75,6 +83,9 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
     holder = settings.holder or f"{socket.gethostname()}-{os.getpid()}"
     with cluster.blocking(REQUEST_S) as acting, cluster.blocking(LEASE_REQUEST_S) as leading:
         leadership = Leadership(KubeApi(leading, Patience(tries=1)), holder, settings.lease)
+        records = Records(settings.records) if settings.records else None
+        if records:
+            records.check()  # before anything is done
         agents = agents_of(settings, lambda: leadership.fence().token)
         operator = Operator(
             acting,
@@ -82,7 +93,9 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
             lambda active: _deciders(settings.protected, signer, active),
             _approvers(settings, signer),
             leadership,
-            settings=RunSettings(mode=settings.mode, at_hand=settings.at_hand),
+            settings=RunSettings(mode=settings.mode, at_hand=settings.at_hand, sweep=settings.sweep),
+            askers={**ASKERS, "flows": heard(agents)},
+            keep=records.keep if records else None,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -115,6 +128,9 @@ def _samples(operator: Operator) -> Iterator[Sample]:
     yield Sample("loomidi_operator_leading", "gauge", "1: this replica acts", int(operator.leading))
     for phase, number in sorted(operator.phases().items()):
         yield Sample("loomidi_operator_folds", "gauge", "Folds by phase", number, {"phase": phase})
+    about = "Folds that are over and old, by what became of them"
+    for what, number in sorted(operator.swept().items()):
+        yield Sample("loomidi_operator_swept_total", "counter", about, number, {"what": what})
 
 
 def agents_of(settings: OperatorSettings, token: Callable[[], int]) -> Agents | None:

@@ -36,7 +36,11 @@ EVERYTHING: Mapping[str, Any] = {
         "ingest": {"enabled": True, "tlsSecret": "ingest-tls", "tokenSecret": "ingest-tokens"},
         "persistence": {"keep": True},
     },
-    "operator": {"approvers": [{"name": "alice", "key": "ed25519:x"}], "kinds": ["ISOLATE_POD", "CORDON"]},
+    "operator": {
+        "approvers": [{"name": "alice", "key": "ed25519:x"}],
+        "kinds": ["ISOLATE_POD", "CORDON"],
+        "records": {"claim": "r"},
+    },
     "floor": {"enabled": True},
     "policy": {"enabled": True, "tlsSecret": "policy-tls", "tokenSecret": "policy-tokens"},
     "opa": {"enabled": True, "image": "openpolicyagent/opa:1.10.0-static"},

@@ -21,7 +21,7 @@ from tests.integration.kernel.test_cuts import GATE, UID_B, says
 from tests.integration.watch.rooms import NODE, POD_A, POD_B, A, B, ip, rooms
 
 pytestmark = pytest.mark.kernel
-RIGHTS = "-all,+net_admin,+bpf,+perfmon"  # what the DaemonSet has
+RIGHTS = "-all,+net_admin,+bpf,+perfmon,+net_raw"  # what the DaemonSet has
 PORT, PROBES, NAME = 9103, 9104, "loomidi-agent"
 SEALER = KeySealer(b"k" * 32)
 
@@ -128,15 +128,28 @@ def test_an_order_takes_a_certificate_and_a_seal_and_is_kept_over_a_kill(place: 
         agent.kill()
         agent.wait()
     assert not says(POD_A, POD_B, B)
-    with place.agent():
-        with place.operator() as operator:
-            (state,) = operator.told("n1", GATE, "plan-1")["plans"]["plan-1"]
-            assert state["dropped_to"] >= 2
-            with place.operator(token=4) as former, pytest.raises(OrderRefused, match="old-token"):
-                former.send(GATE, order(RELEASE))
-            gone = operator.send(GATE, order(RELEASE))
-            assert (gone["receipt"]["step"], gone["after"]) == ("undone", [])
-            with pytest.raises(OrderRefused, match="released"):
-                operator.send(GATE, order())
+    with place.agent(), place.operator() as operator:
+        (state,) = operator.told("n1", GATE, "plan-1")["plans"]["plan-1"]
+        assert state["dropped_to"] >= 2
+        with place.operator(token=4) as former, pytest.raises(OrderRefused, match="old-token"):
+            former.send(GATE, order(RELEASE))
+        heard = operator.heard("n1", GATE, UID_B, [])
+        assert (heard["cut"], passing(operator)) == (True, [])
+        assert not says(POD_A, POD_B, B)
+        assert passing(operator) == [], "behind the cut nothing is delivered"
+        gone = operator.send(GATE, order(RELEASE))
+        assert (gone["receipt"]["step"], gone["after"]) == ("undone", [])
+        with pytest.raises(OrderRefused, match="released"):
+            operator.send(GATE, order())
+        assert operator.heard("n1", GATE, UID_B, [])["cut"] is False
         assert says(POD_A, POD_B, B)
+        assert passing(operator) == [A]
+        with pytest.raises(AgentAway, match="no pod nobody"):
+            operator.heard("n1", GATE, "nobody", [])
     assert not list(Path("/sys/fs/bpf").glob("loomidi-*")), "an agent that ends with nothing in force leaves nothing"
+
+
+def passing(operator: Agents) -> list[str]:
+    """Who is heard to reach the pod, but for its node."""
+    peers = operator.heard("n1", GATE, UID_B, [])["peers"]
+    return [peer for peer, counts in peers.items() if counts["to"] and not counts["own"]]

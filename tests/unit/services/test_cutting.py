@@ -190,3 +190,23 @@ def test_a_source_is_denied_and_released(node: Node) -> None:
 def test_two_plans_for_one_source_do_not_mix(node: Node) -> None:
     node.obey(node.order(DENY, source="2001:db8::/32"))
     assert refused(node, node.order(DENY, source="2001:db8::/32")) == "held"
+
+
+def test_a_drop_may_lie_over_a_rate_which_is_met_again_when_it_goes(node: Node) -> None:
+    slow = node.order(DENY, source="203.0.113.7", action="rate", rate_pps=10, burst=10)
+    drop = node.order(DENY, source="203.0.113.7")
+    for released, left in ((drop, slow), (slow, drop)):
+        node.obey(slow := dataclasses.replace(slow, plan_id=f"{slow.plan_id}-"))
+        node.obey(drop := dataclasses.replace(drop, plan_id=f"{drop.plan_id}-"))
+        assert [one["under"] for one in node.cutter.told(slow.plan_id)] == [drop.plan_id]
+        node.cutter.follow()  # the rate lies under it, and is not put back
+        gone, stays = (drop, slow) if released.action == "drop" else (slow, drop)
+        assert node.obey(node.order(RELEASE, plan_id=gone.plan_id))["after"] == []
+        assert [one["action"] for one in node.cutter.told(stays.plan_id)] == [left.action]
+        node.obey(node.order(RELEASE, plan_id=stays.plan_id))
+        assert node.shield.entry(Match("203.0.113.7")) is None
+
+
+def test_a_rate_never_lies_over_a_drop(node: Node) -> None:
+    node.obey(node.order(DENY, source="203.0.113.7"))
+    assert refused(node, node.order(DENY, source="203.0.113.7", action="rate", rate_pps=10, burst=10)) == "held"

@@ -1,4 +1,4 @@
-"""`loomidi fold`: the Folds of a cluster: list, show, propose, approve, deny, release; and a key to approve with.
+"""`loomidi fold`: the Folds of a cluster: list, show, propose, approve, deny, pin, release; a key to approve with.
 
 Called by `conductor.cli`. In: the cluster of --kubeconfig and --context, as the person that it names. Out: sentences,
 or JSON. Exit code 0, 1 when it is refused or too late, 2 when it cannot be done as asked. The work is `services.desk`.
@@ -206,6 +206,16 @@ def deny(name: str, namespace: str, kubeconfig: Path | None, context: str, *, re
     with _desk(kubeconfig, context) as desk:
         view = desk.deny(desk.fold(name, namespace), _reason(reason))
     return _done(view, "denied", as_json=as_json)
+
+
+@command.command("pin")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for whoever looks next.")
+@_named
+def pin(name: str, namespace: str, kubeconfig: Path | None, context: str, *, reason: str, as_json: bool) -> int:
+    """Keep a Fold as it is: no harder step of its policy's ladder follows it."""
+    with _desk(kubeconfig, context) as desk:
+        view = desk.pin(desk.fold(name, namespace), _reason(reason))
+    return _done(view, "pinned", as_json=as_json)
 
 
 @command.command("release")

@@ -146,6 +146,9 @@ def ingest(config: Path | None, **options: Any) -> int:
 @click.option("--agents-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, ours, for the agents.")
 @click.option("--agents-cert-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
 @click.option("--agents-required", is_flag=True, default=None, help="Refuse a Fold where the node cannot cut.")
+@click.option("--records", type=click.Path(path_type=Path), metavar="DIR", help="Keep Folds that are removed there.")
+@click.option("--keep-days", type=click.FloatRange(0), metavar="DAYS", help="Of Folds that are over; 0: all.  [7]")
+@click.option("--keep-most", type=click.IntRange(0), metavar="N", help="Of them in a namespace; 0: all.  [1000]")
 @click.option("--namespace", metavar="NAME", help="Where the lease lies.  [loomidi-system]")
 @click.option("--holder", metavar="NAME", help="This replica's name in the lease.  [host and process]")
 @click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
@@ -154,7 +157,8 @@ def operator(
 ) -> int:
     """Carry Folds through their life on a cluster; one replica acts, the others wait.
 
-    Without --mode nothing is touched: Folds are judged, and end with their plan.
+    Without --mode nothing is touched: Folds are judged, and end with their plan. Folds that are over stay, unless there
+    are --records: then they are removed after --keep-days, or when --keep-most is exceeded, and their record is kept.
     """
     try:
         from loomidi.services import operating
@@ -166,7 +170,10 @@ def operator(
     plain = operating.OperatorSettings()
     reached = {"port": "port", "authority": "ca", "certificate": "cert", "key": "cert_key", "required": "required"}
     agents = _with(plain.agents, **{name: options.pop(f"agents_{flag}") for name, flag in reached.items()})
+    days, most = options.pop("keep_days"), options.pop("keep_most")
+    sweep = _with(plain.sweep, kept_s=None if days is None else days * 86_400, most=most)
     given = {"mode": Mode(mode) if mode else None, "protected": protect or None, "agents": agents, **options}
+    given["sweep"] = sweep
     given["probes"] = _door(Door(), probes)
     settings = _with(plain, lease=_with(plain.lease, namespace=namespace), **given)
     operating.serve(settings, os.environ, _say)

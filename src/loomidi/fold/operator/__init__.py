@@ -3,14 +3,18 @@
 from loomidi.fold.operator.approving import Approvers, OwnKeys, SharedKey, approval_note, signed_note, statement
 from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.errors import NotLeading
+from loomidi.fold.operator.hearing import heard
 from loomidi.fold.operator.leading import Leadership, LeaseSettings
 from loomidi.fold.operator.people import People
+from loomidi.fold.operator.probing import ASKERS
 from loomidi.fold.operator.reconciling import Reconciler
 from loomidi.fold.operator.running import Operator, RunSettings
+from loomidi.fold.operator.sweeping import SweepSettings
 from loomidi.fold.operator.world import World
 from loomidi.fold.operator.writing import FAULTS, Fence, Pen
 
 __all__ = [
+    "ASKERS",
     "FAULTS",
     "Approvers",
     "Carrier",
@@ -25,8 +29,10 @@ __all__ = [
     "Reconciler",
     "RunSettings",
     "SharedKey",
+    "SweepSettings",
     "World",
     "approval_note",
+    "heard",
     "signed_note",
     "statement",
 ]

@@ -29,6 +29,7 @@ class Around:
     namespace_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     target_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     key: str = ""  # of the Fold itself
+    replaced: str = ""  # key of the one whose place it takes: the two are one answer, so caps count one
     spot: Spot = dataclasses.field(default_factory=lambda: Spot(""))
     folds: tuple[Counted, ...] = ()  # all of the cluster, the Fold itself among them
     pods: tuple[Pod, ...] = ()
@@ -176,7 +177,7 @@ def _reached(name: str, there: str, share: int | str, around: Around) -> Brake |
             return isinstance(one, Pod) or one.policy in (there, "")
         return bool(getattr(one, name) == there) and (name != "workload" or one.namespace == around.namespace)
 
-    at_work = [one for one in around.others if one.active and here(one)]
+    at_work = [one for one in around.others if one.active and one.key != around.replaced and here(one)]
     most = _most(share, sum(map(here, around.pods)))
     if len(at_work) < most:
         return None

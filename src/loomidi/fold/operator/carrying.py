@@ -12,6 +12,7 @@ from typing import Any
 
 from loomidi.contracts import LoomidiError, Plan, Retryable, Step
 from loomidi.fold.operator import judging
+from loomidi.fold.operator.hearing import undone
 from loomidi.fold.operator.noting import conditioned, following, probes_noted, receipted
 from loomidi.fold.operator.policing import Leave
 from loomidi.fold.operator.views import RELEASE, Object, View
@@ -24,6 +25,7 @@ from loomidi.ionic.documents import rule_id
 AT_ONCE = 0.0
 LOOK_S = 30.0  # between two looks at what is in force
 PROBE_S = 1.0  # between two looks at what is being verified
+BACK_S = 15.0  # after the end for which what was cut is listened for
 STALLED_S = 5.0  # before a failed undo is tried again
 
 
@@ -60,12 +62,34 @@ class Carrier:
         # 3 verify, 4 look
         return self._verify(view, plan, now_ns) if view.phase is Phase.VERIFYING else self._look(view, plan, now_ns)
 
+    def heard_again(self, view: View) -> float | None:
+        """Of a Fold that was taken back: whether what its probes held for cut passes again, noted once. None: it is
+        noted, or there is nothing to hear."""
+        if view.deleting or view.applied is None or view.condition("Back") or len(view.status.get("probes") or ()) < 2:
+            return None
+        plan, now_ns = plan_of(view.obj), self._world.clock.now_ns()
+        leave = self._world.leave(view, plan)
+        turned = [one for probe in leave.probes if (one := undone(probe))] if isinstance(leave, Leave) else []
+        if not turned:
+            return None
+        answers = {one["name"]: _answer(functools.partial(self._world.probe, one, view, plan)) for one in turned}
+        silent = "; ".join(f"{name}: {why}" for name, (holds, why) in answers.items() if not holds)
+        if silent and now_ns - view.at("since") < BACK_S * 1e9:
+            return PROBE_S
+        told = f"nothing is heard {BACK_S:g} s after the end: who spoke has ended, or look at it ({silent})"
+        answer = (not silent, "Silent" if silent else "Heard", told if silent else "what was cut passes again")
+        status = following(view, now_ns, None, str(view.status.get("message", "")))
+        self._world.pen.status(view, conditioned(status, now_ns, Back=answer), "noted")
+        return AT_ONCE
+
     def _end(self, view: View, plan: Plan, now_ns: int) -> tuple[Phase, Step, str] | None:
         """Why it is taken back now."""
         if view.deleting:
             return Phase.RELEASED, Step.UNDONE, "the Fold was deleted"
         if view.noted(RELEASE):
             return Phase.RELEASED, Step.UNDONE, f"released by a person: {view.noted(RELEASE)}"
+        if view.phase is Phase.ACTIVE and (name := self._world.standing(view).successor):
+            return Phase.SUPERSEDED, Step.UNDONE, f"Fold {name} has taken its place"
         if now_ns >= view.at("until"):
             return Phase.RELEASED, Step.EXPIRED, "its time is up"
         stays = _inverse(view).get("reversible", True)  # what has no way back may take the target away
@@ -141,6 +165,9 @@ class Carrier:
         holds, found = self._read_back(plan)
         if not holds:
             return self._take_back(view, Phase.ROLLED_BACK, Step.UNDONE, f"it no longer holds: {found}")
+        if (told := self._world.standing(view).told) is not None:
+            status = following(view, now_ns, None, str(view.status.get("message", "")))
+            self._world.pen.status(view, conditioned(status, now_ns, Escalation=told), "noted")
         return min(LOOK_S, (view.at("until") - now_ns) / 1e9)
 
     def _take_back(self, view: View, phase: Phase, step: Step, why: str) -> float | None:

@@ -9,7 +9,7 @@ import dataclasses
 from typing import Any
 
 from loomidi.contracts import FoldKind, LoomidiError, Step
-from loomidi.fold.operator.views import Object, View
+from loomidi.fold.operator.views import PIN, Object, View
 from loomidi.fold.resources.objects import nanoseconds
 from loomidi.fold.resources.phases import Phase
 
@@ -37,6 +37,11 @@ class Counted:
     ended_ns: int
     until_ns: int  # when it is taken back at the latest
     held: str  # the brake that holds it
+    kind: str = ""
+    action: str = ""
+    since_ns: int = 0  # when it entered its phase
+    replaces: str = ""  # key of the Fold whose place it takes, on the ladder of its policy
+    pinned: str = ""  # why no other may follow it
 
     @property
     def active(self) -> bool:
@@ -83,4 +88,9 @@ def _read(obj: Object) -> Counted:
         ended_ns=view.at("since") if view.over else 0,
         until_ns=view.at("until"),
         held=view.condition("Held").get("reason", "") if view.holding else "",
+        kind=spec["kind"],
+        action=spec.get("action", ""),
+        since_ns=view.at("since"),
+        replaces=view.replaces,
+        pinned=view.noted(PIN),
     )

@@ -54,12 +54,18 @@ def receipted(
     told = list(view.receipts)
     if step is Step.FAILED and told and (told[-1]["step"] == step or len(told) >= MOST_RECEIPTS - 2):
         return told
-    back, more = json.loads(json.dumps([inverse or {}, detail]))
+    back, more = json.loads(json.dumps([inverse or {}, detail]), parse_float=_as_the_api_gives_it)
     plan_id = str(view.spec.get("plan", {}).get("id", ""))
     receipt = Receipt("", plan_id, step, now_ns, driver, back, more, "")
     identity = sealed(receipt, told[-1]["id"] if told else ROOT).id
     one = {"id": identity, "step": step.value, "atTime": moment(now_ns), "driver": driver}
     return [*told, one | {"inverse": back, "detail": more}]
+
+
+def _as_the_api_gives_it(text: str) -> float | int:
+    """2.0 comes back from the API server as 2, and an id that was made of the one would not be that of the other."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def verdicts_noted(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from loomidi.contracts import Mode, Plan
 from loomidi.fold.operator.braking import Around, Brake, braked, filled, storm_mode
+from loomidi.fold.operator.climbing import unclimbed
 from loomidi.fold.operator.views import Object
 from loomidi.fold.resources.policies import APPROVAL_S, MAX_TTL_S, PROTECTED_NAMESPACES
 from loomidi.fold.resources.probing import STABLE_S, TIMEOUT_S
@@ -46,7 +47,7 @@ def leave_for(plan: Plan, spec: Object, policies: Iterable[Object], around: Arou
     asked = [one for one in known if not named or one["metadata"]["name"] == named]
     why = f"there is no FoldPolicy {named}" if named else "there is no FoldPolicy"
     for policy in asked:
-        unfit = _unfit(policy["spec"], plan, spec, around)
+        unfit = _unfit(policy["spec"], plan, spec, around) or unclimbed(policy, plan, spec, around)
         if not unfit:
             return _leave(policy, plan, spec, around)
         why = f"FoldPolicy {policy['metadata']['name']} does not fit: {unfit}"

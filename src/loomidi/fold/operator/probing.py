@@ -1,9 +1,10 @@
-"""The probes of a policy, asked: whether the finding is gone, the target's pods are ready, an address answers.
+"""The probes of a policy, asked: whether the finding is gone, the target's pods are ready, an address answers, packets
+pass.
 
 Called by `carrying` through its world. In: a probe as the resource has it, the Fold, all Folds, the API. Out: whether
-it holds, and what was seen. `ASKERS` has one asker a kind; who can answer another kind (`flows` needs the lake) hands
-its own to the `Operator`. A kind without an asker does not hold. A finding is gone when no later Fold was proposed for
-the same pattern and target.
+it holds, and what was seen. `ASKERS` has one asker a kind; who has agents hands the `Operator` its own for `flows`
+(`hearing`). A kind without an asker does not hold. A finding is gone when no later Fold was proposed for the same
+pattern and target.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from typing import Any
 
 from loomidi.contracts import LoomidiError, Plan
 from loomidi.fold.operator.calling import call
+from loomidi.fold.operator.hearing import heard
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.resources.objects import nanoseconds, plan_of
@@ -63,7 +65,9 @@ def _answers(asked: Mapping[str, Any], scene: Scene) -> tuple[bool, str]:
     return call(asked, scene.api)
 
 
-ASKERS: Mapping[str, Asker] = MappingProxyType({"findingGone": _gone, "targetReady": _ready, "http": _answers})
+ASKERS: Mapping[str, Asker] = MappingProxyType(
+    {"findingGone": _gone, "targetReady": _ready, "http": _answers, "flows": heard(None)}
+)
 
 
 def probe(

@@ -44,8 +44,7 @@ class Reconciler:
         view = View(obj)
         # 1 an end stays an end
         if view.over:
-            self._free(view)
-            return None
+            return self._ended(view)
         # 2 what was begun
         if view.begun:
             return self._carrier.carry(view)
@@ -65,6 +64,13 @@ class Reconciler:
             return self._rule(view, judging.Ruling(Phase.DENIED, str(error)), now_ns)
         # 6 on the way
         return self._on_the_way(view, plan, now_ns)
+
+    def _ended(self, view: View) -> float | None:
+        """What was cut is listened for once more, then our finalizer goes."""
+        again = self._carrier.heard_again(view) if view.held else None
+        if again is None:
+            self._free(view)
+        return again
 
     def _free(self, view: View) -> None:
         if view.held:

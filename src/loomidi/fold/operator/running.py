@@ -18,6 +18,7 @@ from loomidi.contracts import LoomidiError, Mode, Plan, Retryable
 from loomidi.contracts.ports import Driver
 from loomidi.fold.operator.approving import Approvers
 from loomidi.fold.operator.carrying import Carrier
+from loomidi.fold.operator.climbing import standing
 from loomidi.fold.operator.counting import with_count
 from loomidi.fold.operator.errors import NotLeading
 from loomidi.fold.operator.leading import Leadership
@@ -30,6 +31,7 @@ from loomidi.fold.operator.queues import Queue
 from loomidi.fold.operator.reconciling import AT_ONCE, Reconciler
 from loomidi.fold.operator.spots import slim_pod
 from loomidi.fold.operator.surrounding import all_counted, around
+from loomidi.fold.operator.sweeping import Keep, Sweeper, SweepSettings
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import FOLDS, POLICIES, View
 from loomidi.fold.operator.world import AtHand, Deciders, World
@@ -77,6 +79,8 @@ class RunSettings:
     # That one watch lasts, so that a dead connection is noticed.
     idle_s: float = 0.5
     # The longest sleep between two looks at the queue and the lease.
+    sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
+    # Which Folds that are over are removed.
     at_hand: bool = False
     # Say on Fold and namespace what is at hand, as the policies of deployments/admission want it; two writes an effect.
 
@@ -94,12 +98,14 @@ class Operator:
         *,
         settings: RunSettings | None = None,
         askers: Mapping[str, Asker] = ASKERS,
+        keep: Keep | None = None,
         clock: Clock | None = None,
         fault: Callable[[str], None] | None = None,
     ) -> None:
         """`client`: of its own, every write through it asks the lease. `deciders`: given a count of what is active.
 
-        `askers`: who answers which kind of probe.
+        `askers`: who answers which kind of probe. `keep`: keeps the record of a Fold that is over, so that it may be
+        removed; without it all stay.
         """
         self._leadership, self._settings = leadership, settings or RunSettings()
         self._clock = clock or SystemClock()
@@ -110,6 +116,7 @@ class Operator:
         self._folds = Shelf(client, FOLDS, self._fold_changed, watched_s, slim=with_count)
         self._policies = Shelf(client, POLICIES, self._policy_changed, watched_s)
         self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
+        self._replaced = ""  # key of the Fold whose place the one at hand takes
         self._at_hand, self._fence = "", leadership.fence()
         self._stored: Object | None = None  # the Fold at hand as it was written last
         books = Books()
@@ -123,6 +130,7 @@ class Operator:
             approvers=approvers,
             leave=self._leave,
             target=lambda plan: target_of(self._api, plan.fold),
+            standing=lambda view: standing(view, all_counted(self._folds.all())[0], self._policies.all()),
             probe=lambda asked, view, plan: probe(asked, view, plan, self._folds.all(), self._api, askers=askers),
             remember=books.remember,
             clock=self._clock,
@@ -130,6 +138,7 @@ class Operator:
             at_hand=self._hand,
         )
         self._reconciler = Reconciler(world, Carrier(world))
+        self._sweeper = Sweeper(self._api, keep, self._settings.sweep)
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
@@ -148,7 +157,7 @@ class Operator:
                 thread.join(ENDING_S)
 
     def _work(self, stop: threading.Event) -> None:
-        led, resync_s = False, 0.0
+        led, resync_s, sweep_s = False, 0.0, 0.0
         while not stop.is_set():
             if not self._leadership.leading or not (self._folds.filled.is_set() and self._policies.filled.is_set()):
                 led = False
@@ -157,6 +166,9 @@ class Operator:
             now_s = self._clock.monotonic_ns() / 1e9
             if not led or now_s >= resync_s:
                 led, resync_s = self._resync(), now_s + self._settings.resync_s
+            if led and now_s >= sweep_s:
+                sweep_s = now_s + self._sweeper.every_s
+                self._sweep()
             if not led:
                 stop.wait(self._settings.idle_s)
             elif (key := self._queue.take(self._settings.idle_s)) is not None:
@@ -172,6 +184,10 @@ class Operator:
     def leading(self) -> bool:
         """Whether it is this replica that acts."""
         return self._leadership.leading
+
+    def swept(self) -> Mapping[str, int]:
+        """What became of Folds that are over and old: removed, not_kept, not_removed."""
+        return self._sweeper.counts
 
     def phases(self) -> Mapping[str, int]:
         """How many Folds are where; `none` before the first pass."""
@@ -202,6 +218,7 @@ class Operator:
         with self._api.look():
             obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
             while obj is not None:
+                self._replaced = View(obj).replaces
                 if View(obj).begun:
                     self._api.look_again()
                 self._stored = None
@@ -245,6 +262,12 @@ class Operator:
                 _tell(one)
         return True
 
+    def _sweep(self) -> None:
+        """Remove what is over and old; a lease that is lost in the middle ends it."""
+        self._fence = self._leadership.fence()
+        with contextlib.suppress(NotLeading):
+            self._sweeper.sweep(self._folds.all(), self._policies.all(), self._clock.now_ns())
+
     def _all(self) -> None:
         for obj in self._folds.all():
             self._queue.add(View(obj).key)
@@ -255,6 +278,8 @@ class Operator:
         """Pass over it; a little later over policies and, once it has ended, over those that a brake holds."""
         self._queue.add(key)
         views = {view.key: view for view in map(View, self._folds.all())}
+        if key in views and views[key].replaces:
+            self._queue.add(views[key].replaces)
         if key not in views or views[key].over:
             for view in views.values():
                 if view.holding and not view.over:
@@ -276,7 +301,8 @@ class Operator:
 
     def _active(self) -> Mapping[str, int]:
         """Folds that are at work, by target, without the one at hand. What was begun was read whole then."""
-        views = [view for view in map(View, self._folds.all()) if view.begun and view.key != self._at_hand]
+        apart = {self._at_hand, self._replaced}  # the one whose place it takes is not counted beside it
+        views = [view for view in map(View, self._folds.all()) if view.begun and view.key not in apart]
         return Counter(str(view.spec["target"]) for view in views)
 
     def _leave(self, view: View, plan: Plan) -> Leave | str:

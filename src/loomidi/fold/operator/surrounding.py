@@ -29,6 +29,7 @@ def around(
         namespace_labels=labels,
         target_labels=own,
         key=view.key,
+        replaced=view.replaces,
         spot=spot_of(plan.fold, live),
         folds=told,
         pods=tuple(kept_pods(pods or ())),

@@ -15,6 +15,7 @@ from loomidi.fold.resources.phases import TERMINAL, Phase
 Object = Mapping[str, Any]
 FINALIZER = "loomidi.io/undo"
 DENY, RELEASE = "loomidi.io/deny", "loomidi.io/release"  # annotations with a reason; both only ever end a Fold
+PIN = "loomidi.io/pin"  # with a reason: no step of its ladder follows
 REQUESTED_BY = "loomidi.io/requested-by"  # the person who asked for it; whoever that is may not approve it
 FOLDS = f"/apis/{GROUP}/{VERSION}/folds"
 POLICIES = f"/apis/{GROUP}/{VERSION}/foldpolicies"
@@ -53,6 +54,12 @@ class View:
         """Where it lies."""
         space, name = self.metadata["namespace"], self.metadata["name"]
         return f"/apis/{GROUP}/{VERSION}/namespaces/{space}/folds/{name}"
+
+    @property
+    def replaces(self) -> str:
+        """Key of the Fold whose place it takes, or ''."""
+        name = self.spec.get("escalatesFrom", "")
+        return f"{self.metadata['namespace']}/{name}" if name else ""
 
     @property
     def phase(self) -> Phase | None:

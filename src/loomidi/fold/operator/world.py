@@ -11,6 +11,7 @@ from typing import Any
 from loomidi.contracts import Mode, Plan
 from loomidi.contracts.ports import Driver
 from loomidi.fold.operator.approving import Approvers
+from loomidi.fold.operator.climbing import Standing
 from loomidi.fold.operator.policing import Leave
 from loomidi.fold.operator.views import Object, View
 from loomidi.fold.operator.writing import Pen
@@ -34,5 +35,6 @@ class World:
     probe: Callable[[Object, View, Plan], tuple[bool, str]]  # whether it holds, and what was seen
     remember: Callable[[str, Mapping[str, Any]], None]  # a plan's stored inverse, for the driver
     clock: Clock = dataclasses.field(default_factory=SystemClock)
+    standing: Callable[[View], Standing] = lambda _: Standing()  # where a Fold in force stands on its ladder
     mode: Mode = Mode.SHADOW  # the furthest that any Fold goes here
     at_hand: AtHand = contextlib.nullcontext  # around a driver's work

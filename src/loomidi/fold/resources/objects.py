@@ -28,18 +28,22 @@ _TIME = re.compile(r"(?P<whole>[\d-]+T[\d:]+)(?:\.(?P<rest>\d{1,9}))?(?P<zone>Z|
 _PARTS = {"finding": Finding, "blast_radius": BlastRadius}
 
 
-def fold_object(plan: Plan, namespace: str, *, policy: str = "") -> dict[str, Any]:
-    """The Fold of a plan, named by it. Raises BadPlan when its time is no whole number of seconds."""
+def fold_object(plan: Plan, namespace: str, *, policy: str = "", escalates_from: str = "") -> dict[str, Any]:
+    """The Fold of a plan, named by it; `escalates_from`: the one whose place it takes.
+
+    Raises BadPlan when its time is no whole number of seconds.
+    """
     if plan.fold.ttl_s != int(plan.fold.ttl_s):
         raise BadPlan(f"plan.fold.ttl_s: a Fold lasts whole seconds, found {plan.fold.ttl_s:g}")
     parts = {camel(name): _written(getattr(plan, name)) for name in _PARTS}
     own = {"id": plan.id, "createdTime": moment(plan.created_ns), "expiresTime": moment(plan.expires_ns)}
     spec = _written(plan.fold) | {"ttlSeconds": int(plan.fold.ttl_s), "mode": plan.mode.value, **parts, "plan": own}
+    beside = {"policy": policy, "escalatesFrom": escalates_from}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Fold",
         "metadata": {"name": plan.id, "namespace": namespace},
-        "spec": spec | ({"policy": policy} if policy else {}),
+        "spec": spec | {name: text for name, text in beside.items() if text},
     }
 
 

@@ -60,6 +60,6 @@ MEANING: Mapping[Phase, str] = MappingProxyType(
         Phase.ROLLED_BACK: "taken back because it failed, or did not do what it was for",
         Phase.EXPIRED: "not approved or not begun in time; nothing was touched",
         Phase.DENIED: "a guard or a person said no; nothing was touched",
-        Phase.SUPERSEDED: "its target changed or another Fold took its place; what it did is taken back",
+        Phase.SUPERSEDED: "its target changed, or the next step of its ladder came; what it did is taken back",
     }
 )

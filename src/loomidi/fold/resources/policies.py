@@ -164,12 +164,22 @@ def _escalation() -> Schema:
         "kind": kind("The remediation of this step:"),
         "action": action("Its action."),
         "afterSeconds": schemas.whole(
-            "Seconds for which the finding must go on while the step before is in force.", least=1, most=86_400
+            "Seconds for which the finding must go on while the step before is in force; the first needs none.",
+            least=1,
+            most=86_400,
         ),
     }
     step = schemas.thing("One step.", fields, required=("kind", "action", "afterSeconds"))
-    ladder = schemas.listing("The steps, gentlest first.", schemas.checked(step, fitting("")), most=8, minItems=1)
-    about = "What follows when a Fold does not help; left out: the order in which folds are proposed."
+    ladder = schemas.listing(
+        "The steps, gentlest first; one that the finding has no answer for is passed by.",
+        schemas.checked(step, fitting("")),
+        most=8,
+        minItems=1,
+    )
+    about = (
+        "What follows while a Fold is in force and does not help, a step at a time, each a Fold of its own that is"
+        " judged like any other; left out: nothing follows, and after the end the order in which folds are proposed."
+    )
     return schemas.thing(about, {"steps": ladder}, required=("steps",))
 
 

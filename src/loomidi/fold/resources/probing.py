@@ -64,11 +64,19 @@ def _http() -> Schema:
 
 def _flows() -> Schema:
     fields = {
-        "peer": schemas.text("Entity id of the other end.", minLength=1),
+        "peer": schemas.text(
+            "Entity id of the other end, such as host/192.0.2.7 or pod/shop/cart-0; * is everybody but the pod's node.",
+            minLength=1,
+        ),
         "expect": {
-            "description": "Whether flows with it must pass, or must be cut.",
+            "description": "cut: nothing passes between them, and once the Fold is taken back it is noted whether it"
+            " passes again; pass: something does.",
             "type": "string",
             "enum": ["pass", "cut"],
         },
     }
-    return schemas.thing("Flows between the target and a peer pass, or do not.", fields, required=("peer", "expect"))
+    return schemas.thing(
+        "Packets between the target and a peer, heard by the node's agent at the link of the one that is a pod.",
+        fields,
+        required=("peer", "expect"),
+    )

@@ -144,6 +144,10 @@ def _fields() -> Fields:
         "blastRadius": judging.blast_radius(),
         "plan": _plan(),
         "policy": schemas.text("Name of the FoldPolicy that led to it; empty when a person made it."),
+        "escalatesFrom": schemas.text(
+            "Name of the Fold here whose place it takes: the step below on the policy's ladder, which did not help.",
+            most=253,
+        ),
         "verify": verify("How it is judged once it is applied; the policy's where it is left out."),
     }
 

@@ -49,7 +49,7 @@ def status() -> Schema:
         "approvals": judging.approvals(),
         "receipts": judging.receipts(),
         "probes": _probes(),
-        "conditions": conditions("Guarded, Held, Approved, Applied, Verified, Stalled"),
+        "conditions": conditions("Guarded, Held, Approved, Applied, Verified, Escalation, Stalled, Back"),
     }
     about = "Where it is and what was done. Written by the operator only, by way of the status subresource."
     return schemas.checked(schemas.thing(about, fields), *_rules())

@@ -82,6 +82,16 @@ sys.exit(1)
 """
 
 
+_CALL = """
+import socket, sys, time
+me = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+me.bind((sys.argv[1], 0))
+while True:
+    me.sendto(b"word", (sys.argv[2], 7777))
+    time.sleep(0.05)
+"""
+
+
 class Talk:
     """One pod asks another, again and again."""
 
@@ -208,6 +218,16 @@ class Site:
 
         return asked
 
+    @contextlib.contextmanager
+    def calling(self, source: str, pod: str) -> Iterator[None]:
+        """An outside address that sends to a pod without pause."""
+        words = [*self.lab.enter(self.lab.outside_netns), sys.executable, "-c", _CALL, source, self.addresses[pod]]
+        process = subprocess.Popen(words)
+        try:
+            yield
+        finally:
+            ended(process)
+
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
@@ -232,7 +252,14 @@ class Site:
         finally:
             ended(process)
 
-    def establish(self) -> None:
+    def listen(self, probe: dict[str, Any]) -> None:
+        """The policy asks this probe from now on."""
+        self.establish({"stableForSeconds": 2, "timeoutSeconds": 15, "probes": [probe]})
+
+    def entity(self, pod: str) -> str:
+        return f"pod/{self.namespace}/{pod}"
+
+    def establish(self, verify: dict[str, Any] | None = None) -> None:
         """The definitions, and a policy for this namespace."""
         for file in sorted((ROOT / "deployments" / "crd").glob("*.yaml")):
             self.lab.apply(file.read_text())
@@ -241,7 +268,7 @@ class Site:
             "mode": "autonomous",
             "when": {"patterns": ["*"], "namespaceSelector": {"matchLabels": named}},
             "allow": [{"kind": "ISOLATE_POD"}, {"kind": "RECONFIGURE_NETWORK"}],
-            "verify": {"stableForSeconds": 0, "timeoutSeconds": 5},
+            "verify": verify or {"stableForSeconds": 0, "timeoutSeconds": 5},
             "brakes": {"caps": {"namespace": "100%", "node": "100%"}, "cooldownSeconds": 0, "antiFlapSeconds": 0},
         }
         about = {"apiVersion": "loomidi.io/v1alpha1", "kind": "FoldPolicy", "metadata": {"name": self.namespace}}
@@ -260,6 +287,11 @@ class Site:
         """A Fold that denies a source on every node."""
         given = {"match": Match(source=source), **more}
         return self.propose(_fold(FoldKind.RECONFIGURE_NETWORK, f"host/{source}", "drop", float(ttl_s), **given))
+
+    def slow(self, source: str) -> Plan:
+        """A Fold that lets through all that there is."""
+        match = {"match": Match(source=source), "rate_pps": 10_000, "burst": 10_000}
+        return self.propose(_fold(FoldKind.RECONFIGURE_NETWORK, f"host/{source}", "rate", 60.0, **match))
 
     def propose(self, fold: FoldSpec) -> Plan:
         now_ns = time.time_ns()

@@ -5,11 +5,12 @@ The lab's bridge network enforces no policies, so whatever stops here is the age
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loomidi_lab.cluster import Lab
-from tests.integration.lab.cuts.rooms import Site, cut_and_back
+from tests.integration.lab.cuts.rooms import Site, cut_and_back, eventually
 
 
 @pytest.fixture
@@ -99,3 +100,58 @@ def test_an_outside_source_is_denied_on_every_node(site: Site) -> None:
         site.release(plan)
         site.reaches(plan, "Released")
         assert asked()
+
+
+@pytest.mark.lab_long
+def test_a_cut_is_verified_by_what_is_heard_at_the_pods_link_and_so_is_its_end(site: Site) -> None:
+    site.listen({"name": "cut-off", "flows": {"peer": "*", "expect": "cut"}})
+    with site.agents(), site.operator(), site.talking() as talks:
+        plan, status = site.granted(site.isolate)
+        told = probe(status, "cut-off")
+        assert told == {"holds": True, "message": f"{site.namespace}/target: nothing passes"}
+        talks["far->other"].goes_on()
+        site.release(plan)
+        site.reaches(plan, "Released")
+        talks["far->target"].goes_on()
+        eventually(lambda: back(site.status(plan)) == ("True", "Heard"), "what was cut is heard again")
+
+
+@pytest.mark.lab_long
+def test_where_nobody_hears_it_the_cut_is_taken_back(site: Site) -> None:
+    site.listen({"name": "cut-off", "flows": {"peer": "*", "expect": "cut"}})
+    with site.operator(), site.talking() as talks:
+        _, status = site.granted(site.isolate, "RolledBack")
+        assert "not heard: the agent of node n2 does not answer" in status["message"]
+        talks["far->target"].goes_on()
+
+
+@pytest.mark.lab_long
+def test_where_packets_go_on_the_fold_is_taken_back(site: Site) -> None:
+    outside = "198.51.100.10"
+    site.listen({"name": "silent", "flows": {"peer": site.entity("other"), "expect": "cut"}})
+    with site.agents(), site.operator(), site.calling(outside, "other"):
+        _, status = site.granted(lambda: site.slow(outside), "RolledBack")
+        assert "packets pass" in status["message"]
+        assert f"from {outside}" in status["message"]
+
+
+@pytest.mark.lab_long
+def test_a_denied_source_is_silent_at_the_pod_and_heard_again_after(site: Site) -> None:
+    outside = "198.51.100.10"
+    site.listen({"name": "silent", "flows": {"peer": site.entity("other"), "expect": "cut"}})
+    with site.agents(), site.operator(), site.calling(outside, "other"):
+        plan, status = site.granted(lambda: site.deny(outside))
+        assert probe(status, "silent")["holds"] is True
+        site.release(plan)
+        site.reaches(plan, "Released")
+        eventually(lambda: back(site.status(plan)) == ("True", "Heard"), "the source is heard again")
+
+
+def probe(status: dict[str, Any], name: str) -> dict[str, Any]:
+    found = next(one for one in status["probes"] if one["name"] == name)
+    return {key: found[key] for key in ("holds", "message")}
+
+
+def back(status: dict[str, Any]) -> tuple[str, str]:
+    found = next((one for one in status["conditions"] if one["type"] == "Back"), {"status": "", "reason": ""})
+    return found["status"], found["reason"]

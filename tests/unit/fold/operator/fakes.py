@@ -11,6 +11,7 @@ from loomidi.contracts import Approval, FoldSpec, Mode, Plan
 from loomidi.contracts.ports import Guard
 from loomidi.fold.operator import Approvers, Carrier, Fence, Pen, Reconciler, SharedKey, World
 from loomidi.fold.operator.braking import Around
+from loomidi.fold.operator.climbing import standing
 from loomidi.fold.operator.policing import Leave, leave_for
 from loomidi.fold.operator.spots import Pod, spot_of
 from loomidi.fold.operator.surrounding import all_counted
@@ -138,6 +139,7 @@ class Stage:
     fence: Fence = dataclasses.field(default_factory=Fence)
     fault: Callable[[str], None] | None = None
     pods: tuple[Pod, ...] = ()
+    probe: Callable[[Any, View, Plan], tuple[bool, str]] = lambda probe, view, plan: (False, "nobody knows")
     approvers: Approvers = dataclasses.field(default_factory=lambda: SharedKey(SIGNER))
 
     @property
@@ -167,7 +169,8 @@ class Stage:
             approvers=self.approvers,
             leave=self._leave,
             target=lambda plan: self.target,
-            probe=lambda probe, view, plan: (False, "nobody knows"),
+            standing=lambda view: standing(view, all_counted(self._folds())[0], self.policies),
+            probe=self.probe,
             remember=lambda plan_id, inverse: None,
             clock=self.clock,
             mode=self.mode,
@@ -198,11 +201,13 @@ class Stage:
         gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
         self.cluster.put(self.path, self.fold | {"metadata": self.fold["metadata"] | gone})
 
+    def _folds(self) -> list[Object]:
+        return [obj for path, obj in self.cluster.objects.items() if path.startswith(FOLDS)]
+
     def _leave(self, view: View, plan: Plan) -> Leave | str:
-        folds = [obj for path, obj in self.cluster.objects.items() if path.startswith(FOLDS)]
-        told, why = all_counted(folds)
+        told, why = all_counted(self._folds())
         spot, now_ns = spot_of(plan.fold, self.target), self.clock.now_ns()
-        there = Around("default", {}, {}, view.key, spot, told, self.pods, why, now_ns)
+        there = Around("default", {}, {}, view.key, view.replaces, spot, told, self.pods, why, now_ns)
         return leave_for(plan, view.spec, self.policies, there)
 
 

@@ -7,7 +7,7 @@ of nodes come and go.
 
 import dataclasses
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ class Agents:
     def told(self, node: str, address: str, plan_id: str) -> dict[str, Any]:
         """What is in force there for a plan, read back. Raises AgentAway."""
         return self._ask("GET", node, address, "/cuts", params={"plan": plan_id})
+
+    def heard(self, node: str, address: str, pod: str, peers: Sequence[str]) -> dict[str, Any]:
+        """Whom a pod there, by its UID, speaks with: these addresses and CIDRs, or all. Raises AgentAway."""
+        wanted = {"peers": ",".join(peers)} if peers else {}
+        return self._ask("GET", node, address, "/flows", params={"pod": pod, **wanted})
 
     def close(self) -> None:
         """Let go of the connections."""
