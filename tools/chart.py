@@ -45,7 +45,9 @@ def _kinds() -> Iterator[tuple[str, str]]:
 
 
 def _roles() -> Iterator[tuple[str, str]]:
-    """The rules of each ClusterRole written by hand. The Lease is the chart's own, and so is the Role for it."""
+    """Roles of people; the rules of each ClusterRole written by hand. The Lease and its Role are the chart's own."""
+    people = (DEPLOYMENTS / "rbac" / "roles.yaml").read_text()
+    yield "rbac/roles.yaml", people  # whole: they have the same names everywhere
     for name in _BY_HAND:
         text = (DEPLOYMENTS / "rbac" / f"{name}.yaml").read_text()
         rules = text.partition("\n---\n")[0].partition("rules:\n")[2].rstrip("\n") + "\n"

@@ -32,7 +32,8 @@ def documents() -> list[Object]:
 
 def install(admin: httpx.Client) -> None:
     """Policies, bindings and rights; back once they hold."""
-    for one in documents():
+    people = yaml.safe_load_all((ADMISSION.parent / "rbac" / "roles.yaml").read_text())
+    for one in [*documents(), *people]:
         name = one["metadata"]["name"]
         if one["kind"] in _PLURALS:
             applied(admin, f"{GROUP}/{_PLURALS[one['kind']]}/{name}", one)
