@@ -12,7 +12,7 @@ from typing import Any
 
 from loomidi.contracts import LoomidiError, Plan, Retryable, Step
 from loomidi.fold.operator import judging
-from loomidi.fold.operator.hearing import undone
+from loomidi.fold.operator.hearing import NOT_HEARD, undone
 from loomidi.fold.operator.noting import conditioned, following, probes_noted, receipted
 from loomidi.fold.operator.policing import Leave
 from loomidi.fold.operator.views import RELEASE, Object, View
@@ -74,9 +74,10 @@ class Carrier:
             return None
         answers = {one["name"]: _answer(functools.partial(self._world.probe, one, view, plan)) for one in turned}
         silent = "; ".join(f"{name}: {why}" for name, (holds, why) in answers.items() if not holds)
-        if silent and now_ns - view.at("since") < BACK_S * 1e9:
+        heard = [why for holds, why in answers.values() if not holds and not why.startswith(NOT_HEARD)]
+        if heard and now_ns - view.at("since") < BACK_S * 1e9:  # whom nobody can hear is not waited for
             return PROBE_S
-        told = f"nothing is heard {BACK_S:g} s after the end: who spoke has ended, or look at it ({silent})"
+        told = f"nothing is heard after the end: who spoke has ended, or look at it ({silent})"
         answer = (not silent, "Silent" if silent else "Heard", told if silent else "what was cut passes again")
         status = following(view, now_ns, None, str(view.status.get("message", "")))
         self._world.pen.status(view, conditioned(status, now_ns, Back=answer), "noted")

@@ -18,6 +18,7 @@ from loomidi.ionic.errors import NotActing
 
 QUIET_S, PASSED_S = 3.0, 10.0  # of silence that count as cut; since the last packet of what counts as passing
 EVERYBODY = "*"
+NOT_HEARD = "not heard"  # how an answer begins that is none
 MOST_PODS = 16  # listened to for one probe
 _SHOWN = 3  # peers that are named
 
@@ -43,7 +44,7 @@ def heard(agents: Listeners | None) -> Callable[[Mapping[str, Any], Any], tuple[
         try:
             return listened(asked, scene)
         except LoomidiError as error:
-            return False, f"not heard: {error}"
+            return False, f"{NOT_HEARD}: {error}"
 
     def listened(asked: Mapping[str, Any], scene: Any) -> tuple[bool, str]:
         if agents is None:

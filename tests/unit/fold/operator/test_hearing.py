@@ -147,3 +147,12 @@ def test_once_it_is_taken_back_it_is_noted_whether_packets_pass_again(heard_agai
     (back,) = [one for one in stage.fold["status"]["conditions"] if one["type"] == "Back"]
     assert (back["status"], stage.fold["metadata"]["finalizers"]) == (status, [])
     assert set(asked) == {"cut"}
+
+
+def test_after_the_end_nobody_is_waited_for_whom_nobody_can_hear() -> None:
+    stage, _ = hearing([True])
+    stage.until("Active")
+    stage.probe = lambda *_: (False, "not heard: the agent of node n2 does not answer")
+    stage.until("Released")
+    assert (stage.once(), stage.once()) == (0.0, None)
+    assert stage.fold["metadata"]["finalizers"] == []
