@@ -7,6 +7,8 @@ import dataclasses
 
 from loomidi.contracts import Mode
 
+PROMPT_S = 60.0  # from plan to act where nobody is asked
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DetectSettings:
@@ -35,6 +37,9 @@ class FoldingSettings:
     # Addresses or CIDRs that no Fold may touch.
     fresh_s: float = 60.0
     # Since a finding was seen last: what is older, read from the bus after a pause, is history.
+    people_s: float = 1200.0
+    # For people to answer in modes suggest and guarded: twice the approvals.timeoutSeconds of your policies. In other
+    # modes a plan begins within a minute or not at all.
     rest_s: float = 60.0
     # Between two Folds on one target, whatever became of the first.
     failures: bool = True
@@ -42,3 +47,8 @@ class FoldingSettings:
     metrics_s: float = 5.0
     # Between two questions to each node's kubelet for throttled CPU (nodes/proxy); 0: services at their CPU limit are
     # not found.
+
+    @property
+    def valid_s(self) -> float:
+        """Of a plan, until it has begun: a person needs longer to answer than a guard."""
+        return self.people_s if self.mode in (Mode.SUGGEST, Mode.GUARDED) else PROMPT_S

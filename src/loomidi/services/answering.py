@@ -64,7 +64,7 @@ class Answers:
             workers: list[Callable[[threading.Event], None]] = [folding.run]
             if self._settings.failures:
                 told_of = _Told(folding, publisher)
-                diagnosing = Diagnosing(looking, told_of, self._settings.mode, self._settings.metrics_s)
+                diagnosing = Diagnosing(looking, told_of, self._settings)
                 self._plant.sampled["diagnose"] = lambda: _kubelets(diagnosing)
                 workers.append(diagnosing.run)
             await _all(workers, stop, told)
@@ -104,6 +104,7 @@ def _watch(plant: Plant) -> WatchSettings:
         again_s=detect.again_s,
         summary_s=0.0,
         mode=chosen.mode,
+        valid_s=chosen.valid_s,
     )
 
 

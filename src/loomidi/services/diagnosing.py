@@ -16,14 +16,16 @@ from typing import Any
 
 import httpx
 
-from loomidi.contracts import Finding, Mode
+from loomidi.contracts import Finding
 from loomidi.insight.report import ProposedFold
+from loomidi.ionic.decide import DeciderSettings
 from loomidi.ionic.decide.places import Place, place
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.sources.exposition import samples
 from loomidi.loom.sources.rows import Refusals
 from loomidi.loom.sources.shelves import Shelf
 from loomidi.origami.online import ClusterState, Failures
+from loomidi.services.answer_settings import FoldingSettings
 from loomidi.services.planning import decider_over, explained, planned
 from loomidi.services.sightings import AGAIN, NEW, OVER
 
@@ -86,11 +88,12 @@ class Throttling:
 class Diagnosing:
     """One cluster's."""
 
-    def __init__(self, client: httpx.Client, told: Told, mode: Mode, metrics_s: float) -> None:
+    def __init__(self, client: httpx.Client, told: Told, settings: FoldingSettings) -> None:
         self.throttling = Throttling(client)
-        self._told, self._metrics_s = told, metrics_s
+        self._told, self._metrics_s = told, settings.metrics_s
         self._shelves = {name: Shelf(client, path, lambda _: None, _WATCHED_S) for name, path in _PATHS.items()}
-        self._decider = decider_over(None, (), SystemClock(), mode)
+        plans = DeciderSettings(settings.mode, approval_s=settings.valid_s)
+        self._decider = decider_over(None, (), SystemClock(), plans)
         self._failures = Failures()
         self._open: dict[str, tuple[Finding, int]] = {}  # id -> as it was told last, when
         self._throttled: Mapping[str, float] = {}

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from loomidi.contracts.errors import UsageError
-from loomidi.contracts.records import Finding, Mode
+from loomidi.contracts.records import Finding
 from loomidi.insight.report import ProposedFold, stories
 from loomidi.ionic.decide import Decider, DeciderSettings, propose, standard_guards
 from loomidi.ionic.decide.places import Where, place
@@ -28,9 +28,11 @@ def check_protected(prefixes: Iterable[str]) -> None:
             raise UsageError(f"{prefix!r} is no address or CIDR; write it like 192.0.2.0/24") from error
 
 
-def decider_over(graph: Graph | None, protected: Sequence[str], clock: Clock, mode: Mode = Mode.SHADOW) -> Decider:
+def decider_over(
+    graph: Graph | None, protected: Sequence[str], clock: Clock, settings: DeciderSettings | None = None
+) -> Decider:
     """Both guards, for plans of one mode."""
-    settings = DeciderSettings(mode=mode)
+    settings = settings or DeciderSettings()
     guards = standard_guards(protected, settings, patience_s=_GUARD_S)
     return Decider(guards, protected, settings, graph=graph, clock=clock)
 

@@ -20,6 +20,7 @@ from loomidi.garden.graph import EntityGraph
 from loomidi.garden.graph.naming import AddressBook
 from loomidi.insight.report import SEVERITIES, Link, choosing
 from loomidi.insight.report.tallying import Tally
+from loomidi.ionic.decide import DeciderSettings
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.flows import MeterSettings
 from loomidi.loom.flows.links import LIVE, LinkId, LinkMeters, total
@@ -60,6 +61,8 @@ class WatchSettings:
     # Between two times that a finding is told which grows without becoming worse; 0: never.
     mode: Mode = Mode.SHADOW
     # That plans are made in.
+    valid_s: float = 60.0
+    # From a plan to its act; longer where people are asked.
     most_told: int = 50
     # New findings told at one look, each planned and judged (about 2 ms a fold); the others follow at the next.
 
@@ -131,7 +134,8 @@ class Watch:
         self._once, self._recent, self._tally = Once(), Recent(self.settings.window_s), Tally()
         self._interval = EntityGraph()
         self._detectors = FlowDetectors(_FLOWS)
-        self._decider = decider_over(self._recent, self.settings.protected, SystemClock(), self.settings.mode)
+        plans = DeciderSettings(self.settings.mode, approval_s=self.settings.valid_s)
+        self._decider = decider_over(self._recent, self.settings.protected, SystemClock(), plans)
         self._heard: OrderedDict[str, _Heard] = OrderedDict()
         self._began_ns = self._summed_ns = self._clock()
         self._look_due_ns = self._began_ns

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loomidi.contracts import Mode
+from loomidi.services.answer_settings import FoldingSettings
 from loomidi.services.diagnosing import Diagnosing, Throttling
 from loomidi.services.sightings import NEW, OVER
 from tests.unit.origami.test_failures import DEPLOYMENT, NOW_NS, SECOND, crashing, pod, release
@@ -90,7 +90,7 @@ def test_a_failing_release_is_told_with_the_way_back_and_its_end() -> None:
 
     told = Told()
     client = httpx.Client(base_url="http://api", transport=httpx.MockTransport(answer))
-    diagnosing = Diagnosing(client, told, Mode.SHADOW, metrics_s=0)
+    diagnosing = Diagnosing(client, told, FoldingSettings(metrics_s=0.0))
     diagnosing.fill()
     for second in (0, 5, 6):
         diagnosing.look(NOW_NS + second * SECOND)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loomidi.contracts import Finding, Severity
+from loomidi.contracts import Finding, Mode, Severity
 from loomidi.fold.resources.objects import moment, plan_of
 from loomidi.ionic.errors import ClusterAway, ClusterRejects
 from loomidi.kit.clock import ManualClock
@@ -136,3 +136,11 @@ def test_a_refusal_is_counted_and_keeps_nobody_waiting(cluster: Cluster) -> None
     cluster.failures["POST"] = [422]
     run_until(cluster, a_finding("vertical_scan", last_ns=NOW_NS), "refused")
     assert {sample.labels["what"]: sample.value for sample in cluster.folding.samples()} == {"refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds"), [("shadow", 60), ("suggest", 1200), ("guarded", 1200), ("autonomous", 60)]
+)
+def test_where_people_are_asked_a_plan_lasts_until_they_can_have_answered(mode: str, seconds: float) -> None:
+    """A policy gives them 600 s, and whom it hands on to as many again."""
+    assert FoldingSettings(mode=Mode(mode)).valid_s == seconds
