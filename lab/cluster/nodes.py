@@ -17,14 +17,16 @@ from loomidi_lab.cluster import building, certificates, tools
 from loomidi_lab.cluster.control_plane import Site
 from loomidi_lab.cluster.processes import Launcher, children, entering, inside
 
-# Everything that a kubelet, containerd or CNI plugin writes outside its own folder lands in memory of the node.
+# Everything that a kubelet, containerd or CNI plugin writes outside its own folder lands in memory of the node. Pods'
+# logs are where every other node has them, too: node agents look there.
 _BOOT = """set -e
 mount --make-rprivate /
 mount -t proc proc /proc
 for each in /run /var/lib /var/log; do mount -t tmpfs -o mode=755 tmpfs $each; done
 while umount /sys/fs/bpf 2>/dev/null; do :; done
 mount -t bpf bpf /sys/fs/bpf
-mkdir -p /run/netns /run/lock
+mkdir -p /run/netns /run/lock /var/log/pods
+mount --bind "$3" /var/log/pods
 mount --make-rshared /
 hostname "$1"
 exec "$2"
@@ -49,7 +51,7 @@ def boot(site: Site, number: int, template: "images.Template") -> None:
     for part in ("net.d", "kubelet", "logs"):
         (home / part).mkdir(parents=True, exist_ok=True)
     words = ("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork")
-    script = ("sh", "-c", _BOOT, "sh", name(number), str(building.pause()))
+    script = ("sh", "-c", _BOOT, "sh", name(number), str(building.pause()), str(home / "logs"))
     site.launcher.daemon(f"{name(number)}-init", [*entering(site.lab.node(number)), *words, *script])
     images.seed(template, home / "containerd", site.launcher.joining())
     start_containerd(site, number)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from loomidi.conductor.verbs.serve import agent
-from loomidi_lab.cluster import Lab
 from tests.integration.lab.deployment.releases import Release, comes, kernel_of
 from tests.integration.lab.deployment.shops import Shop
 
@@ -25,17 +24,9 @@ VALUES: Mapping[str, Any] = {
 def ordering(release: Release, shop: Shop) -> Shop:
     if not any("--orders" in parameter.opts for parameter in agent.params):
         pytest.skip("this checkout's agent takes no orders")
-    logs_in_place(release.lab)
     release.install(VALUES)
     shop.allow("ISOLATE_POD")
     return shop
-
-
-def logs_in_place(lab: Lab) -> None:
-    """The lab's kubelets have their logs elsewhere; agents look where every other kubelet has them."""
-    for node in lab.nodes:
-        words = f"mkdir -p /var/log/pods {node.folder}/logs && mount --bind {node.folder}/logs /var/log/pods"
-        lab.run(node.netns, *lab.on(node), "sh", "-c", words)
 
 
 def test_a_fold_cuts_a_pod_on_its_link_and_lets_it_go(ordering: Shop) -> None:
