@@ -8,6 +8,7 @@ TooLate, and what the API says.
 import contextlib
 import dataclasses
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from loomidi.ionic.errors import BadPlan, Clash
 from loomidi.loom.sources.clusters import access
 
 _TRIES = 5  # to write on what others write too
+_LOOK_S = 0.5  # between two looks for what is waited for
 _REVIEW = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _POD_KINDS = (FoldKind.ISOLATE_POD, FoldKind.EVICT, FoldKind.TERMINATE)
 Object = dict[str, Any]
@@ -61,6 +63,15 @@ class Desk:
         """All, of all namespaces when none is named, newest first."""
         found = self.api.items(_collection(namespace) if namespace else FOLDS)
         return sorted(map(View, found), key=lambda view: str(view.metadata.get("creationTimestamp")), reverse=True)
+
+    def awaited(self, namespace: str, wait_s: float, *, only_open: bool) -> list[View]:
+        """The same, as soon as there is one; none when none came for so long."""
+        until = time.monotonic() + wait_s
+        while True:
+            found = [view for view in self.folds(namespace) if not (only_open and view.over)]
+            if found or time.monotonic() >= until:
+                return found
+            time.sleep(_LOOK_S)
 
     def fold(self, name: str, namespace: str) -> View:
         """One, by `NAME` or `NAMESPACE/NAME`. Raises NoFold."""

@@ -9,6 +9,7 @@ from loomidi.crypt.keys import SigningKey
 from loomidi.fold.asking import Request
 from loomidi.fold.operator.approving import PREFIX
 from loomidi.fold.operator.errors import NotApprovable
+from loomidi.fold.operator.views import View
 from loomidi.fold.resources import plan_of
 from loomidi.ionic.act.kube import KubeApi
 from loomidi.ionic.decide import DeciderSettings, FloorGuard
@@ -105,3 +106,26 @@ def test_what_comes_too_late_says_what_can_be_done_instead() -> None:
         desk.deny(view, "why")
     with pytest.raises(TooLate, match="in force already"):
         desk.statement(view, "alice", stage.clock.now_ns(), 60)
+
+
+class Later(Desk):
+    """At the second look there is a Fold."""
+
+    __slots__ = ()
+
+    def folds(self, namespace: str) -> list[View]:
+        LOOKS.append(namespace)
+        return super().folds(namespace) if len(LOOKS) % 2 == 0 else []
+
+
+LOOKS: list[str] = []
+
+
+def test_one_that_is_waited_for_is_told_as_soon_as_it_is_there() -> None:
+    desk = Later(KubeApi(a_stage().cluster.client(), clock=a_clock()))
+    assert [view.spec["kind"] for view in desk.awaited("default", 60.0, only_open=True)] == ["RECONFIGURE_NETWORK"]
+    assert LOOKS == ["default", "default"]
+
+
+def test_what_does_not_come_is_waited_for_no_longer_than_was_said() -> None:
+    assert desk_of(a_stage()).awaited("elsewhere", 0.0, only_open=False) == []

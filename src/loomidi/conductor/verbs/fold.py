@@ -61,20 +61,27 @@ def _desk(kubeconfig: Path | None, context: str) -> "AbstractContextManager[Desk
 @command.command("list")
 @click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="Of all namespaces.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not at an end.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    metavar="S",
+    help="For one to come; exit code 1 when none came so long.",
+)
 @_reaching
 def list_(namespace: str, kubeconfig: Path | None, context: str, **options: Any) -> int:
     """Tell of each Fold where it is, what it does and why, the newest first."""
+    space, wait_s = "" if options["everywhere"] else namespace, options["wait_s"]
     with _desk(kubeconfig, context) as desk:
-        views = desk.folds("" if options["everywhere"] else namespace)
+        views = desk.awaited(space, wait_s or 0.0, only_open=options["only_open"])
     from loomidi.conductor import folds
 
-    views = [view for view in views if not (options["only_open"] and view.over)]
     if options["as_json"]:
         click.echo(json.dumps([folds.summary(view) for view in views], indent=2))
     else:
         now_ns = time.time_ns()
         click.echo("\n".join(folds.line(view, now_ns) for view in views) or "there are no Folds here")
-    return 0
+    return int(wait_s is not None and not views)
 
 
 @command.command("show")
