@@ -25,6 +25,7 @@ _SHORT = {
     "back_payload": "reverse_payload_octet_count",
     "syn": "tcp_syn_total_count",
     "ack": "tcp_ack_total_count",
+    "rst": "tcp_rst_total_count",
     "back_syn": "reverse_tcp_syn_total_count",
     "back_ack": "reverse_tcp_ack_total_count",
 }

@@ -33,6 +33,24 @@ def test_a_busy_server_with_lost_syns_is_no_flood():
     assert told(syns(200, 100) + web) == []
 
 
+def refusals(count, rate, sources=1):
+    """Closed ports of scanned hosts say no, on links of which only this direction is seen."""
+    no = {"protocol": 6, "port": 50000, "packets": 1, "octets": 40, "ack": 1, "rst": 1, "destination": "10.9.9.9"}
+    return [
+        flow(index / rate, source=f"10.0.{index % sources}.2", source_port=1 + index, **no) for index in range(count)
+    ]
+
+
+def test_a_host_that_is_scanned_is_no_attacker_where_only_its_answers_are_seen():
+    asked = [half_open(index / 300, "10.9.9.9", port=1 + index, destination="10.0.0.2") for index in range(1000)]
+    found = told(asked + refusals(1000, 300))
+    assert [(one.pattern, one.entities[0]) for one in found] == [("vertical_scan", "host/10.9.9.9")]
+
+
+def test_resets_from_many_hosts_are_a_flood():
+    assert [one.pattern for one in told(refusals(1000, 300, sources=200))] == ["tcp_flag_flood"]
+
+
 def test_evidence_holds_the_value_beside_its_limit():
     (finding,) = told(syns(2000, 1000))
     facts = {evidence.name: evidence for evidence in finding.evidence}

@@ -27,7 +27,7 @@ _MOST_CELLS = 60_000
 _NOTABLE = 60  # packets of an attack's kind in a window; below it no rule is asked
 _ATTACKS = (
     Kind.SYN, Kind.SYN_ACK, Kind.STRAY, Kind.ILLEGAL, Kind.BARE, Kind.REFLECTED, Kind.FRAGMENT, Kind.UDP, Kind.REQUEST,
-    Kind.ICMP, Kind.ICMP_ERROR, Kind.IP,
+    Kind.ICMP, Kind.ICMP_ERROR, Kind.IP, Kind.REFUSED,
 )  # fmt: skip
 _SHAPE = Shape(
     keys=("window", "target", "target_hash", "kind"),
@@ -353,6 +353,8 @@ class FloodDetector:
     def _strays(self, target: str, cells: dict[Kind, Cell]) -> Hit | None:
         rule = self._rules["tcp_flag_flood"].thresholds
         strays, illegal, bare = (cells.get(kind, Cell()) for kind in (Kind.STRAY, Kind.ILLEGAL, Kind.BARE))
+        if (refused := cells.get(Kind.REFUSED, Cell())).packets and not self._scanned(refused):
+            strays = _together(strays, refused)
         cell = _together(strays, illegal) if illegal.packets else strays
         scattered = cell.packets >= rule["packets"] and cell.flows >= rule["flows"]
         if illegal.packets >= rule["illegal_packets"]:
@@ -372,6 +374,12 @@ class FloodDetector:
             Evidence("illegal_flags", illegal.packets, None, "packets", "with flags that no stack sends"),
         )
         return _hit("tcp_flag_flood", target, cell, evidence, cell.rate / limit, protocol=6)
+
+    def _scanned(self, refused: Cell) -> bool:
+        """Whether closed ports say no to a scan by this host: who is scanned is no attacker (as in `_syn`, turned)."""
+        rule = self._rules["syn_flood"].thresholds
+        spread_out = refused.source_ports >= rule["scan_port_share"] * refused.packets
+        return refused.sources <= _FEW and spread_out and refused.rate < rule["scan_rate"]
 
     def _answered_hit(self, target: str, cell: Cell, limit: float, origin: str) -> Hit:
         """Large segments of no connection from one port of many servers: middleboxes that answer forged requests."""

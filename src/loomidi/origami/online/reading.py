@@ -39,6 +39,7 @@ class Kind(enum.IntEnum):
     ICMP = 12
     ICMP_ERROR = 13
     IP = 14  # one-way packets of another protocol, later fragments of TCP
+    REFUSED = 15  # resets alone: a closed port that answers, where one direction only is seen
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ def _read_tcp(rows: Rows) -> None:
     strangers = tcp & (flags["syn"] == 0) & unanswered & (rows.packets > 0)
     kind[strangers & (rows.packets > _STRAY_PACKETS) & (rows.payload == 0)] = Kind.BARE
     kind[strangers & (rows.packets <= _STRAY_PACKETS)] = Kind.STRAY
+    alone = (rows.back_packets == 0) & (rows.packets == flags["rst"]) & (rows.payload == 0)
+    kind[strangers & (rows.packets <= _STRAY_PACKETS) & alone] = Kind.REFUSED
     whole = rows.header >= _TCP_HEADERS * rows.packets  # a capture that cuts headers shows no flags at all
     kind[strangers & whole & (flags["ack"] == 0) & (flags["rst"] == 0)] = Kind.ILLEGAL
     one_way = (rows.back_packets == 0) & (rows.payload == 0) & (flags["fin"] == 0)
