@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from loomidi.contracts.errors import LoomidiError
+from loomidi_lab import images, staging
 from loomidi_lab import shop as shops
-from loomidi_lab import staging
 from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
+from tests.integration.helm import charts
 from tests.rungs import ran
 
 NAME = os.environ.get("LOOMIDI_TEST_LAB", "test")
@@ -60,6 +61,17 @@ def cluster(buildable: None) -> Iterator[Lab]:
     yield lab
     lab.close()
     down(NAME)
+
+
+@pytest.fixture(scope="session")
+def imaged(cluster: Lab) -> Lab:
+    """The cluster, its nodes with the image of this checkout; and there is a helm."""
+    if why := charts.lacking():
+        pytest.skip(f"no helm here: {why}")
+    ran("helm", charts.helm().split("/")[-2])
+    images.build(["loomidi"], progress=lambda _: None)
+    cluster.load_images(["lab.loomidi.io/loomidi:1"])
+    return cluster
 
 
 @pytest.fixture

@@ -1,26 +1,13 @@
-"""The lab with Loomidi's own image on its nodes, and one release of the chart for the tests that follow each other."""
+"""One release of the chart for the tests that follow each other."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from loomidi_lab import images
 from loomidi_lab.cluster import Lab
 from tests.integration.helm import charts
 from tests.integration.lab.deployment.releases import Release
 from tests.integration.lab.deployment.shops import Shop
-from tests.rungs import ran
-
-
-@pytest.fixture(scope="session")
-def imaged(cluster: Lab) -> Lab:
-    """The cluster, its nodes with the image of this checkout."""
-    if why := charts.lacking():
-        pytest.skip(f"no helm here: {why}")
-    ran("helm", charts.helm().split("/")[-2])
-    images.build(["loomidi"], progress=lambda _: None)
-    cluster.load_images(["lab.loomidi.io/loomidi:1"])
-    return cluster
 
 
 @pytest.fixture(scope="module")
