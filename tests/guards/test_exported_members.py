@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FACES = {
     "loomidi": "__version__ analyze meter",
     "loomidi.contracts": (
-        "Approval BlastRadius Conflict Edge Entity EnvironmentLacks Evidence Finding FoldKind FoldSpec "
+        "Approval BlastRadius Conflict Conversation Edge Entity EnvironmentLacks Evidence Finding FoldKind FoldSpec "
         "InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step UsageError "
         "Verdict content_id"
     ),

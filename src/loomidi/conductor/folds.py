@@ -7,16 +7,19 @@ here is what only a cluster knows: its phase, what holds it, who approved it, wh
 from collections.abc import Mapping
 from typing import Any
 
-from loomidi.contracts import BlastRadius, LoomidiError
+from loomidi.contracts import BlastRadius, Conversation, LoomidiError
 from loomidi.fold.asking import PERSON
 from loomidi.fold.operator.approving import PREFIX
 from loomidi.fold.operator.views import REQUESTED_BY, View
 from loomidi.fold.resources import MEANING, plan_of
 from loomidi.fold.resources.objects import finding_of, fold_of, nanoseconds, receipts_of
+from loomidi.fold.stating import stated
 from loomidi.insight import wording
 from loomidi.insight.explain import Part, tell
 from loomidi.insight.explain.telling import remedy
+from loomidi.ionic.decide.places import NAMES
 
+_MOST_TOLD = 16  # conversations in words
 _DETECTED = ("What was seen", "By which rule", "ATT&CK", "Why it matters")  # what a person's word has not
 
 
@@ -56,6 +59,7 @@ def story(view: View, now_ns: int) -> tuple[Part, ...]:
     parts = (
         Part("Where it is", _stands(view, now_ns)),
         *_told(view),
+        Part("Flow by flow", _flows(view)),
         Part("Who approved", _approvals(view)),
         Part("What the probes see", _probes(view)),
         Part("When it ends", _ends(view, now_ns)),
@@ -98,6 +102,26 @@ def _told(view: View) -> tuple[Part, ...]:
     if not finding.source.startswith(PERSON):
         return parts
     return (Part("Why", _sentence(finding.explanation)), *(part for part in parts if part.heading not in _DETECTED))
+
+
+def _flows(view: View) -> str:
+    """What an isolation cuts and what goes on, each conversation; `--json` has all that are listed."""
+    found = stated(view.obj)
+    if found is None:
+        return ""
+    cut, stays = (
+        wording.listing([_conversation(one) for one in ones], _MOST_TOLD) for ones in (found.cut, found.stays)
+    )
+    told = [f"It cuts: {cut}."] if cut else []
+    told += [f"Beyond those, {wording.count(found.unlisted)} that are not listed."] if found.unlisted else []
+    told += [f"It lets go on: {stays}."] if stays else []
+    return " ".join(told)
+
+
+def _conversation(one: Conversation) -> str:
+    port = f" port {one.port}" if one.port else ""
+    protocol = f" {NAMES.get(one.protocol, str(one.protocol))}" if one.protocol else ""
+    return f"{wording.printable(one.client)} asks {wording.printable(one.server)}{port}{protocol}"
 
 
 def _unmeasured(radius: BlastRadius) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from loomidi.contracts.records import (
         Approval,
         BlastRadius,
+        Conversation,
         Edge,
         Entity,
         Evidence,
@@ -42,6 +43,7 @@ __all__ = [
     "Approval",
     "BlastRadius",
     "Conflict",
+    "Conversation",
     "Edge",
     "Entity",
     "EnvironmentLacks",

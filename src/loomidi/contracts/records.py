@@ -63,6 +63,7 @@ class Step(enum.StrEnum):
 
 
 _JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
+_LATER = {"later": True}  # a field's metadata: left out of documents while empty, so ids of older versions stay true
 
 
 @functools.cache
@@ -107,7 +108,7 @@ class _Record:
     __slots__ = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, enums as their values, tuples as lists."""
+        """All fields but empty ones that a later version added; enums as their values, tuples as lists."""
         plain: dict[str, Any] = _plain(self)
         return plain
 
@@ -190,8 +191,18 @@ class FoldSpec(_Record):
     because: str = ""  # finding id
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # the Kubernetes object it becomes
     undo: str = ""  # in words; the machine's inverse is in the receipt
-    means: str = dataclasses.field(default="", metadata={"later": True})  # who carries out a RECONFIGURE_NETWORK:
+    means: str = dataclasses.field(default="", metadata=_LATER)  # who carries out a RECONFIGURE_NETWORK:
     # agent, networkpolicy, cilium, istio; empty leaves it to the driver
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conversation(_Record):
+    """Who asks whom by which port, as it was seen on links: a Service by its own address, and by that of its pod."""
+
+    client: str  # address or CIDR
+    server: str  # address or CIDR
+    port: int  # of the server; 0 where there is none, or it is not known
+    protocol: int  # IANA protocol number
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -205,6 +216,10 @@ class BlastRadius(_Record):
     share_of_octets: float  # 0..1 of all octets seen in the window
     bystanders: tuple[str, ...] = ()  # entity ids touched that no finding names
     protected: tuple[str, ...] = ()  # entity ids of the protected set that it would touch: must be empty
+    conversations: tuple[Conversation, ...] = dataclasses.field(default=(), metadata=_LATER)
+    # What an isolation cuts, one by one, the busiest first; bounded.
+    unlisted: int = dataclasses.field(default=0, metadata=_LATER)
+    # Conversations that it meets beyond those that are listed.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

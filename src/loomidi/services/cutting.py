@@ -25,6 +25,7 @@ from loomidi.loom.capture.podlinks import PodLink
 from loomidi.services.cutting_settings import CutSettings
 
 OVER = (Step.UNDONE, Step.EXPIRED)
+MOST_SPARED = 64  # addresses told in an answer
 _log = logging.logger("services.cutting")
 
 
@@ -136,7 +137,12 @@ class Cutter:
         self._held[order.plan_id] = order
         same = held is not None and held.until_ns == order.until_ns
         receipt = done[-1] if same and done else self._note(order, Step.APPLIED, before, after)
-        return self._answer(receipt, before, after)
+        answer = self._answer(receipt, before, after)
+        return answer | {"spares": self.spared()[:MOST_SPARED]} if order.verb == CUT else answer
+
+    def spared(self) -> list[str]:
+        """Who on this node may reach a pod that is cut, and be answered over TCP: `cut.h`, step 3."""
+        return [*self._pods.addresses(), *self.settings.spare]
 
     def told(self, plan_id: str) -> list[dict[str, Any]]:
         """What is in force for a plan, read back from the kernel."""
@@ -171,7 +177,7 @@ class Cutter:
 
     def follow(self) -> None:
         """Spare the node's addresses, find the pods' links, cut new links of pods that are cut, end what is over."""
-        self._cuts.spare([*self._pods.addresses(), *self.settings.spare])
+        self._cuts.spare(self.spared())
         self.seen = self._pods.all()
         if self.settings.prepare:
             for problem in self._cuts.prepare(link for pod in self.seen for link in pod.links):

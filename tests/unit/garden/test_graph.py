@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from loomidi.contracts import Match
+from loomidi.contracts import Conversation, Match
 from loomidi.garden.graph import EntityGraph, GraphSettings, service_id
 from loomidi.garden.graph.columns import hashes, networks, texts
 from tests.unit.origami.making import batch, flow
@@ -62,6 +62,11 @@ def test_cutting_a_server_off_meets_the_clients_that_it_answers():
     touched = graph(web(1), web(2)).touching(Match(source="10.0.0.2"))
     assert touched.flows == 2
     assert {"host/10.1.0.1", "host/10.1.0.2"} <= set(touched.entities)
+    assert set(touched.conversations) == {
+        Conversation("10.1.0.1", "10.0.0.2", 80, 6),
+        Conversation("10.1.0.2", "10.0.0.2", 80, 6),
+    }
+    assert touched.unlisted == 0
 
 
 def test_a_reflector_port_is_remembered_although_the_client_port_is_not():

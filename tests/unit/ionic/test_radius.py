@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from loomidi.contracts import FoldKind, Match
-from loomidi.ionic.decide.radius import measure, networks, overlaps
+from loomidi.contracts import Conversation, FoldKind, Match
+from loomidi.ionic.decide.radius import MOST_LISTED, measure, networks, overlaps
 from tests.unit.ionic.making import SERVICE, SOURCE, a_finding, a_fold
 from tests.unit.ionic.object_plans import an_object_plan
 
@@ -19,6 +19,8 @@ class Answer:
     octets: int = 25
     total_octets: int = 100
     entities: tuple[str, ...] = (f"host/{SOURCE}", SERVICE, "service/10.0.0.3:443/tcp")
+    conversations: tuple[Conversation, ...] = ()
+    unlisted: int = 0
 
 
 class GraphOf:
@@ -80,3 +82,13 @@ def test_peers_count_as_touched_when_no_source_is_named() -> None:
 
 def test_what_cannot_be_read_counts_as_protected() -> None:
     assert overlaps("not an address", ())
+
+
+def test_an_isolation_lists_each_conversation_up_to_a_bound_and_counts_the_rest() -> None:
+    every = tuple(Conversation("10.0.0.9", "10.0.0.2", port, 6) for port in range(1, 201))
+    graph, few = GraphOf(Answer(conversations=every, unlisted=100)), GraphOf(Answer(conversations=every[:2]))
+    isolation = a_fold(kind=FoldKind.ISOLATE_POD)
+    radius = measure(isolation, a_finding(), graph, ())
+    assert (radius.conversations, radius.unlisted) == (every[:MOST_LISTED], 300 - MOST_LISTED)
+    assert measure(isolation, a_finding(), few, ()).conversations == every[:2]
+    assert measure(a_fold(), a_finding(), graph, ()).conversations == ()

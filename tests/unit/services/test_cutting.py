@@ -42,6 +42,7 @@ def test_a_pod_is_cut_on_the_link_it_has_now_and_the_receipt_says_so(node: Node)
     cut = node.cuts.table[11]
     assert (cut.pod, cut.plan, cut.token, cut.expires_ns) == (CART.uid, order.plan_id, 5, order.until_ns)
     assert [one["link"] for one in answer["after"]] == [11]
+    assert answer["spares"] == ["10.0.0.1", "169.254.1.1/32"]
     assert answer["receipt"]["detail"]["order"]["approval"] == "signature"
     assert steps(node, order) == [Step.APPLIED]
 

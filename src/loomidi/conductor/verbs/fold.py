@@ -91,11 +91,13 @@ def show(name: str, namespace: str, kubeconfig: Path | None, context: str, *, as
     with _desk(kubeconfig, context) as desk:
         view = desk.fold(name, namespace)
     from loomidi.conductor import folds
+    from loomidi.fold.stating import stated
 
     parts = folds.story(view, time.time_ns())
     if as_json:
         told = [{"heading": part.heading, "text": part.text} for part in parts]
-        click.echo(json.dumps({"fold": view.obj, "story": told}, indent=2))
+        flows = {"flows": found.as_dict()} if (found := stated(view.obj)) is not None else {}
+        click.echo(json.dumps({"fold": view.obj, "story": told, **flows}, indent=2))
     else:
         click.echo(f"Fold {view.key}\n" + "\n".join(f"{part.heading}: {part.text}" for part in parts))
     return 0

@@ -3,13 +3,14 @@
 Called by `specs` and `statuses`. In: nothing. Out: schemas with a description for each field of the record.
 """
 
-from loomidi.contracts import Approval, BlastRadius, Evidence, Finding, Match, Receipt, Severity, Verdict
+from loomidi.contracts import Approval, BlastRadius, Conversation, Evidence, Finding, Match, Receipt, Severity, Verdict
 from loomidi.fold.resources import schemas
 from loomidi.fold.resources.records import LIST_SIZE, fields_of
 from loomidi.fold.resources.schemas import Schema, literal, rule
 
 ENTITY = "^[a-z][a-z0-9-]*/.+$"
 ENTITIES = 256  # that a finding or a radius may name
+CONVERSATIONS = 128  # that a radius may list
 _V4_LEAST, _V6_LEAST = 8, 16  # shorter prefixes are everybody
 
 
@@ -70,16 +71,31 @@ def blast_radius() -> Schema:
         "packets": "Packets of those flows, in the window that was looked at.",
         "octets": "Octets of those flows, in the window that was looked at.",
         "share_of_octets": "Their share of all octets in the window, from 0 to 1.",
+        "unlisted": "Conversations that an isolation cuts beyond those that are listed.",
     }
     given = {
         "bystanders": entities("Who is touched although no finding names them."),
         "protected": entities("Who of the protected set would be touched; must be empty."),
+        "conversations": schemas.listing(
+            "What an isolation cuts, one by one, the busiest first.", _conversation(), most=CONVERSATIONS
+        ),
     }
     spared = rule("self.size() == 0", "the Fold would touch the protected set: aim it so that protected is empty")
     fields = fields_of(BlastRadius, told, but=given)
     fields["protected"] = schemas.checked(fields["protected"], spared)
     about = "What the Fold cuts, counted on the live graph before anything is done."
     return schemas.thing(about, fields, required=("peers", "shareOfOctets"))
+
+
+def _conversation() -> Schema:
+    told = {
+        "client": "Address or CIDR of who asks.",
+        "server": "Address or CIDR of who is asked, as it was seen on the link: a Service's own, or its pod's.",
+        "port": "Port of the server; 0 where there is none or it is not known.",
+        "protocol": "IANA protocol number, 6 for TCP, 17 for UDP.",
+    }
+    required = ("client", "server", "port", "protocol")
+    return schemas.thing("Who asks whom.", fields_of(Conversation, told), required=required)
 
 
 def match() -> Schema:

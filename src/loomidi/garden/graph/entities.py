@@ -12,7 +12,7 @@ import ipaddress
 import numpy as np
 import pyarrow as pa
 
-from loomidi.contracts import Edge, Entity, Match
+from loomidi.contracts import Conversation, Edge, Entity, Match
 from loomidi.garden.graph.columns import (
     LEVELS,
     Column,
@@ -61,6 +61,8 @@ class Touched:
     octets: int
     total_octets: int  # of the whole window
     entities: tuple[str, ...]  # ids of the hosts and services met, at most 512
+    conversations: tuple[Conversation, ...] = ()  # met, the busiest first, of at most 256 edges
+    unlisted: int = 0  # edges beyond those
 
 
 class EntityGraph:
@@ -119,10 +121,12 @@ class EntityGraph:
         remote = np.where(forward, table["source"], table["target"])[forward | backward]
         peers = _ranked(remote, met["octets"])
         names = {host_id(name): None for name in peers[:_PEERS]}
-        for edge in _records(taken(met, np.argsort(-met["octets"], kind="stable")[:_PEERS])):
+        busiest = taken(met, np.argsort(-met["octets"], kind="stable")[:_PEERS])
+        for edge in _records(busiest):
             names.update({edge.source: None, edge.target: None})
         flows, packets, octets = (int(met[name].sum()) for name in ("flows", "packets", "octets"))
-        return Touched(tuple(peers[:_PEERS]), len(peers), flows, packets, octets, total, tuple(names)[: 2 * _PEERS])
+        told = tuple(names)[: 2 * _PEERS], _conversations(busiest), len(met["key"]) - len(busiest["key"])
+        return Touched(tuple(peers[:_PEERS]), len(peers), flows, packets, octets, total, *told)
 
     def _meets(self, table: Table, match: Match, columns: tuple[str, str, str, str]) -> Column:
         """Rows whose traffic in one direction the match covers; a port of 0 in the row is unknown."""
@@ -250,6 +254,16 @@ def _records(table: Table) -> list[Edge]:
         return []
     columns = [table[name].tolist() for name in (*_SHAPE.keys, *_SHAPE.sums, "first", "last")]
     return [_edge(*row) for row in zip(*columns, strict=True)]
+
+
+def _conversations(table: Table) -> tuple[Conversation, ...]:
+    """Each once, by who asks: an answer that was seen alone is of the same one."""
+    found: dict[Conversation, None] = {}
+    for source, target, source_port, port, protocol in zip(*(table[key].tolist() for key in _SHAPE.keys), strict=True):
+        ends = source.decode(), target.decode()
+        answer = source_port and not port
+        found[Conversation(*(ends[::-1] if answer else ends), source_port if answer else port, protocol)] = None
+    return tuple(found)
 
 
 def _edge(source: bytes, target: bytes, source_port: int, port: int, protocol: int, *seen: int) -> Edge:

@@ -9,11 +9,12 @@ import ipaddress
 from collections.abc import Container, Iterable, Sequence
 from typing import Protocol
 
-from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Match
+from loomidi.contracts import BlastRadius, Conversation, Finding, FoldKind, FoldSpec, Match
 from loomidi.ionic.decide.places import Place, Where, place
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_NAMED = 64  # bystanders listed by id; `peers` counts all of them
+MOST_LISTED = 128  # conversations listed of an isolation; `unlisted` counts the rest
 _CUTS_NOTHING = frozenset({FoldKind.SCALE_OUT, FoldKind.CORDON, FoldKind.RESIZE})  # what runs goes on as it is
 _ONE_OBJECT = frozenset({FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.EVICT, FoldKind.TERMINATE})
 
@@ -35,6 +36,10 @@ class Touched(Protocol):
     def total_octets(self) -> int: ...
     @property
     def entities(self) -> tuple[str, ...]: ...
+    @property
+    def conversations(self) -> tuple[Conversation, ...]: ...
+    @property
+    def unlisted(self) -> int: ...
 
 
 class Graph(Protocol):
@@ -65,6 +70,8 @@ def measure(
     hosts = {place.address for place in places.values() if place.kind != "service"}  # with all they serve
     services = {(place.address, place.port, place.protocol) for place in places.values() if place.kind == "service"}
     bystanders = [entity for entity in touched.entities if not _is_named(entity, hosts, services)]
+    isolates = fold.kind is FoldKind.ISOLATE_POD
+    listed = touched.conversations[:MOST_LISTED] if isolates else ()
     return BlastRadius(
         peers=touched.peer_count,
         flows=touched.flows,
@@ -73,6 +80,8 @@ def measure(
         share_of_octets=touched.octets / touched.total_octets if touched.total_octets else 0.0,
         bystanders=tuple(bystanders[:MOST_NAMED]),
         protected=_protected_hits(fold, where(fold.target), touched.peers, protected),
+        conversations=listed,
+        unlisted=touched.unlisted + len(touched.conversations) - len(listed) if isolates else 0,
     )
 
 

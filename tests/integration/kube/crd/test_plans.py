@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from loomidi.contracts import Finding, Plan
+from loomidi.contracts import Conversation, Finding, Plan
 from loomidi.fold.resources import fold_object, plan_of
 from loomidi.ionic.decide import propose
 from loomidi.ionic.decide.places import Place, place
+from loomidi.ionic.decide.radius import MOST_LISTED
 from loomidi.ionic.documents import plan_id
 from loomidi.origami.online import PATTERNS
 from tests.integration.kube.crd.definitions import FOLDS
@@ -49,3 +50,11 @@ def test_a_plan_that_was_changed_has_another_id(kube: Kube) -> None:
     obj = fold_object(dataclasses.replace(plan, fold=dataclasses.replace(plan.fold, ttl_s=60.0)), "default")
     stored = kube.api.post(FOLDS, obj)
     assert plan_id(plan_of(stored)) != plan.id
+
+
+def test_a_plan_with_as_many_conversations_as_are_listed_is_admitted(kube: Kube) -> None:
+    every = tuple(Conversation("2001:db8::7", "2001:db8::8", port, 6) for port in range(MOST_LISTED))
+    plan = a_plan(blast_radius=dataclasses.replace(a_plan().blast_radius, conversations=every, unlisted=1))
+    stored = kube.api.post(FOLDS, fold_object(plan, "default"))
+    assert plan_of(stored) == plan
+    kube.api.delete(f"{FOLDS}/{plan.id}")

@@ -108,6 +108,7 @@ def test_the_pod_is_cut_before_its_labels_change(stage: Stage) -> None:
     assert stage.seen == ["quarantined: False"]
     assert "loomidi.io/quarantine" in stage.labels()
     assert done["told"] == "cut at once on n1"
+    assert done["cuts"][0]["spares"] == ["10.0.0.1", "169.254.1.1/32"]
     cut = stage.node.cuts.table[11]
     assert (cut.pod, cut.plan, cut.address) == (CART.uid, plan.id, "10.1.0.5")
 

@@ -54,7 +54,9 @@ class Cut:
                 raise
             return {"node": self.node, "made": False, "why": str(error)}
         receipt = answer.get("receipt") or {}
-        return {"node": self.node, "made": True, "receipt": receipt.get("id", ""), "entries": answer.get("after", [])}
+        spares = {"spares": answer["spares"]} if answer.get("spares") else {}  # agents of an older version tell none
+        made = {"made": True, "receipt": receipt.get("id", ""), "entries": answer.get("after", [])}
+        return {"node": self.node, **made, **spares}
 
     def holds(self, api: KubeApi, plan_id: str) -> str:
         """'' unless it was made and is no longer there, or had to be made."""
