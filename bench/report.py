@@ -34,6 +34,7 @@ SCRIPTS = (
     "windows_speed",
     "ingest_speed",
     "pipeline_speed",
+    "fold_exact",
 )
 HEAD = """# Benchmarks
 
