@@ -177,6 +177,16 @@ def test_an_undo_waits_no_longer_than_the_cut_can_last(stage: Stage) -> None:
     assert stage.undo()["undone"] is True
 
 
+def test_a_clock_that_jumped_ahead_ends_nothing_that_an_agent_still_has(stage: Stage) -> None:
+    stage.apply(isolation())
+    right, stage.agents.clock = stage.agents.clock, ManualClock(NOW_NS + 400 * 10**9)
+    assert stage.undo()["undone"] is False  # the agent finds its order stale
+    assert stage.node.cuts.table
+    stage.agents.clock = right
+    assert stage.undo()["undone"] is True
+    assert stage.node.cuts.table == {}
+
+
 def test_a_cut_that_somebody_took_back_does_not_hold(stage: Stage) -> None:
     plan = isolation()
     stage.apply(plan)

@@ -76,13 +76,16 @@ class Cut:
         return []
 
     def ours(self, api: KubeApi, rule: int) -> bool:
-        """Whether it is in force still, or may be: an agent that is away cannot say so before its time is over."""
-        if self.agents is not None and self.agents.clock.now_ns() >= self.until_ns:
-            return False
+        """Whether it is in force still, or may be.
+
+        The agent is asked, whatever our clock says: its own may not have come so far. Of one that is away nothing is
+        known before the time is over.
+        """
         try:
             found = self._reached().told(self.node, self.address, "")
         except AgentAway:
-            return self.agents is None or (self.node, rule) not in self.agents.never
+            agents = self.agents
+            return agents is None or (agents.clock.now_ns() < self.until_ns and (self.node, rule) not in agents.never)
         return any(rule_id(plan) == rule for plan in found.get("plans", {}))
 
     @property
