@@ -23,6 +23,7 @@ VERBS = {
     "kubectl": ("cluster.commands", "kubectl", "the lab's kubectl on the lab"),
     "exec": ("cluster.commands", "execute", "a command in a pod, on a node, or in the outside"),
     "load": ("cluster.commands", "load", "give rebuilt images to running nodes"),
+    "restart": ("cluster.commands", "restart", "switch a node off as by its power, and on again"),
     "logs": ("cluster.commands", "logs", "what a part of the lab, or a pod, has logged"),
     "shop": ("shop.commands", "shop", "the sample application: deploy, load, status, remove"),
     "scenarios": ("live.commands", "scenarios", "attacks, failures and look-alikes that can be run"),

@@ -114,6 +114,18 @@ def remove(lab: Place, timeout_s: float = 5.0) -> list[Path]:
     return there(lab)
 
 
+def vacate(lab: Place, name: str, timeout_s: float = 10.0) -> None:
+    """Remove the groups below a node's, once their processes have ended. Raises EnvironmentLacks."""
+    until, tops = time.monotonic() + timeout_s, [root / lab.cgroup / name for root in hierarchies()]
+    while left := [group for top in tops for group in _groups(top) if group != top]:
+        if time.monotonic() > until:
+            raise EnvironmentLacks(f"{left[0]} stays: processes of node {name} do not end; run `loomidi-lab down`")
+        for path in sorted(left, key=lambda each: -len(each.parts)):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        time.sleep(0.02)
+
+
 def _removed(top: Path) -> None:
     for path in sorted(_groups(top), key=lambda each: -len(each.parts)):
         with contextlib.suppress(OSError):

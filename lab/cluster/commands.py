@@ -186,6 +186,19 @@ def load(name: str, images: tuple[str, ...]) -> None:
     click.echo(f"{', '.join(images)} on {', '.join(node.name for node in lab.nodes)}")
 
 
+@click.command("restart")
+@_NAME
+@click.argument("node")
+def restart(name: str, node: str) -> None:
+    """Switch NODE off as by its power, and on again: n1, n2, ... Its disk stays, everything that ran there ends.
+
+    The kubelet starts the node's pods anew, in place. An agent or a fault that was put there is not started again.
+    """
+    lab, progress = Lab.open(name), teller()
+    lab.restart_node(node)
+    progress(f"node {node} boots; `loomidi-lab kubectl get nodes` says when it is ready")
+
+
 @click.command("logs")
 @_NAME
 @click.argument("part", default="")

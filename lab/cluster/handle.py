@@ -215,6 +215,11 @@ class Lab:
                     nodes.await_containerd(self.site, number)
                 starters[part](self.site, number)
 
+    def restart_node(self, name: str) -> None:
+        """As a machine that loses its power and boots: pods start anew in place, whatever else ran there has ended."""
+        nodes.restart(self.site, self.node(name).number)
+        self.start_node(name)
+
     @staticmethod
     def _run(words: Sequence[str], *, stdin: str = "", timeout_s: float = 60.0, check: bool = True) -> Done:
         environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}

@@ -1,19 +1,21 @@
 """Nodes: each is a network, mount, process and host name space with containerd, kubelet and kube-proxy inside.
 
-Called by `raising`, and by scenarios that stop and start parts of a node. In: `Site` and a node's number. Out: running
+Called by `raising`, and by whoever stops and starts a node or parts of it. In: `Site` and a node's number. Out: running
 processes. All mounts are made inside the node's mount namespace, all processes inside its process namespace: when its
 first process is killed, the kernel removes both.
 """
 
 import contextlib
 import json
+import shutil
+import signal
 import socket
 import time
 from pathlib import Path
 
 from loomidi.contracts.errors import EnvironmentLacks
 from loomidi_lab import images
-from loomidi_lab.cluster import building, certificates, tools
+from loomidi_lab.cluster import building, certificates, cgroups, tools, wiring
 from loomidi_lab.cluster.control_plane import Site
 from loomidi_lab.cluster.processes import Launcher, children, entering, inside
 
@@ -47,13 +49,31 @@ def folder(site: Site, number: int) -> Path:
 
 def boot(site: Site, number: int, template: "images.Template") -> None:
     """The node's first process, its images, containerd."""
-    home = folder(site, number)
+    _first(site, number)
+    images.seed(template, folder(site, number) / "containerd", site.launcher.joining())
+    start_containerd(site, number)
+
+
+def _first(site: Site, number: int) -> None:
+    """The process that holds the node's name spaces."""
     for part in ("net.d", "kubelet", "logs"):
-        (home / part).mkdir(parents=True, exist_ok=True)
+        (folder(site, number) / part).mkdir(parents=True, exist_ok=True)
     words = ("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork")
     script = ("sh", "-c", _BOOT, "sh", name(number), str(building.pause()), str(home / "logs"))
     site.launcher.daemon(f"{name(number)}-init", [*entering(site.lab.node(number)), *words, *script])
-    images.seed(template, home / "containerd", site.launcher.joining())
+
+
+def restart(site: Site, number: int) -> None:
+    """Switch the node off, as by its power, and on again up to containerd. Its disk stays: images, kubelet, logs.
+
+    1 every process ends, pods and agents too, and with them mounts and pins   2 groups and what a boot clears go
+    3 its network is new: no link of a pod, no program, no table   4 it boots
+    """
+    site.launcher.stop(f"{name(number)}-init", number=signal.SIGKILL)  # 1
+    cgroups.vacate(site.lab, name(number))  # 2
+    shutil.rmtree(folder(site, number) / "containerd" / "state", ignore_errors=True)
+    wiring.rewire(site.lab, site.ranges, number, site.nodes, site.network)  # 3
+    _first(site, number)  # 4
     start_containerd(site, number)
 
 

@@ -1,12 +1,14 @@
 """Network namespaces, links and routes of a lab, and nothing on the host but one link and its routes.
 
-Called by `raising`. In: `Place`, `Ranges`, number of nodes, kind of network. Out: namespaces named after the lab. All
-is removed by `clearing` by deleting the namespaces: links, routes and tables inside go with them.
+Called by `raising`, and by `nodes` for one that starts anew. In: `Place`, `Ranges`, number of nodes, kind of network.
+Out: namespaces named after the lab. All is removed by `clearing` by deleting the namespaces: links, routes and tables
+inside go with them.
 
     host ll-NAME --- br0 (router and control plane) --- n1, n2, ... --- pods
                        +--- eth0 of the outside: users and attackers
 """
 
+import json
 import subprocess
 from collections.abc import Sequence
 
@@ -43,23 +45,37 @@ def _router(ranges: Ranges) -> list[str]:
 
 def _join(lab: Place, ranges: Ranges, nodes: int, network: str) -> None:
     """One link a node; with the plain bridge network, routes to each other's pods (Cilium makes its own)."""
-    routed = range(1, nodes + 1)
-    for number in routed:
-        node = lab.node(number)
-        _ip("", [f"link add eth0 netns {node} type veth peer name n{number} netns {lab.control}"])
-        _ip(lab.control, [f"link set n{number} master br0 up", f"route add {_pods(ranges, number)}"])
-        others = [f"route add {_pods(ranges, other)}" for other in routed if other != number and network == "bridge"]
-        _ip(
-            node,
-            [
-                "link set lo up",
-                "link set eth0 up",
-                f"addr add {ranges.node(number)}/24 dev eth0",
-                f"route add default via {ranges.router}",
-                *others,
-            ],
-        )
+    for number in range(1, nodes + 1):
+        _plugged(lab, ranges, number, nodes, network)
+        _ip(lab.control, [f"route add {_pods(ranges, number)}"])
     _ip(lab.control, [f"route add {ranges.services} via {ranges.node(1)}"])  # kube-proxy there knows where to
+
+
+def rewire(lab: Place, ranges: Ranges, number: int, nodes: int, network: str) -> None:
+    """A new network for a node that was switched off: nothing of the old one is left but its link's address."""
+    name = lab.node(number)
+    address = _address(name)
+    _ip(lab.control, [f"link delete n{number}"])  # the pair goes at once; with the namespace it would go some time
+    _ip("", [f"netns delete {name}", f"netns add {name}"])
+    _sysctl(name, _ROUTER | _QUIET)
+    _plugged(lab, ranges, number, nodes, network, mac=f"address {address} " if address else "")
+
+
+def _plugged(lab: Place, ranges: Ranges, number: int, nodes: int, network: str, *, mac: str = "") -> None:
+    """A node's link to the router, its address and its routes. `mac`: words of `ip`, to keep the one it had."""
+    node, routed = lab.node(number), range(1, nodes + 1)
+    _ip("", [f"link add eth0 {mac}netns {node} type veth peer name n{number} netns {lab.control}"])
+    _ip(lab.control, [f"link set n{number} master br0 up"])
+    others = [f"route add {_pods(ranges, other)}" for other in routed if other != number and network == "bridge"]
+    own = [f"addr add {ranges.node(number)}/24 dev eth0", f"route add default via {ranges.router}"]
+    _ip(node, ["link set lo up", "link set eth0 up", *own, *others])
+
+
+def _address(netns: str) -> str:
+    """Of its link, as neighbours know it; '' when there is none."""
+    words = ["ip", "-netns", netns, "-json", "link", "show", "eth0"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return str(json.loads(done.stdout)[0]["address"]) if done.returncode == 0 else ""
 
 
 def _pods(ranges: Ranges, number: int) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,34 @@ def test_a_node_that_is_stopped_is_not_ready_and_comes_back(cluster: Lab) -> Non
     finally:
         cluster.start_node("n2")
     eventually(lambda: _ready(cluster, "n2"), "True", seconds=60)
+
+
+@pytest.mark.lab_long
+def test_a_node_that_loses_its_power_comes_back_with_its_pods_and_nothing_else(cluster: Lab, web: str) -> None:
+    before = {pod["metadata"]["uid"]: _began(pod) for pod in pods_of(cluster, web)}
+    here = [pod["metadata"]["uid"] for pod in pods_of(cluster, web) if pod["spec"]["nodeName"] == "n2"]
+    stray = cluster.start("stray", [*cluster.on(cluster.node("n2")), "sleep", "600"])
+    cluster.run(cluster.node("n2").netns, "ip", "link", "add", "stray", "type", "dummy")
+    cluster.restart_node("n2")
+    assert stray.wait(10) != 0
+    assert "stray" not in cluster.run(cluster.node("n2").netns, "ip", "link", "show").stdout
+
+    def again() -> str:
+        pods = {pod["metadata"]["uid"]: pod for pod in pods_of(cluster, web)}
+        assert pods.keys() == before.keys()
+        return str({uid for uid, pod in pods.items() if _began(pod) > before[uid]} == set(here))
+
+    eventually(again, "True", seconds=60)
+    eventually(lambda: _ready(cluster, "n2"), "True", seconds=60)
+    port = cluster.api.get(f"/api/v1/namespaces/{web}/services/web")["spec"]["ports"][0]["nodePort"]
+    asked = (*CURL, f"http://{cluster.node('n2').address}:{port}/")
+    eventually(lambda: cluster.run(cluster.outside_netns, *asked, check=False).stdout, "200", seconds=60)
+
+
+def _began(pod: Any) -> str:
+    """When its container was started last."""
+    (told,) = pod["status"].get("containerStatuses") or [{}]
+    return str(told.get("state", {}).get("running", {}).get("startedAt", ""))
 
 
 def _ready(lab: Lab, node: str) -> str:
