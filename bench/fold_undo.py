@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,18 @@ from bench.undo.defending import HOME, Defence, establish
 from bench.undo.draws import FAULTS, ROUND, Draw, drawn, fold_of
 from bench.undo.faults import Faults
 from bench.undo.populations import SPACE, Population, until
-from loomidi.contracts import FoldKind, LoomidiError, Mode
+from loomidi.contracts import BlastRadius, FoldKind, LoomidiError, Mode
 from loomidi.fold.asking import Request, asked
 from loomidi.fold.operator.views import RELEASE, View
 from loomidi.fold.resources import fold_object
+from loomidi.ionic.documents import plan_id
 from loomidi_lab.cluster import Lab, UpSettings, down, up
 
 NAME = "fold-undo"
 OUT = Path(__file__).resolve().parents[1] / ".work" / "fold-undo.json"
-_OVER_S, _LATE_S, _SETTLED_S = 240.0, 45.0, 90.0
+_OVER_S, _LATE_S, _SETTLED_S = 240.0, 60.0, 90.0
 _MOST_ROUNDS = 3  # times as many as are needed when all count
+_RADIUS = BlastRadius(peers=20, flows=200, packets=2000, octets=64_000, share_of_octets=0.1)  # the pipeline measures it
 Say = Callable[[str], object]
 
 
@@ -48,8 +51,11 @@ class Folded:
 
     draw: Draw
     name: str = ""
-    proposed: bool = False
-    met: str = ""  # its phase when its fault began; empty: it was over
+    met: str = ""  # its phase when its fault began; empty: it was over before
+    held: float = inf  # since when it is in force, by the monotonic clock
+    end: float = inf  # when it is to end
+    until_ns: int = 0  # when the operator ends it
+    released: bool = False  # by us
     steps: tuple[str, ...] = ()  # of its receipts
     phase: str = ""
     message: str = ""
@@ -90,10 +96,10 @@ class Run:
         """Propose, hurt, wait, compare."""
         began, round_ = time.monotonic(), [Folded(draw) for draw in drawn(self.seed, number)]
         with cf.ThreadPoolExecutor(2 * ROUND) as pool:
-            lives = [pool.submit(self._live, one) for one in round_]
-            hurts = [pool.submit(self._hurt, one) for one in round_]
-            for future in (*lives, *hurts):
-                future.result()
+            lives = [pool.submit(self._live, one, pool) for one in round_]
+            for future in [hurt.result() for hurt in lives]:
+                if future is not None:
+                    future.result()
         self.folded += round_
         found = self._compared(round_)
         self.differences += [f"round {number}: {line}" for line in found]
@@ -104,27 +110,45 @@ class Run:
 
     # -- one fold ----------------------------------------------------------------------------------------------------
 
-    def _live(self, one: Folded) -> None:
-        """From its proposal to its end."""
+    def _live(self, one: Folded, pool: cf.Executor) -> "cf.Future[None] | None":
+        """From its proposal to its end; its fault, at its moment."""
         time.sleep(one.draw.start_s)
         self._propose(one)
-        began, released = time.monotonic(), False
+        began, hurt = time.monotonic(), None
         while not one.over and time.monotonic() - began < _OVER_S:
-            lasted = time.monotonic() - began
-            late = one.draw.ends == "ttl" and lasted > one.draw.lasts_s + _LATE_S
-            if not released and (late or (one.draw.ends == "release" and lasted >= one.draw.lasts_s)):
-                released = self._release(one, "it is late" if late else "the bench says so")
-            time.sleep(0.5)
+            now = time.monotonic()
+            if hurt is None and now >= self._due(one, began):
+                one.met = one.phase or "none"
+                hurt = pool.submit(self.faults.meet, one.draw)
+            if one.end == inf and one.active:
+                one.held, one.end = now, self._ends(one, now)
+            late = now - began > one.draw.lasts_s + _LATE_S
+            if not one.released and (late or (one.draw.ends == "release" and now >= one.end)):
+                one.released = self._release(one, "it is late" if late else "the bench says so")
+            time.sleep(0.3)
             self._look(one)
+        return hurt
+
+    @staticmethod
+    def _due(one: Folded, began: float) -> float:
+        """When its fault comes, by the monotonic clock."""
+        return {"begin": began, "held": one.held, "end": one.end}[one.draw.moment] + one.draw.fault_s
+
+    @staticmethod
+    def _ends(one: Folded, now: float) -> float:
+        """When it ends, as far as can be told."""
+        left_s = (one.until_ns - time.time_ns()) / 1e9
+        return now + (left_s if one.draw.ends == "ttl" else one.draw.lasts_s)
 
     def _propose(self, one: Folded) -> None:
         """Post it, until the API server has taken it."""
-        request = Request("bench", f"{one.draw.name} amid {one.draw.fault}", mode=Mode.AUTONOMOUS, lasts_s=120.0)
+        request = Request("bench", f"{one.draw.name} amid {one.draw.fault}", mode=Mode.AUTONOMOUS, lasts_s=180.0)
         plan = asked(fold_of(one.draw, self.people.pods), request, time.time_ns())
-        one.name = plan.id
+        plan = dataclasses.replace(plan, blast_radius=_RADIUS)
+        one.name = plan_id(plan)
+        plan = dataclasses.replace(plan, id=one.name)
         body = fold_object(plan, self._space(one), policy=SPACE)
         until(lambda: self._posted(one, body), f"{one.draw.name} is taken", 60)
-        one.proposed = True
 
     def _posted(self, one: Folded, body: dict[str, Any]) -> bool:
         with contextlib.suppress(LoomidiError):
@@ -139,17 +163,10 @@ class Run:
 
     def _look(self, one: Folded) -> None:
         with contextlib.suppress(LoomidiError):
-            status = View(self.lab.api.get(self._path(one))).status
+            view = View(self.lab.api.get(self._path(one)))
+            status, one.until_ns = view.status, view.at("until")
             one.phase, one.message = str(status.get("phase", "")), str(status.get("message", ""))
             one.steps = tuple(str(receipt["step"]) for receipt in status.get("receipts") or ())
-
-    def _hurt(self, one: Folded) -> None:
-        """Its fault, at its moment."""
-        time.sleep(one.draw.start_s + one.draw.fault_s)
-        if one.proposed and not one.over:
-            self._look(one)
-        one.met = "" if one.over else one.phase or "none"
-        self.faults.meet(one.draw)
 
     def _space(self, one: Folded) -> str:
         return HOME if one.draw.kind is FoldKind.CORDON else SPACE

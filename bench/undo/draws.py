@@ -24,20 +24,23 @@ FAULTS = {  # with how often it is drawn: a node takes its pods along, so it sta
 }
 ROUND = 20  # folds at once
 POLICED = "203.0.113.77"  # a source that a policy of the API denies as well
-_WITHIN_S = 25.0  # in which all of a round are proposed
+_WITHIN_S = 35.0  # in which all of a round are proposed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Draw:
-    """One fold and what happens to it. Times are seconds after it was proposed, `start_s` after the round began."""
+    """One fold and what happens to it."""
 
     kind: FoldKind
     target: str  # one of the population, `Draw.fold` makes an entity of it
     fault: str
-    start_s: float
-    fault_s: float
+    start_s: float  # after the round began
+    moment: (
+        str  # when the fault comes: `begin`, after it was proposed; `held`, after it was in force; `end`, about its end
+    )
+    fault_s: float  # after that moment, or before
     ends: str  # ttl, or release
-    lasts_s: int  # until then
+    lasts_s: int  # its ttl, or how long it is in force until it is released
     node: str  # what a fault of a node meets
     seed: int  # of whatever the fault draws itself
 
@@ -73,17 +76,20 @@ def _slots(dice: random.Random) -> dict[str, tuple[FoldKind, ...]]:
 
 
 def _draw(dice: random.Random, kind: FoldKind, target: str) -> Draw:
-    lasts_s = dice.randint(6, 14)
-    moments = (dice.uniform(0, 2), dice.uniform(2, lasts_s - 1), dice.uniform(lasts_s - 1, lasts_s + 0.5))
+    ends = dice.choice(("ttl", "release"))
+    lasts_s = dice.randint(20, 35) if ends == "ttl" else dice.randint(4, 10)
+    moments = {"begin": dice.uniform(0, 3), "held": dice.uniform(0, 4), "end": dice.uniform(-1, 0.5)}
+    moment = dice.choice(list(moments))
     (fault,) = dice.choices(list(FAULTS), list(FAULTS.values()))
-    start_s, ends = dice.uniform(0, _WITHIN_S), dice.choice(("ttl", "release"))
+    start_s = dice.uniform(0, _WITHIN_S)
     node = target if kind is FoldKind.CORDON else LONE.get(target, dice.choice(("n1", "n2")))
-    return Draw(kind, target, fault, start_s, dice.choice(moments), ends, lasts_s, node, dice.randrange(2**32))
+    seed = dice.randrange(2**32)
+    return Draw(kind, target, fault, start_s, moment, moments[moment], ends, lasts_s, node, seed)
 
 
 def fold_of(draw: Draw, pods: Callable[[str], list[dict[str, Any]]]) -> FoldSpec:
     """`pods`: of a workload, as they are now."""
-    ttl_s = float(draw.lasts_s if draw.ends == "ttl" else 120)
+    ttl_s = float(draw.lasts_s if draw.ends == "ttl" else 180)
     dice = random.Random(draw.seed)
     if draw.kind is FoldKind.ISOLATE_POD:
         name = draw.target if draw.target in LONE else dice.choice(pods(draw.target))["metadata"]["name"]
