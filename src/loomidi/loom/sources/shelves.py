@@ -17,6 +17,7 @@ from loomidi.kit.logging import logger
 
 PAUSE_S = 1.0  # before what broke is begun again
 PAGE = 500  # objects that are listed at once
+_WHY = "grant list and watch there (deployments/rbac), or try again"
 Object = dict[str, Any]
 _LOG = logger("loom.sources")
 
@@ -65,8 +66,7 @@ class Shelf:
         while True:
             answer = self._client.get(self._path, params=params)
             if answer.is_error:
-                why = "grant list and watch there (deployments/rbac), or try again"
-                raise Retryable(f"GET {self._path}: {answer.status_code}; {why}")
+                raise Retryable(f"GET {self._path}: {answer.status_code}; {_WHY}")
             page = answer.json()
             version = version or str(page["metadata"]["resourceVersion"])
             told |= {_key(one): self._slim(one) for one in page.get("items") or ()}
@@ -107,6 +107,8 @@ class Shelf:
         asked = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(self._watched_s)}
         patience = httpx.Timeout(10.0, read=self._watched_s + 10.0)
         with self._client.stream("GET", self._path, params=asked, timeout=patience) as response:
+            if response.is_error:
+                raise Retryable(f"watch of {self._path}: {response.status_code}; {_WHY}")
             for line in response.iter_lines():
                 if stop.is_set() or not self._take(json.loads(line)):
                     return
