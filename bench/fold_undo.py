@@ -37,7 +37,7 @@ from loomidi.fold.resources import fold_object
 from loomidi.ionic.documents import plan_id
 from loomidi_lab.cluster import Lab, UpSettings, down, up
 
-NAME = "fold-undo"
+NAME = "foldundo"
 OUT = Path(__file__).resolve().parents[1] / ".work" / "fold-undo.json"
 _OVER_S, _LATE_S, _SETTLED_S = 240.0, 60.0, 90.0
 _MOST_ROUNDS = 3  # times as many as are needed when all count
@@ -142,7 +142,7 @@ class Run:
 
     def _propose(self, one: Folded) -> None:
         """Post it, until the API server has taken it."""
-        request = Request("bench", f"{one.draw.name} amid {one.draw.fault}", mode=Mode.AUTONOMOUS, lasts_s=180.0)
+        request = Request("bench", f"{one.draw.name} amid {one.draw.fault}", mode=Mode.AUTONOMOUS, lasts_s=1200.0)
         plan = asked(fold_of(one.draw, self.people.pods), request, time.time_ns())
         plan = dataclasses.replace(plan, blast_radius=_RADIUS)
         one.name = plan_id(plan)

@@ -89,7 +89,7 @@ def _draw(dice: random.Random, kind: FoldKind, target: str) -> Draw:
 
 def fold_of(draw: Draw, pods: Callable[[str], list[dict[str, Any]]]) -> FoldSpec:
     """`pods`: of a workload, as they are now."""
-    ttl_s = float(draw.lasts_s if draw.ends == "ttl" else 180)
+    ttl_s = float(draw.lasts_s if draw.ends == "ttl" else 300)
     dice = random.Random(draw.seed)
     if draw.kind is FoldKind.ISOLATE_POD:
         name = draw.target if draw.target in LONE else dice.choice(pods(draw.target))["metadata"]["name"]

@@ -23,7 +23,7 @@ from loomidi_lab.cluster import Lab
 
 _HOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 _NAME = "fold-undo-silent"
-_SKEWS = (-90, -20, 15, 60, 90, 400)  # seconds; beyond 120 agents find orders stale
+_SKEWS = (-20, -5, 15, 60, 90, 400)  # seconds; beyond 120 agents find orders stale, behind a plan is not made yet
 _MADE_BY_FOLDS = ("loomidi-isolate-", "fold-undo-drop")
 
 
