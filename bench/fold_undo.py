@@ -32,14 +32,14 @@ from bench.undo.faults import Faults
 from bench.undo.populations import SPACE, Population, until
 from loomidi.contracts import BlastRadius, FoldKind, LoomidiError, Mode
 from loomidi.fold.asking import Request, asked
-from loomidi.fold.operator.views import RELEASE, View
+from loomidi.fold.operator.views import DENY, RELEASE, View
 from loomidi.fold.resources import fold_object
 from loomidi.ionic.documents import plan_id
 from loomidi_lab.cluster import Lab, UpSettings, down, up
 
 NAME = "foldundo"
 OUT = Path(__file__).resolve().parents[1] / ".work" / "fold-undo.json"
-_OVER_S, _LATE_S, _SETTLED_S = 240.0, 60.0, 90.0
+_OVER_S, _LATE_S, _SETTLED_S = 420.0, 60.0, 90.0
 _MOST_ROUNDS = 3  # times as many as are needed when all count
 _RADIUS = BlastRadius(peers=20, flows=200, packets=2000, octets=64_000, share_of_octets=0.1)  # the pipeline measures it
 Say = Callable[[str], object]
@@ -156,8 +156,9 @@ class Run:
         return self.lab.api.exists(self._path(one))
 
     def _release(self, one: Folded, why: str) -> bool:
+        """What has not begun by then is denied."""
         with contextlib.suppress(LoomidiError):
-            self.lab.api.patch(self._path(one), {"metadata": {"annotations": {RELEASE: why}}})
+            self.lab.api.patch(self._path(one), {"metadata": {"annotations": {RELEASE: why, DENY: why}}})
             return True
         return False
 
