@@ -127,12 +127,7 @@ def _fields() -> Fields:
             "The Kubernetes object that it becomes.", **{"x-kubernetes-embedded-resource": True}
         ),
         "undo": schemas.text("How it is taken back, in words.", most=schemas.LONG),
-        "means": {
-            "description": "By what a RECONFIGURE_NETWORK is carried out: the nodes' agents, a NetworkPolicy, a"
-            " CiliumNetworkPolicy, or Istio's objects. Left out, the operator takes what the cluster has.",
-            "type": "string",
-            "enum": list(MEANS["drop"]),
-        },
+        "means": _means(),
     }
     fields = fields_of(FoldSpec, told, but=given)
     fields["because"] |= {"minLength": 1}
@@ -150,6 +145,14 @@ def _fields() -> Fields:
         ),
         "verify": verify("How it is judged once it is applied; the policy's where it is left out."),
     }
+
+
+def _means() -> Schema:
+    about = (
+        "By what a RECONFIGURE_NETWORK is carried out: the nodes' agents, a NetworkPolicy, a CiliumNetworkPolicy, or"
+        " Istio's objects. Left out, the operator takes what the cluster has."
+    )
+    return {"description": about, "type": "string", "enum": list(MEANS["drop"])}
 
 
 def _plan() -> Schema:
