@@ -59,7 +59,7 @@ def _first(site: Site, number: int) -> None:
     for part in ("net.d", "kubelet", "logs"):
         (folder(site, number) / part).mkdir(parents=True, exist_ok=True)
     words = ("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork")
-    script = ("sh", "-c", _BOOT, "sh", name(number), str(building.pause()), str(home / "logs"))
+    script = ("sh", "-c", _BOOT, "sh", name(number), str(building.pause()), str(folder(site, number) / "logs"))
     site.launcher.daemon(f"{name(number)}-init", [*entering(site.lab.node(number)), *words, *script])
 
 
