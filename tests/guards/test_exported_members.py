@@ -57,6 +57,9 @@ FACES = {
         "Closed Closer EDGE_OPERATORS PANE_S Parts ROLE_OPERATORS ROWS SPECS Watermarks Window WindowSettings "
         "WindowSpec edge_windows entity_windows merged project reduced split"
     ),
+    "loomidi.origami.causes": (
+        "CALLS Cause CauseSettings Observed PLACES RANKED Role SIGNALS SPANS Sign SpanSums Symptom Window as_table rank"
+    ),
     "loomidi.origami.online": (
         "ClusterState FAILURES FailureSettings Failures FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors "
         "SuspectSettings load_rules"

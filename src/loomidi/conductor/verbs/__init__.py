@@ -21,5 +21,6 @@ VERBS: dict[str, str] = {
     "fold": "The Folds of a cluster: list, show, propose, approve, deny, release.",
     "policy": "What the guardrails say about a plan or manifests; policies deployed, tested, taken back.",
     "demo": "Attack a small network of namespaces and watch it being defended.",
+    "bench": "Measure on public data sets with known answers: root causes.",
     "doctor": "What works on this machine, what does not, why, and how to mend it.",
 }
