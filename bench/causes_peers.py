@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from loomidi.origami.causes import CauseSettings, Observed, Role
 from loomidi.origami.causes.deviating import deviations
@@ -118,9 +119,10 @@ def _anomalous(case: Case, observed: Observed) -> tuple[dict[str, float], dict[s
     assert symptom is not None
     signal = {"latency": "latency Average", "errors": "availability Average"}[symptom.role.value]
     series: dict[str, dict[int, float]] = {}
-    columns = [observed.signals[name].to_pylist() for name in ("time_ns", "entity", "signal", "value")]
-    for at, entity, name, value in zip(*columns, strict=True):
-        if name == signal and at < window.end_ns:
+    rows = observed.signals.filter(pc.equal(observed.signals["signal"], signal))
+    columns = [rows[name].to_pylist() for name in ("time_ns", "entity", "value")]
+    for at, entity, value in zip(*columns, strict=True):
+        if at < window.end_ns:
             series.setdefault(entity, {})[(at - window.start_ns) // window.step_ns] = np.nan if value is None else value
     steps = (window.end_ns - window.start_ns) // window.step_ns
     off: dict[int, dict[str, float]] = {step: {} for step in range(steps)}
@@ -137,10 +139,10 @@ def _anomalous(case: Case, observed: Observed) -> tuple[dict[str, float], dict[s
             if score > limit:
                 found[entity] = float(score)
     first = next((found for found in off.values() if symptom.entity in found), {})
-    rows = {
+    near = {
         entity: np.array([values.get(step, np.nan) for step in range(-2, steps)]) for entity, values in series.items()
     }
-    return first, rows
+    return first, near
 
 
 def _best(names: list[tuple[str, str]], values: Any) -> dict[str, float]:

@@ -35,6 +35,7 @@ SCRIPTS = (
     "ingest_speed",
     "pipeline_speed",
     "fold_exact",
+    "causes",
 )
 HEAD = """# Benchmarks
 
