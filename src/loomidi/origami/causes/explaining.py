@@ -73,7 +73,7 @@ def explain(found: Deviations, graph: System, settings: CauseSettings) -> Blame:
     ends = _gaps(found, blame)  # 2
     _behaviour(found, blame)  # 3
     for role in (Role.LATENCY, Role.ERRORS):  # 4
-        _inclusive(role, found, graph, ends, blame, settings)
+        _inclusive(role, found, graph, ends, blame, settings=settings)
     _places(found, graph, blame, settings)  # 5
     return blame
 
@@ -148,7 +148,7 @@ def _behaviour(found: Deviations, blame: Blame) -> None:
 
 
 def _inclusive(
-    role: Role, found: Deviations, graph: System, ends: dict[Edge, int], blame: Blame, settings: CauseSettings
+    role: Role, found: Deviations, graph: System, ends: dict[Edge, int], blame: Blame, *, settings: CauseSettings
 ) -> None:
     suffering = _strongest(found, found.where(role))
     silent = _silent(found, graph, suffering) if role is Role.ERRORS else {}

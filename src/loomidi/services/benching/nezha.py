@@ -129,17 +129,17 @@ def _pod_metrics(file: Path) -> Iterator[pa.Table]:
     entity = service(str(table["PodName"][0].as_py()))
     for name, role in _ROLES.items():
         if name in table.column_names:
-            yield signal(table["TimeStamp"], entity, "", name, role, table[name])
+            yield signal(table["TimeStamp"], entity, "", name, role, values=table[name])
 
 
 def _edge_metrics(file: Path, role: Role) -> Iterator[pa.Table]:
     table = _read_csv(file)
     for name in table.column_names[2:]:
         caller, _, callee = name.partition("_")
-        yield signal(table["timestamp"], caller, callee, "median call", role, table[name])
+        yield signal(table["timestamp"], caller, callee, "median call", role, values=table[name])
 
 
-def signal(seconds: Any, entity: str, peer: str, name: str, role: Role, values: Any) -> pa.Table:
+def signal(seconds: Any, entity: str, peer: str, name: str, role: Role, *, values: Any) -> pa.Table:
     """One signal as a table."""
     time = (np.asarray(seconds.to_numpy(), dtype=np.float64) * 1e9).astype(np.int64)
     value = pc.cast(values, pa.float64()).combine_chunks()
