@@ -60,9 +60,14 @@ FACES = {
     "loomidi.origami.causes": (
         "CALLS Cause CauseSettings Observed PLACES RANKED Role SIGNALS SPANS Sign SpanSums Symptom Window as_table rank"
     ),
+    "loomidi.origami.features": (
+        "CAUSAL EDGES EDGE_FEATURES EdgeFeatures FeatureSettings SHAPE SHAPED_FEATURES WindowFeatures edges_of hashes "
+        "matrix"
+    ),
     "loomidi.origami.online": (
-        "ClusterState FAILURES FailureSettings Failures FlowDetectors FlowSettings PATTERNS Rule SuspectDetectors "
-        "SuspectSettings load_rules"
+        "ClusterState Cusum CusumSettings Detector EdgeSketch FAILURES FailureSettings Failures FlowDetectors "
+        "FlowSettings HalfSpaceTrees NormSettings PATTERNS RobustNorm Rule Seen SketchSettings SuspectDetectors "
+        "SuspectSettings TailSettings TailThreshold TreesSettings load_rules"
     ),
 }
 
