@@ -1,9 +1,9 @@
 """The detectors that run everywhere, without a trained model: on flow batches and in the fast lane.
 
 Called by `services.analyzing` (`FlowDetectors`, Arrow in), `services.fastlane` (`SuspectDetectors`, plain Python) and
-`services.diagnosing` (`Failures`, objects of a cluster in).
-Out: `contracts.Finding`. What to do about a finding is left to `ionic`. The names are bound on first use, so that
-the fast lane loads neither numpy nor pyarrow.
+`services.diagnosing` (`Failures`, objects of a cluster in). Out: `contracts.Finding`. And by `scoring`: what says how
+strange an edge is (`RobustNorm`, `EdgeSketch`, `HalfSpaceTrees`: `Seen` in, scores out). What to do about a finding is
+left to `ionic`. The names are bound on first use, so that the fast lane loads neither numpy nor pyarrow.
 """
 
 from importlib import import_module
@@ -12,34 +12,63 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loomidi.origami.online.failures import FAILURES, ClusterState, Failures, FailureSettings
     from loomidi.origami.online.flows import FlowDetectors, FlowSettings
+    from loomidi.origami.online.norms import NormSettings, RobustNorm
     from loomidi.origami.online.rules import PATTERNS, Rule, load_rules
+    from loomidi.origami.online.seen import Detector, Seen
+    from loomidi.origami.online.sketches import EdgeSketch, SketchSettings
     from loomidi.origami.online.suspects import SuspectDetectors, SuspectSettings
+    from loomidi.origami.online.tails import Cusum, CusumSettings, TailSettings, TailThreshold
+    from loomidi.origami.online.trees import HalfSpaceTrees, TreesSettings
 
 __all__ = [
     "FAILURES",
     "PATTERNS",
     "ClusterState",
+    "Cusum",
+    "CusumSettings",
+    "Detector",
+    "EdgeSketch",
     "FailureSettings",
     "Failures",
     "FlowDetectors",
     "FlowSettings",
+    "HalfSpaceTrees",
+    "NormSettings",
+    "RobustNorm",
     "Rule",
+    "Seen",
+    "SketchSettings",
     "SuspectDetectors",
     "SuspectSettings",
+    "TailSettings",
+    "TailThreshold",
+    "TreesSettings",
     "load_rules",
 ]
 
 _HOMES = {
     "ClusterState": "failures",
+    "Cusum": "tails",
+    "CusumSettings": "tails",
+    "Detector": "seen",
+    "EdgeSketch": "sketches",
     "FAILURES": "failures",
     "FailureSettings": "failures",
     "Failures": "failures",
     "FlowDetectors": "flows",
     "FlowSettings": "flows",
+    "HalfSpaceTrees": "trees",
+    "NormSettings": "norms",
     "PATTERNS": "rules",
+    "RobustNorm": "norms",
     "Rule": "rules",
+    "Seen": "seen",
+    "SketchSettings": "sketches",
     "SuspectDetectors": "suspects",
     "SuspectSettings": "suspects",
+    "TailSettings": "tails",
+    "TailThreshold": "tails",
+    "TreesSettings": "trees",
     "load_rules": "rules",
 }
 
