@@ -64,6 +64,10 @@ FACES = {
         "CAUSAL EDGES EDGE_FEATURES EdgeFeatures FeatureSettings SHAPE SHAPED_FEATURES WindowFeatures edges_of hashes "
         "matrix"
     ),
+    "loomidi.origami.scoring": (
+        "Alert Calibration CalibrationSettings GuardSettings Guarded Incident IncidentSettings Incidents Judge "
+        "JudgeSettings RollingLimit RollingSettings discoveries"
+    ),
     "loomidi.origami.online": (
         "ClusterState Cusum CusumSettings Detector EdgeSketch FAILURES FailureSettings Failures FlowDetectors "
         "FlowSettings HalfSpaceTrees NormSettings PATTERNS RobustNorm Rule Seen SketchSettings SuspectDetectors "

@@ -1,0 +1,80 @@
+"""Against slow poisoning: what scores high is not learned, and a reference that never learns stands beside.
+
+Called by `judging`. In: `Seen`. Out: scores. Who moves slowly enough under a learning detector's gate becomes usual to
+it, but not to the frozen one: the score is the stranger of the two, each by its own calibration, and how far they have
+come apart is told.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from loomidi.origami.online.seen import Detector, Seen, packed, unpacked
+from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """When an edge may be learned."""
+
+    gate: float = 1e-2
+    # p-value by the frozen detector below which an edge is not learned: the learning one has no say in what it learns.
+    calibration: CalibrationSettings = dataclasses.field(default_factory=CalibrationSettings)
+    # Of both.
+
+
+class Guarded:
+    """Two detectors of one make: `frozen` stays as it was fitted, `learning` goes on with what passes the gate."""
+
+    def __init__(self, make: Callable[[], Detector], settings: GuardSettings | None = None) -> None:
+        self.settings = settings or GuardSettings()
+        self.frozen, self.learning = make(), make()
+        self.calibration = Calibration(self.settings.calibration)
+        self.counts = {"scored": 0, "gated": 0, "only_frozen": 0, "only_learning": 0}
+
+    def fit(self, train: Seen, calibrate: Seen) -> None:
+        """Learn from the first, set the scale of p-values by the second."""
+        for detector in (self.frozen, self.learning):
+            detector.fit(train)
+        nothing = np.zeros(len(calibrate), bool)
+        self.calibration.fit(self.frozen.score(calibrate, nothing))
+        self.learning.restore(self.frozen.snapshot())
+
+    def p_values(self, seen: Seen) -> F64:
+        """Twice the lesser of both, which is again a p-value; then what passes the gate is learned."""
+        frozen = self.calibration.p_values(self.frozen.score(seen, np.zeros(len(seen), bool)))
+        strange = frozen < self.settings.gate
+        learning = self.calibration.p_values(self.learning.score(seen, ~strange))
+        odd = learning < self.settings.gate
+        self.counts["scored"] += len(seen)
+        self.counts["gated"] += int(np.sum(strange))
+        self.counts["only_frozen"] += int(np.sum(strange & ~odd))
+        self.counts["only_learning"] += int(np.sum(odd & ~strange))
+        lesser: F64 = np.minimum(1.0, 2 * np.minimum(frozen, learning))
+        return lesser
+
+    @property
+    def apart(self) -> float:
+        """Share of the strange edges that only one of both finds: near 0 they agree, near 1 one has moved away."""
+        alone = self.counts["only_frozen"] + self.counts["only_learning"]
+        return alone / max(self.counts["gated"] + self.counts["only_learning"], 1)
+
+    def snapshot(self) -> bytes:
+        """Both detectors and their calibration."""
+        states = {name: np.frombuffer(part.snapshot(), np.uint8) for name, part in self._parts().items()}
+        return packed({**states, "counts": np.array(list(self.counts.values()), np.int64)})
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a `snapshot`."""
+        parts = self._parts()
+        kept = unpacked(state, {**dict.fromkeys(parts, np.zeros(0, np.uint8)), "counts": np.zeros(4, np.int64)})
+        for name, part in parts.items():
+            part.restore(kept[name].tobytes())
+        self.counts = dict(zip(self.counts, map(int, kept["counts"]), strict=True))
+
+    def _parts(self) -> dict[str, Detector | Calibration]:
+        return {"frozen": self.frozen, "learning": self.learning, "calibration": self.calibration}

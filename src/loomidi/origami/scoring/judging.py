@@ -1,0 +1,144 @@
+"""From edges to incidents, tick by tick, with the number of false incidents a day as the setting.
+
+Called by `services`. In: batches of EDGE_FEATURES or SHAPED_FEATURES, one a tick, in order of time. Out: `Incident`s.
+The steps are those of `Judge.tick`. How strange is too strange follows from the calibration slice: the p-value at which
+the slice itself, grouped as alerts are, has as many incidents a day as the budget allows.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loomidi.origami.features import CAUSAL, SHAPE, hashes, matrix
+from loomidi.origami.online.norms import RobustNorm
+from loomidi.origami.online.seen import Detector, Seen
+from loomidi.origami.scoring.calibrating import discoveries
+from loomidi.origami.scoring.guarding import Guarded, GuardSettings
+from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
+
+_DAY_NS = 86_400 * 10**9
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """What may be told."""
+
+    incidents_per_day: float = 1.0
+    # False incidents that are put up with: the budget.
+    share: float = 0.1
+    # Of what is told in one tick, as much may be usual (Benjamini-Hochberg).
+    told: int = 5
+    # Features that are named as the reason.
+    hub: float = 0.5
+    # Share of all sources that talk to a hub as usual: alerts do not become one incident by it.
+    steps: int = 24
+    # Halvings of the p-value that are tried to meet the budget.
+    seed: int = 0
+    # Of the hash of names.
+    guard: GuardSettings = dataclasses.field(default_factory=GuardSettings)
+    # When an edge is learned.
+    incidents: IncidentSettings = dataclasses.field(default_factory=IncidentSettings)
+    # What belongs together.
+
+
+class Judge:
+    """A guarded detector, its threshold, and the incidents that are open."""
+
+    def __init__(self, make: Callable[[], Detector], settings: JudgeSettings | None = None) -> None:
+        self.settings = settings or JudgeSettings()
+        self.guarded = Guarded(make, self.settings.guard)
+        self.incidents = Incidents(self.settings.incidents)
+        self.risk = 0.0  # p-values up to it may be told; 0: nothing, not fitted yet
+        self._explain = RobustNorm()
+
+    def fit(self, train: Iterable[pa.RecordBatch], calibrate: Iterable[pa.RecordBatch]) -> None:
+        """Learn from the first; set p-values and the threshold by the second, which must follow it in time."""
+        first, slice_ = list(train), list(calibrate)
+        values = self._seen(first)
+        self._explain = RobustNorm(features=values.values.shape[1])
+        self._explain.fit(values)
+        self.guarded.fit(values, self._seen(slice_))
+        self.incidents = Incidents(self.settings.incidents, hubs(first, self.settings.hub))
+        self.risk = self._affordable(slice_)
+
+    def tick(self, batch: pa.RecordBatch) -> list[Incident]:
+        """1 score, 2 p-values, 3 budget and share of errors, 4 pairs as alerts, 5 incidents."""
+        if not batch.num_rows:
+            return []
+        seen = self._seen([batch])
+        p_values = self.guarded.p_values(seen)  # 1, 2
+        strange = (p_values <= self.risk) & discoveries(p_values, self.settings.share)  # 3
+        alerts = list(self._alerts(batch, seen.values, p_values, strange))  # 4
+        return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
+
+    def _affordable(self, batches: list[pa.RecordBatch]) -> float:
+        """The largest p-value at which the slice has no more incidents than its days may have."""
+        seen = self._seen(batches)
+        p_values = self.guarded.calibration.p_values(self.guarded.frozen.score(seen, np.zeros(len(seen), bool)))
+        days = max((int(seen.times_ns[-1]) - int(seen.times_ns[0])) / _DAY_NS, 1 / 24)
+        table = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+        for step in range(1, self.settings.steps):
+            risk = self.settings.guard.gate * 0.5**step
+            incidents = Incidents(self.settings.incidents, self.incidents.hubs)
+            for _ in incidents.take(list(self._alerts(table, seen.values[:0], p_values, p_values <= risk))):
+                pass
+            if incidents.counts["incidents"] <= self.settings.incidents_per_day * days:
+                return risk
+        return self.settings.guard.gate * 0.5**self.settings.steps
+
+    def _alerts(
+        self,
+        batch: pa.RecordBatch,
+        values: npt.NDArray[np.float32],
+        p_values: npt.NDArray[np.float64],
+        which: npt.NDArray[np.bool_],
+    ) -> Iterator[Alert]:
+        """One for each pair of ends and moment among the chosen rows, with the reason of its strangest row."""
+        rows = np.flatnonzero(which)
+        if not len(rows):
+            return
+        chosen = batch.select(["time", "source", "destination"]).take(pa.array(rows))
+        times = chosen.column("time").cast(pa.int64()).to_numpy()
+        ends = [hashes(chosen.column(end), self.settings.seed) for end in ("source", "destination")]
+        order = np.lexsort((p_values[rows], *ends, times))
+        keys = np.stack([times.view(np.uint64), *ends])[:, order]
+        starts = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+        edges = np.diff(np.append(starts, len(order)))
+        for row, many in zip(order[starts].tolist(), edges.tolist(), strict=True):
+            at = int(rows[row])
+            yield Alert(
+                time_ns=int(times[row]),
+                source=chosen.column("source")[row].as_py(),
+                destination=chosen.column("destination")[row].as_py(),
+                edges=many,
+                score=float(-np.log10(max(p_values[at], 1e-300))),
+                p_value=float(p_values[at]),
+                contributions=self._reasons(values[at : at + 1]),
+            )
+
+    def _reasons(self, values: npt.NDArray[np.float32]) -> tuple[tuple[str, float], ...]:
+        if not len(values):
+            return ()
+        off = self._explain.deviations(values)[0]
+        share = off / max(float(off.sum()), 1e-12)
+        names = (*CAUSAL, *SHAPE)
+        return tuple((names[at], round(float(share[at]), 4)) for at in np.argsort(-share)[: self.settings.told])
+
+    def _seen(self, batches: list[pa.RecordBatch]) -> Seen:
+        table = pa.Table.from_batches(batches).combine_chunks()
+        batch = table.to_batches()[0] if table.num_rows else table.schema.empty_table().to_batches()[0]
+        source, destination = (hashes(batch.column(end), self.settings.seed) for end in ("source", "destination"))
+        return Seen(batch.column("time").cast(pa.int64()).to_numpy(), source, destination, matrix(batch))
+
+
+def hubs(batches: list[pa.RecordBatch], share: float) -> frozenset[str]:
+    """The destinations to which at least this share of all sources talks, and eight of them."""
+    pairs = pa.Table.from_batches(batches).select(["source", "destination"])
+    distinct = pairs.group_by(["source", "destination"]).aggregate([])
+    names, counts = distinct["destination"].combine_chunks().value_counts().flatten()
+    least = max(8.0, share * len(distinct["source"].unique()))
+    return frozenset(names.filter(pc.greater_equal(counts, least)).to_pylist())
