@@ -36,6 +36,7 @@ SCRIPTS = (
     "pipeline_speed",
     "fold_exact",
     "causes",
+    "anomaly_edges",
 )
 HEAD = """# Benchmarks
 

@@ -152,6 +152,13 @@ def test_windows_are_read_the_same_one_by_one_or_all_at_once() -> None:
     assert pa.compute.sum(parts["weight"]).as_py() == 600
 
 
+def test_windows_that_overlap_are_refused() -> None:
+    windows = edge_windows()[0]
+    aligned = pa.array([False] * windows.num_rows)
+    with pytest.raises(InputError, match="one size and aligned"):
+        WindowFeatures().feed(windows.set_column(3, windows.schema.field("window_aligned"), aligned))
+
+
 def test_ends_are_workloads_or_networks_and_never_addresses() -> None:
     features = WindowFeatures()
     told = pa.Table.from_batches([features.feed(batch) for batch in edge_windows()])

@@ -1,6 +1,6 @@
 """Windows of the loom as edges between workloads, and how each window looks in itself.
 
-Called by `WindowFeatures` users: training and live scoring. In: EDGE_WINDOWS of one size. Out: EDGES in order of time,
+Called by training and live scoring. In: EDGE_WINDOWS of one size. Out: EDGES in order of time,
 and the columns of `SHAPE`. An end is its workload; where none is known, the network of its address, so that neither a
 rollout nor a new address is news. What came before is left to `edges`.
 """
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from loomidi.contracts.errors import InputError
 from loomidi.garden.graph.columns import networks, texts
 from loomidi.origami.features.edges import EdgeFeatures, FeatureSettings
 from loomidi.origami.features.schemas import EDGES, SHAPE, SHAPED_FEATURES
@@ -28,7 +29,10 @@ class WindowFeatures:
         self.edges = EdgeFeatures(settings)
 
     def feed(self, windows: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows of one size in order of time; rows come out in the order of (end of window, source, destination)."""
+        """Aligned rows of one size in order of time; out come rows by end of window, source, destination."""
+        kinds = windows.select(["window_size_s", "window_aligned"])
+        if len(kinds.column(0).unique()) > 1 or (not pc.all(kinds.column(1)).as_py() and windows.num_rows):
+            raise InputError("windows must be of one size and aligned, else a flow counts more than once; filter them")
         windows = ordered(windows)
         told = self.edges.feed(edges_of(windows))
         columns = [pa.array(column) for column in shapes(windows)]

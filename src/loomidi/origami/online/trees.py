@@ -19,7 +19,7 @@ class TreesSettings:
     """The forest."""
 
     trees: int = 50
-    # Twice as many as the method's authors have: what is found depends less on the seed.
+    # Twice as many as the method's authors have: one seed's luck counts less.
     depth: int = 12
     # Of a tree: 4096 places. 50 trees are 6.6 MB.
     window: int = 16_384
