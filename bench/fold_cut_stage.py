@@ -28,6 +28,7 @@ from loomidi.contracts import Evidence, Finding, Mode, Severity, content_id
 from loomidi.contracts.errors import EnvironmentLacks, Retryable
 from loomidi.garden.graph import EntityGraph
 from loomidi.ionic.act.kube import Agents, AgentSettings
+from loomidi.ionic.decide import DeciderSettings
 from loomidi.ionic.orders import CUT, RELEASE, KeySealer, Order
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.sources.clusters import access
@@ -134,7 +135,7 @@ class Stage:
         self._agent = authority.issue("agent", AGENT, hosts=(AGENT,))
         self._own = authority.issue("operator", OPERATOR)
         self._clock, self._numbers = SystemClock(), iter(range(1, 10**9))
-        self._decider = decider_over(EntityGraph(), (), self._clock, Mode.AUTONOMOUS)
+        self._decider = decider_over(EntityGraph(), (), self._clock, DeciderSettings(Mode.AUTONOMOUS))
 
     # -- the programs ------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from loomidi.contracts import EnvironmentLacks, Evidence, Finding, Match, Mode, 
 from loomidi.fold.resources import fold_object
 from loomidi.garden.graph import Touched
 from loomidi.garden.graph.naming import AddressBook, Row
-from loomidi.ionic.decide import propose
+from loomidi.ionic.decide import DeciderSettings, propose
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.flows.links import LIVE, LinkMeters
 from loomidi.services.gathering import Once, Recent
@@ -87,7 +87,7 @@ class Defence:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab, self._folder = lab, folder
         self._flows, self._book = Flows(lab), AddressBook()
-        self._decider = decider_over(self._flows, (), SystemClock(), Mode.AUTONOMOUS)
+        self._decider = decider_over(self._flows, (), SystemClock(), DeciderSettings(Mode.AUTONOMOUS))
         for pod in lab.api.list("/api/v1/pods"):
             about = pod["metadata"]
             if pod["status"].get("podIP") and not pod["spec"].get("hostNetwork"):
