@@ -3,9 +3,10 @@
 And what Cilium itself is asked for: one source denied, from outside and by its labels, told by packets.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -100,15 +101,35 @@ def test_a_pod_is_cut_off_by_its_labels_and_its_neighbour_is_not(site: Site) -> 
 
 
 @pytest.mark.timeout(420)
-def test_a_network_policy_that_denies_one_address_would_cut_pods_off_from_each_other(site: Site) -> None:
+def test_a_network_policy_that_denies_one_address_would_cut_off_the_pods_of_other_namespaces(site: Site) -> None:
     """Why the driver does not choose it here: to Cilium an `ipBlock` is outside the cluster."""
-    with site.operator(agents=False), site.talking() as talks:
+    with site.operator(agents=False), stranger(site) as answered:
         given = {"manifest": all_but(ATTACKER), "means": "networkpolicy"}
         plan, _ = site.granted(lambda: site.deny(ATTACKER, **given))
-        eventually(lambda: silent(talks["far->target"]) and silent(talks["beside->target"]), "pods get no answers")
+        eventually(lambda: not answered(), "a pod of another namespace is still answered")
         site.release(plan)
         site.reaches(plan, "Released")
-        talks["far->target"].goes_on()
+        eventually(answered, "a pod of another namespace is not answered again")
+
+
+@contextlib.contextmanager
+def stranger(site: Site) -> Iterator[Callable[[], bool]]:
+    """A pod of another namespace: whether the target answers it."""
+    pods = "/api/v1/namespaces/default/pods"
+    asking = "import urllib.request as web; web.urlopen('http://{}:8080', timeout=1)"
+    container = {"name": "main", "image": "lab.loomidi.io/base:1", "command": ["sleep", "infinity"]}
+    spec = {"nodeName": "n1", "terminationGracePeriodSeconds": 0, "containers": [container]}
+    site.lab.api.post(pods, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "stranger"}, "spec": spec})
+    words = ("exec", "-n", "default", "stranger", "--", "python3", "-c", asking.format(site.addresses["target"]))
+
+    def answered() -> bool:
+        return site.lab.kubectl(*words, check=False).returncode == 0
+
+    try:
+        eventually(answered, "the target does not answer a pod of another namespace", 60)
+        yield answered
+    finally:
+        site.lab.api.delete(f"{pods}/stranger")
 
 
 def silent(talk: Talk) -> bool:

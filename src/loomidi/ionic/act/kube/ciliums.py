@@ -2,7 +2,7 @@
 
 Called by `networks`. In: a scene, a fold, what it denies. Out: the object, or NotActing. A NetworkPolicy denies one
 address only by allowing all others, and Cilium takes `ipBlock` to mean addresses outside the cluster, so that one would
-cut pods off from each other; `ingressDeny` and `egressDeny` with `enableDefaultDeny: false` say exactly what is meant.
+cut off the pods of other namespaces; `ingressDeny` and `egressDeny` with `enableDefaultDeny: false` say what is meant.
 """
 
 from collections.abc import Iterator, Mapping
