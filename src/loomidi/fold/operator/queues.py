@@ -1,4 +1,5 @@
-"""Which Fold is passed over next: those that changed, then those that are due; what failed comes again later each time.
+"""Which Fold is passed over next: whoever is due longest, so that new ones keep no undo waiting; what changed is due at
+that moment, what failed comes again later each time.
 
 Called by `running`, from several threads. In: keys, seconds. Out: one key at a time. Time is the machine's.
 """
@@ -21,7 +22,7 @@ class Queue:
         """It changed: pass over it now, unless it failed and has to wait."""
         with self._changed:
             if key not in self._failed or key not in self._due:
-                self._due[key] = 0.0
+                self._due[key] = min(self._due.get(key, float("inf")), time.monotonic())
             self._changed.notify()
 
     def later(self, key: str, in_s: float) -> None:
