@@ -35,6 +35,8 @@ class LeaseSettings:
     # Without a renewal another may take it; its holder stops writing at two thirds.
     renewed_s: float = 5.0
     # Between two renewals, or two looks of who waits.
+    again_s: float = 1.0
+    # After a try that failed: a holder has several before it must stop writing, not two.
 
 
 class Leadership:
@@ -49,6 +51,7 @@ class Leadership:
         self._clock = clock or SystemClock()
         self._token, self._renewed_ns = 0, 0  # monotonic; 0: not ours
         self._seen: tuple[str, int] = ("", 0)  # version of another's lease, when it was first seen so
+        self.wait_s = 0.0  # before the next try
         self.known = False  # whether the API has answered yet, ours or another's
 
     @property
@@ -66,12 +69,12 @@ class Leadership:
         """Take it or renew it until told to stop, then let go of it."""
         while not stop.is_set():
             self.tend()
-            stop.wait(self._settings.renewed_s)
+            stop.wait(self.wait_s)
         self.leave()
 
     def tend(self) -> bool:
         """One try to take or renew. What does not work now is left to the next try."""
-        asked_ns = self._clock.monotonic_ns()
+        asked_ns, self.wait_s = self._clock.monotonic_ns(), self._settings.again_s
         try:
             taken = self._tended()
         except Clash:
@@ -79,7 +82,7 @@ class Leadership:
         except LoomidiError as error:  # nobody knows: what we hold ends by itself when it is not renewed in time
             _LOG.warning("the lease could not be asked for", holder=self.holder, error=str(error))
             return self.leading
-        self.known = True
+        self.known, self.wait_s = True, self._settings.renewed_s
         if taken is None:
             self._token = 0
             return False

@@ -85,6 +85,21 @@ def test_a_server_that_is_away_for_a_moment_takes_nothing_from_the_holder() -> N
     assert not one.leading
 
 
+def test_a_renewal_that_failed_is_tried_again_sooner() -> None:
+    api, clock = FakeApi(), a_clock()
+    one = replica(api, "one", clock)
+    one.tend()
+    assert one.wait_s == LeaseSettings().renewed_s
+    api.failures["GET"] = [503] * 4
+    for _ in range(4):
+        one.tend()
+        clock.sleep(one.wait_s)
+    assert one.leading
+    token = one.fence().token
+    assert one.tend()
+    assert one.fence().token == token
+
+
 def test_who_ends_lets_go_at_once() -> None:
     api, clock = FakeApi(), a_clock()
     one, two = replica(api, "one", clock), replica(api, "two", clock)
