@@ -16,6 +16,7 @@ import concurrent.futures as cf
 import contextlib
 import dataclasses
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -56,6 +57,8 @@ class Folded:
     end: float = inf  # when it is to end
     until_ns: int = 0  # when the operator ends it
     released: bool = False  # by us
+    proposed: float = inf  # by the monotonic clock, as are:
+    over_at: float = inf
     steps: tuple[str, ...] = ()  # of its receipts
     phase: str = ""
     message: str = ""
@@ -101,11 +104,13 @@ class Run:
                 if future is not None:
                     future.result()
         self.folded += round_
+        folding = time.monotonic() - began
         found = self._compared(round_)
         self.differences += [f"round {number}: {line}" for line in found]
-        took, counted = time.monotonic() - began, sum(one.counts for one in round_)
-        self.say(f"round {number}: {len(round_)} folds, {counted} count, {len(found)} differences, {took:.0f} s")
-        for line in found:
+        comparing, counted = time.monotonic() - began - folding, sum(one.counts for one in round_)
+        told = f"{len(round_)} folds, {counted} count, {sum(one.undone for one in round_ if one.counts)} of them undone"
+        self.say(f"round {number}: {told}, {len(found)} differences, {folding:.0f} s and {comparing:.0f} s to compare")
+        for line in (*(f"does not count: {_told(one)}" for one in round_ if not one.counts), *found):
             self.say(f"  {line}")
 
     # -- one fold ----------------------------------------------------------------------------------------------------
@@ -114,7 +119,8 @@ class Run:
         """From its proposal to its end; its fault, at its moment."""
         time.sleep(one.draw.start_s)
         self._propose(one)
-        began, hurt = time.monotonic(), None
+        began = one.proposed = time.monotonic()
+        hurt = None
         while not one.over and time.monotonic() - began < _OVER_S:
             now = time.monotonic()
             if hurt is None and now >= self._due(one, began):
@@ -127,6 +133,7 @@ class Run:
                 one.released = self._release(one, "it is late" if late else "the bench says so")
             time.sleep(0.3)
             self._look(one)
+        one.over_at = time.monotonic() if one.over else inf
         return hurt
 
     @staticmethod
@@ -231,8 +238,16 @@ def figures(run: Run, seconds: float) -> dict[str, Any]:
         "missed": sum(one.active and not one.met for one in run.folded),
         "faults": dict(run.faults.made),
         "requests": dict(run.faults.proxy.met),
+        "in_force_after_s": _spread([one.held - one.proposed for one in counted]),
+        "over_after_its_end_s": _spread([one.over_at - one.end for one in counted]),
         "seconds": round(seconds),
     }
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    """What half of them and all of them took; those that never came are among the differences."""
+    known = sorted(one for one in seconds if abs(one) < inf)
+    return {"median": round(statistics.median(known), 1), "most": round(known[-1], 1)} if known else {}
 
 
 def _told(one: Folded) -> str:
@@ -285,20 +300,22 @@ def carried_out(lab: Lab, given: argparse.Namespace, say: Say) -> Run:
             raise LoomidiError(f"no answers before anything was folded: {told}")
         run = Run(people, faults, defence, given.seed, say)
         say(f"{len(people.pods())} pods, {flows} flows, {len(run.before)} objects compared")
+        last = time.monotonic() + 60 * given.minutes
         most = _MOST_ROUNDS * max(1, given.folds // ROUND)
         for number in range(1, most + 1):
             run.round(number)
-            if sum(one.counts for one in run.folded) >= given.folds:
+            if sum(one.counts for one in run.folded) >= given.folds or time.monotonic() >= last:
                 break
         return run
 
 
 def main() -> int:
-    """Exit code 1 on any difference, or when too few folds came into force."""
+    """Exit code 1 on any difference, when one that counts was not undone, or when too few count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folds", type=int, default=200, metavar="N", help="that count; 200")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--short", action="store_true", help="20 folds")
+    parser.add_argument("--minutes", type=float, default=inf, metavar="M", help="after which no round begins")
     parser.add_argument("--name", default=NAME, help="which lab; one that is up is used, else one is made")
     parser.add_argument("--json", type=Path, default=OUT, metavar="FILE")
     given = parser.parse_args()
@@ -322,7 +339,7 @@ def main() -> int:
         print(f"  {line}")
     verdict = f"{found['undone']} of {found['folds']} undone, {len(run.differences)} differences"
     print(f"{verdict}, {found['flows_back']} of {found['flows']} flows back, seed {given.seed}, {found['seconds']} s")
-    return int(bool(run.differences) or found["folds"] < given.folds)
+    return int(bool(run.differences) or found["undone"] < found["folds"] or found["folds"] < given.folds)
 
 
 if __name__ == "__main__":
