@@ -19,6 +19,7 @@ import json
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,14 +34,15 @@ from bench.undo.faults import Faults
 from bench.undo.populations import SPACE, Population, until
 from loomidi.contracts import BlastRadius, FoldKind, LoomidiError, Mode
 from loomidi.fold.asking import Request, asked
-from loomidi.fold.operator.views import DENY, RELEASE, View
+from loomidi.fold.operator.views import DENY, FOLDS, RELEASE, View
 from loomidi.fold.resources import fold_object
 from loomidi.ionic.documents import plan_id
 from loomidi_lab.cluster import Lab, UpSettings, down, up
 
 NAME = "foldundo"
 OUT = Path(__file__).resolve().parents[1] / ".work" / "fold-undo.json"
-_OVER_S, _LATE_S, _SETTLED_S = 420.0, 60.0, 90.0
+_OVER_S, _LATE_S, _SETTLED_S = 420.0, 120.0, 90.0
+_LOOK_S = 0.3  # between two looks at the Folds
 _MOST_ROUNDS = 3  # times as many as are needed when all count
 _RADIUS = BlastRadius(peers=20, flows=200, packets=2000, octets=64_000, share_of_octets=0.1)  # the pipeline measures it
 Say = Callable[[str], object]
@@ -94,6 +96,7 @@ class Run:
         self.differences: list[str] = []
         self.flows, self.flows_back = 0, 0  # the most, and the fewest that had answers after a round
         self.before = states.state(self.lab)
+        self._lock, self._list, self._listed_at = threading.Lock(), dict[str, Any](), -inf
 
     def round(self, number: int) -> None:
         """Propose, hurt, wait, compare."""
@@ -131,7 +134,7 @@ class Run:
             late = now - began > one.draw.lasts_s + _LATE_S
             if not one.released and (late or (one.draw.ends == "release" and now >= one.end)):
                 one.released = self._release(one, "it is late" if late else "the bench says so")
-            time.sleep(0.3)
+            time.sleep(_LOOK_S)
             self._look(one)
         one.over_at = time.monotonic() if one.over else inf
         return hurt
@@ -170,11 +173,20 @@ class Run:
         return False
 
     def _look(self, one: Folded) -> None:
-        with contextlib.suppress(LoomidiError):
-            view = View(self.lab.api.get(self._path(one)))
+        if (obj := self._listed().get(one.name)) is not None:
+            view = View(obj)
             status, one.until_ns = view.status, view.at("until")
             one.phase, one.message = str(status.get("phase", "")), str(status.get("message", ""))
             one.steps = tuple(str(receipt["step"]) for receipt in status.get("receipts") or ())
+
+    def _listed(self) -> dict[str, Any]:
+        """All Folds, asked for once for everybody: twenty who each ask keep the API and our proxy from their work."""
+        with self._lock:
+            if time.monotonic() - self._listed_at >= _LOOK_S:
+                with contextlib.suppress(LoomidiError):
+                    self._list = {obj["metadata"]["name"]: obj for obj in self.lab.api.list(FOLDS)}
+                self._listed_at = time.monotonic()
+            return self._list
 
     def _space(self, one: Folded) -> str:
         return HOME if one.draw.kind is FoldKind.CORDON else SPACE

@@ -76,8 +76,8 @@ def _slots(dice: random.Random) -> dict[str, tuple[FoldKind, ...]]:
 
 
 def _draw(dice: random.Random, kind: FoldKind, target: str) -> Draw:
-    ends = dice.choice(("ttl", "release"))
-    lasts_s = dice.randint(25, 35) if ends == "ttl" else dice.randint(4, 10)
+    ends = dice.choice(("ttl", "release", "release"))  # a ttl runs from the intent: a busy machine lets some end early
+    lasts_s = dice.randint(30, 40) if ends == "ttl" else dice.randint(4, 10)
     moments = {"begin": dice.uniform(0, 3), "held": dice.uniform(0, 4), "end": dice.uniform(-1, 0.2)}
     moment = dice.choice(list(moments))
     (fault,) = dice.choices(list(FAULTS), list(FAULTS.values()))
