@@ -6,8 +6,9 @@ an address outside and from one. One after the other, random pods are isolated b
 that goes on (`loomidi fold show`). Packet sockets in every pod's network and outside see what is delivered, by the
 kernel's time; they know nothing of Loomidi. What neither begins nor ends at one of these pods does not count.
 
-  before    every flow counts that had packets in the seconds before the Fold was posted; it is waited for all that have
-            ever run; a flow that is stated and did not run fails: nothing would be proven by its silence
+  before    every flow counts that had packets in the seconds before the Fold was posted; it is waited for all that ran
+            since the round before began, and what stays away is said; a flow that is stated and did not run fails:
+            nothing would be proven by its silence
   cut       from the moment that the Fold calls itself Active no packet of a flow that is stated as cut may arrive
   goes on   every other flow in the cluster, those of the pod itself that are stated to go on among them, must have
             packets in both directions after that moment; it is waited for them, so a slow machine is no failure
@@ -19,6 +20,7 @@ Exit code 0 when nothing differs on any network, 1 when something does, 2 when i
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -42,6 +44,7 @@ OUT, LOGS = ROOT / ".work" / "fold-exact.json", ROOT / ".work" / "fold-exact"  #
 BEFORE_S, AFTER_S = 6.0, 2.0  # how long what runs is looked at; how long silence is; both at least
 TELLING_S = 2.5  # until the graph holds what runs
 PATIENCE_S = 60.0  # for what runs, what goes on, and what comes back: pods wait for a processor on a busy machine
+LOOK_S = 0.5  # between two looks: each counts all that arrived, at 30 pods some thousand packets a second
 SPARE_PODS = 5  # that talk and are not isolated
 _SETTLE_S = 22.0  # until the graph holds what runs
 
@@ -56,6 +59,7 @@ class Round:
     not_back: list[str]
     ready: bool  # by its kubelet's probes, while it was isolated
     lost: int  # packets that our sockets could not hold
+    took: tuple[float, ...]  # seconds: what runs, until the Fold is Active, what goes on, and back
 
     @property
     def exact(self) -> bool:
@@ -78,26 +82,30 @@ class Site:
 
     def __init__(self, population: Population, packets: Packets, defence: Defence) -> None:
         self.population, self.packets, self.defence = population, packets, defence
-        self._known = packets.since(0)  # every flow that has run so far
 
     def round(self, member: Member, number: int) -> Round:
         """Steps: 1 what runs  2 the Fold, until Active  3 silence, and what goes on  4 compare  5 release."""
         address = self.population.addresses[member.name]
         # 1 what runs
-        began_ns = time.time_ns()
-        self._wait(began_ns, self._known, BEFORE_S)
+        began_ns, times = time.time_ns(), [time.monotonic()]
+        known = self.packets.since(0)  # since the round before began
+        missing = silent(known, self._wait(began_ns, known, BEFORE_S), ())
+        for flow in sorted({str(flow) for flow, _ in missing}):
+            say(f"  ran once and does not any more: {flow}")
         time.sleep(TELLING_S)
         before = self.packets.since(began_ns)
-        self._known |= before
         self.packets.forget(began_ns)
+        times.append(time.monotonic())
         # 2 the Fold
         fold = self.defence.reaches(self.defence.isolate(address, number), "Active")
         said = stated(fold)
         if said is None or said.unlisted:
             raise EnvironmentLacks(f"the Fold for {member.name} does not state each flow: {said}")
+        times.append(time.monotonic())
         # 3 silence, and what goes on
         after = self._after(nanoseconds(fold["status"]["since"]), before, said)
         ready = is_ready(self.population.lab.api.get(f"/api/v1/namespaces/{member.namespace}/pods/{member.name}"))
+        times.append(time.monotonic())
         # 4 compared
         compared = compare(address, before, after, said.cut, said.stays)
         # 5 released, and back
@@ -105,7 +113,9 @@ class Site:
         released = self.defence.reaches(fold, "Released")
         back = self._wait(nanoseconds(released["status"]["since"]), before, 0.0)
         not_back = sorted({str(flow) for flow, _ in silent(before, back, ())})
-        return Round(member.name, address, compared, not_back, ready, self.packets.lost())
+        times.append(time.monotonic())
+        took = tuple(end - start for start, end in itertools.pairwise(times))
+        return Round(member.name, address, compared, not_back, ready, self.packets.lost(), took)
 
     def _after(self, active_ns: int, before: Counts, said: Stated) -> Counts:
         cut = stated_of({flow for flow, _ in before}, said.cut)
@@ -119,7 +129,7 @@ class Site:
             spent = time.monotonic() - began
             if spent >= least_s and (not silent(wanted, found, ()) or spent > PATIENCE_S):
                 return found
-            time.sleep(0.1)
+            time.sleep(LOOK_S)
 
 
 def measure(network: str, pods: int, seed: int, lab_name: str) -> list[Round]:
@@ -139,10 +149,11 @@ def measure(network: str, pods: int, seed: int, lab_name: str) -> list[Round]:
             folder = LOGS / network
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            packets = stack.enter_context(Packets(population.networks, population.attribute))
+            packets = stack.enter_context(Packets(population.networks, population.served, population.attribute))
             defence = stack.enter_context(defended(lab, folder))
-            eventually(lambda: len(packets.since(0)) > 10 * pods, "the pods talk")
+            packets.forget(time.time_ns())  # such as ICMP of the outside before it served
             time.sleep(_SETTLE_S)
+            eventually(lambda: len(packets.since(0)) > 10 * pods, "the pods talk")
             site = Site(population, packets, defence)
             packets.lost()
             chosen = chance.sample(population.members, pods)
@@ -157,6 +168,8 @@ def told(network: str, done: Round) -> Round:
     found = done.compared
     counts = f"{found.stated} stated as cut, {found.spared} as going on, {found.others} of others"
     say(f"{network}: {done.pod}: {counts}: {'exact' if done.exact else 'NOT EXACT'}")
+    looked, active, after, back = done.took
+    say(f"  looked {looked:.1f} s, Active after {active:.1f} s, looked {after:.1f} s, back after {back:.1f} s")
     for line in done.exceptions():
         say(f"  {line}")
     return done

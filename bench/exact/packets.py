@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
@@ -29,10 +29,12 @@ Attribute = Callable[[Flow], Flow | None]
 class Packets:
     """Counts until it is closed."""
 
-    def __init__(self, networks: Iterable[str], attribute: Attribute = lambda flow: flow) -> None:
-        """`networks`: files of network namespaces. `attribute`: a flow as its sender knows it, for addresses that the
-        network rewrites; None for one that does not count."""
-        self._attribute = attribute
+    def __init__(
+        self, networks: Iterable[str], served: Container[int] = (), attribute: Attribute = lambda flow: flow
+    ) -> None:
+        """`networks`: files of network namespaces. `served`: ports that tell the server. `attribute`: a flow as its
+        sender knows it, for addresses that the network rewrites; None for one that does not count."""
+        self._served, self._attribute = served, attribute
         self._times: list[int] = []
         self._ways: list[Way] = []
         self._lock, self._ended = threading.Lock(), False
@@ -83,7 +85,7 @@ class Packets:
                 data, told, _, _ = one.recvmsg(64, 64)
             except BlockingIOError:
                 break
-            if (way := _way(data, self._attribute)) is not None:
+            if (way := way_of(data, self._served, self._attribute)) is not None:
                 seconds, rest = struct.unpack("qq", told[0][2][:16])
                 times.append(seconds * 10**9 + rest)
                 ways.append(way)
@@ -108,11 +110,15 @@ def _opened(path: str) -> socket.socket:
     return one
 
 
-def _way(data: bytes, attribute: Attribute) -> Way | None:
-    """The flow of an IPv4 packet, and whether it goes towards the server: the end with the lower port."""
+def way_of(data: bytes, served: Container[int], attribute: Attribute) -> Way | None:
+    """The flow of an IPv4 packet, and whether it goes towards the server: the end with a port that is served.
+
+    Else the lower one. Where two flows would be the same behind a Service, the kernel gives one a client's port from
+    1024 on, so the lower port alone does not tell.
+    """
     start = (data[0] & 15) * 4
     protocol, source, target = data[9], socket.inet_ntoa(data[12:16]), socket.inet_ntoa(data[16:20])
     from_port, to_port = struct.unpack_from("!HH", data, start) if protocol in _PORTED else (0, 0)
-    towards = from_port >= to_port
+    towards = (to_port in served, from_port) >= (from_port in served, to_port)
     flow = attribute(Flow(source, target, to_port, protocol) if towards else Flow(target, source, from_port, protocol))
     return None if flow is None else (flow, towards)

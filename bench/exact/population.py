@@ -91,6 +91,11 @@ class Population:
                 self._ours.add(address)
         self.networks.append(f"/run/netns/{self.lab.outside_netns}")
 
+    @property
+    def served(self) -> frozenset[int]:
+        """Every port that is asked, by pods and by Services."""
+        return frozenset({53, 80, TCP, UDP, *range(OUTSIDE_FROM, OUTSIDE_FROM + len(self.members))})
+
     def attribute(self, flow: Flow) -> Flow | None:
         """What leaves the cluster may carry its node's address; the port at the outside tells whose it is.
 

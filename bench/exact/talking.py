@@ -7,6 +7,7 @@
 Needs nothing but Python. A question that is not answered is asked anew, from another port.
 """
 
+import collections
 import contextlib
 import json
 import random
@@ -18,6 +19,8 @@ import time
 PATIENCE_S = 0.6
 NAME = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b"."))
 QUERY = b"\x12\x34\x01\x00\x00\x01" + bytes(6) + NAME + b"\x00\x00\x01\x00\x01"  # for its address (RFC 1035)
+
+LATE = collections.deque(maxlen=128)  # sockets that asked lately: where an answer comes late, the kernel says no ICMP
 
 
 def echo_udp(address, port):
@@ -44,11 +47,12 @@ def echo_tcp(there):
 
 
 def ask_udp(address, port, every_s, word=b"word", source=""):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as me:
-        me.settimeout(PATIENCE_S)
-        me.bind((source, 0))
-        me.sendto(word, (address, port))
-        me.recv(512)
+    me = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    LATE.append(me)
+    me.settimeout(PATIENCE_S)
+    me.bind((source, 0))
+    me.sendto(word, (address, port))
+    me.recv(512)
     time.sleep(every_s * random.uniform(0.7, 1.3))
 
 
