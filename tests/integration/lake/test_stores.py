@@ -20,7 +20,8 @@ from tests.integration.lake.conftest import Make
 from tests.unit.loom.lake import batches
 from tests.unit.loom.lake.batches import message, messages, values
 
-pytestmark = pytest.mark.required
+# MinIO is compiled by whoever comes first, which has its own limit.
+pytestmark = [pytest.mark.required, pytest.mark.timeout(300, func_only=True)]
 ROOT = Path(__file__).resolve().parents[3]
 AGES = 2**62 // 10**6
 
