@@ -10,9 +10,7 @@ import concurrent.futures as cf
 import contextlib
 import functools
 import json
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -159,7 +157,7 @@ class Stage:
             yield
         finally:
             for process in started.values():
-                _end(process, within=True)
+                processes.end(process, patience_s=20)
 
     @contextlib.contextmanager
     def operating(self) -> Iterator[None]:
@@ -175,7 +173,7 @@ class Stage:
             time.sleep(2.0)
             yield
         finally:
-            _end(self.operator, within=False)
+            processes.end(self.operator, within=False, patience_s=20)
 
     def _leads(self, lease: str) -> bool:
         if self.operator is not None and self.operator.poll() is not None:
@@ -425,13 +423,3 @@ def _told(asking: Agents, node: Any) -> bool:
     with contextlib.suppress(Retryable):
         return bool(asking.told(node.name, node.address, "none") or True)
     return False
-
-
-def _end(process: "subprocess.Popen[bytes]", *, within: bool) -> None:
-    for pid in processes.children(process.pid) if within else [process.pid]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    process.kill()
-    process.wait()

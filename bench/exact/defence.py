@@ -7,9 +7,7 @@ with their own flags; the graph is fed by the same meters that `loomidi watch` h
 
 import contextlib
 import dataclasses
-import os
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -136,7 +134,7 @@ def defended(lab: Lab, folder: Path) -> Iterator[Defence]:
     )
     with contextlib.ExitStack() as stack:
         for name, words in _programs(lab, folder).items():
-            stack.callback(_end, _started(words, folder / f"{name}.log"))
+            stack.callback(processes.end, _started(words, folder / f"{name}.log"))
         for name, word in (*((node.name, "orders on port") for node in lab.nodes), ("operator", "it acts")):
             eventually(lambda log=folder / f"{name}.log", word=word: word in log.read_text(), f"{name} is up")
         defence = Defence(lab, folder)
@@ -192,15 +190,3 @@ def _said(status: Mapping[str, Any]) -> str:
 def _started(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
     with log.open("ab") as file:
         return subprocess.Popen(words, stdout=file, stderr=file, cwd=_ROOT, start_new_session=True)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Who entered a node waits for the agent itself."""
-    for pid in processes.children(process.pid) or [process.pid]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

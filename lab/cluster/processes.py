@@ -139,6 +139,17 @@ def alive(pid: int) -> bool:
         return False
 
 
+def end(process: "subprocess.Popen[bytes]", *, within: bool = True, patience_s: float = 15.0) -> None:
+    """End what was started, and wait. `within`: it entered a node, where its child is the program that is told."""
+    for pid in (children(process.pid) if within else []) or [process.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(patience_s)
+    process.kill()
+    process.wait()
+
+
 def kill(pid: int, number: signal.Signals) -> None:
     """Send a signal to what may have ended already."""
     with contextlib.suppress(ProcessLookupError):

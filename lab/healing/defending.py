@@ -5,10 +5,7 @@ processes are the lab's, so `down` ends them if we do not. Everything that was a
 """
 
 import contextlib
-import os
 import secrets
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -80,7 +77,8 @@ def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
     lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
     with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
         for label, words in _processes(lab, Path(folder)).items():
-            stack.callback(_end, lab.start(f"heal-{label}", words), within=label.startswith(_WITHIN))
+            started, within = lab.start(f"heal-{label}", words), label.startswith(_WITHIN)
+            stack.callback(processes.end, started, within=within, patience_s=_END_S)
         defence = Defence(lab)
         stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
         stack.callback(_swept, lab)
@@ -142,12 +140,3 @@ def _await_leader(lab: "Lab") -> None:
 
 def _swept(lab: "Lab") -> None:
     lab.kubectl("delete", "folds", "--all", "--all-namespaces", "--wait=true", timeout_s=_END_S, check=False)
-
-
-def _end(process: "subprocess.Popen[bytes]", *, within: bool) -> None:
-    for pid in processes.children(process.pid) if within else [process.pid]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_END_S)
-    process.kill()

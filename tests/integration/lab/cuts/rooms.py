@@ -188,7 +188,7 @@ class Site:
             yield running
         finally:
             for process in running.values():
-                ended(process)
+                processes.end(process)
 
     @contextlib.contextmanager
     def again(self, node: Node) -> Iterator[None]:
@@ -199,7 +199,7 @@ class Site:
             self.up(node.name)
             yield
         finally:
-            ended(process)
+            processes.end(process)
 
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
         """SIGKILL, to the agent itself as well as to the programs that brought it into its node."""
@@ -226,7 +226,7 @@ class Site:
         try:
             yield
         finally:
-            ended(process)
+            processes.end(process)
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -250,7 +250,7 @@ class Site:
         try:
             yield
         finally:
-            ended(process)
+            processes.end(process)
 
     def listen(self, probe: dict[str, Any]) -> None:
         """The policy asks this probe from now on."""
@@ -388,17 +388,6 @@ def _fold(kind: FoldKind, target: str, action: str, ttl_s: float, **more: Any) -
 def started(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
     with log.open("ab") as file:
         return subprocess.Popen(words, stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
-
-
-def ended(process: "subprocess.Popen[bytes]") -> None:
-    for pid in processes.children(process.pid) or [process.pid]:  # who entered a node waits for the agent itself
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def eventually(holds: Callable[[], object], what: str, seconds: float = 20.0) -> None:
