@@ -6,10 +6,12 @@ here no Fold is at hand.
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
+from loomidi.contracts import Plan
 from tests.integration.kube import test_ways_back
 from tests.integration.kube.admission.floors import granted
 from tests.integration.kube.cases import Case, plan_of, stored
@@ -35,13 +37,19 @@ def case(request: pytest.FixtureRequest, room: Room) -> Case:
     return CASES[request.param]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_what_somebody_has_edited_since_is_left_to_them(name: str, room: Room) -> None:
+def in_force(name: str, room: Room) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """The plan of a case, its inverse and the object that was made."""
     CASES[name].stage(room)
     plan = plan_of(CASES[name].fold(room))
     inverse = stored(room, plan)
     room.driver.apply(plan, approved(plan))
     (made,) = room.look.items(PATHS[name].format(room.namespace))
+    return plan, inverse, made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_somebody_has_edited_since_is_left_to_them(name: str, room: Room) -> None:
+    plan, inverse, made = in_force(name, room)
     path = f"{PATHS[name]}/{made['metadata']['name']}"
     selects = {"selector": {"matchLabels": {"app": "theirs"}}}
     changes = {"CiliumNetworkPolicy": {"description": "theirs"}, "DestinationRule": {"exportTo": ["."]}}
@@ -54,11 +62,7 @@ def test_what_somebody_has_edited_since_is_left_to_them(name: str, room: Room) -
 
 @pytest.mark.parametrize("name", CASES)
 def test_another_of_the_same_name_is_not_touched(name: str, room: Room) -> None:
-    CASES[name].stage(room)
-    plan = plan_of(CASES[name].fold(room))
-    inverse = stored(room, plan)
-    room.driver.apply(plan, approved(plan))
-    (made,) = room.look.items(PATHS[name].format(room.namespace))
+    _, inverse, made = in_force(name, room)
     path = f"{PATHS[name]}/{made['metadata']['name']}"
     room.remove(path)
     kept = {key: made[key] for key in ("apiVersion", "kind", "spec")}
