@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel flink-tools flink-ready fuzz lock clean
+.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,9 @@ lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten
 	  { tools/install_ebpf_deps.sh --lab && $(BIN)/loomidi-lab build; } || echo "lab: could not be built, its tests are skipped"; \
 	  else echo "lab: needs root and Go, its tests are skipped"; fi
 
-test: setup lab-ready flink-ready ## every test that this machine can run, with the reason of each skip
+test: setup lab-ready flink-ready train-ready ## every test that this machine can run, with the reason of each skip
 	@$(BIN)/python -m pytest
+	@if [ -f $(TRAIN)/.ready ]; then $(MAKE) -s train-test; else echo "train: no environment with torch and MLflow, tests/train is skipped"; fi
 
 lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
 	@tools/install_ebpf_deps.sh --cilium
@@ -93,12 +94,28 @@ flink-ready:
 	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(MAKE) -s flink-tools || echo "flink: could not be installed, its tests are skipped"; \
 	  else echo "flink: needs Java 17 and Maven, its tests are skipped"; fi
 
+# What trains models (torch, MLflow, Ray) has an environment of its own, by the lock that it is made of: 5 GB, and an older pyarrow than the pipeline's.
+TRAIN := $(HOME)/.cache/loomidi/train-$(shell sha256sum requirements-train.lock | cut -c 1-12)
+train-tools: $(TRAIN)/.ready ## torch, MLflow and Ray in an environment of their own (5 GB, three minutes)
+
+$(TRAIN)/.ready: requirements-train.lock
+	@mkdir -p $(TRAIN)
+	@test -x $(TRAIN)/venv/bin/python || $(PYTHON) -m venv $(TRAIN)/venv
+	@$(TRAIN)/venv/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r requirements-train.lock
+	@touch $@
+
+train-ready:
+	@$(MAKE) -s train-tools || echo "train: could not be installed"
+
+train-test: native ## the tests of what trains models, in that environment
+	@PYTHONPATH=src $(TRAIN)/venv/bin/python -m pytest tests/train
+
 fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
 	@bpf/fuzz/run.sh $(FUZZ_SECONDS)
 
 lock: ## renew the locks from pyproject.toml (needs uv)
 	@for set in "requirements:" "requirements-dev:--extra dev" "requirements-bench:--extra dev --extra bench" \
-	    "requirements-image:--extra pipeline --extra kafka --extra images -c requirements-dev.lock"; do \
+	    "requirements-train:--extra dev --extra learn --extra train" "requirements-image:--extra pipeline --extra kafka --extra images -c requirements-dev.lock"; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	    --no-header --no-annotate $${set#*:} pyproject.toml -o $${set%%:*}.lock || exit 1; done
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

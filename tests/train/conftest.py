@@ -1,0 +1,5 @@
+"""What trains models is tested in an environment of its own (`make train-test`): without torch nothing here is collected, and `make test` says so."""
+
+import importlib.util
+
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["*"]
