@@ -3,8 +3,9 @@
 Called by `make accept NAME=main-job` as `python -m tools.accept main-job`. In: acceptance/NAME.toml. Out: progress on
 standard output, docs/acceptance/NAME.md, exit code 0 when all is met, 1 when something is missed (the page is written
 all the same), 2 when the file makes no sense. The page is renewed after each entry from what is known: the results of
-this run and, after `--only`, the last ones of the other entries, kept in .work/ with their commit and time. An entry
-that was never judged counts as missed.
+this run and, after `--only`, the last ones of the other entries. They are kept beside the page with their commit and
+time, docs/acceptance/NAME.jsonl: a page of many hours may be judged on several days. An entry that was never judged
+counts as missed.
 
 An entry has `id`, `section`, `claim`, `command` and `judge`; commands that are equal run once. Judges:
   {kind = "exit0"}                                      the command ends with 0
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import fcntl
 import json
 import os
 import re
@@ -174,22 +176,42 @@ def judge(entry: dict[str, Any], ran: Ran) -> Judged:
 
 
 def commit() -> str:
-    """The short id of what is checked out, with a plus when something tracked was changed since."""
-    words = ("git", "describe", "--always", "--dirty=+", "--exclude=*")
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    """The short id of what is checked out, with a plus when something tracked was changed since, results apart."""
+    short = git("rev-parse", "--short", "HEAD").stdout.strip()
+    return f"{short}+" if git("diff", "--quiet", "HEAD", "--", ".", ":!docs/acceptance").returncode else short
+
+
+def git(*words: str) -> subprocess.CompletedProcess[str]:
+    """Ask git about the project."""
+    return subprocess.run(("git", *words), cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def store(name: str) -> Path:
+    """Where the last results of an acceptance file are kept, one line each."""
+    return ROOT / "docs" / "acceptance" / f"{name}.jsonl"
 
 
 def remember(name: str, result: Judged) -> None:
-    """Keep a result for later pages. Two runs of different entries may go on side by side."""
-    with (ROOT / ".work" / f"accept-{name}.jsonl").open("a") as file:
-        kept = {**dataclasses.asdict(result), "entry": result.entry["id"], "command": result.entry["command"]}
-        file.write(json.dumps(kept) + "\n")
+    """Keep a result for later pages, in place of the one before. Two runs may judge different entries side by side."""
+    target = store(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        kept = {line["entry"]: line for line in map(json.loads, file)}
+        kept[result.entry["id"]] = {
+            **dataclasses.asdict(result),
+            "entry": result.entry["id"],
+            "command": result.entry["command"],
+        }
+        file.truncate(0)
+        file.write("".join(json.dumps(kept[entry]) + "\n" for entry in sorted(kept)))
 
 
 def recall(document: dict[str, Any]) -> list[Judged]:
     """The last result of each entry whose command has not changed since."""
-    store = ROOT / ".work" / f"accept-{document['name']}.jsonl"
-    lines = store.read_text().splitlines() if store.is_file() else []
+    source = store(document["name"])
+    lines = source.read_text().splitlines() if source.is_file() else []
     last = {(kept["entry"], kept.pop("command")): kept for kept in map(json.loads, lines)}
     never = {"met": False, "figure": "not judged yet", "target": "", "seconds": 0.0}
     entries = document["entry"]
@@ -218,7 +240,9 @@ def page(document: dict[str, Any], results: list[Judged]) -> str:
     for command in dict.fromkeys(result.entry["command"] for result in results):
         entries = [result for result in results if result.entry["command"] == command]
         ids = ", ".join(result.entry["id"] for result in entries)
-        lines.append(f"- {ids}: `{' '.join(command.split())}` ({entries[0].seconds:.0f} s)")
+        first = entries[0]
+        when = f"{first.seconds:.0f} s, {first.at} UTC, {first.commit}" if first.at else "not yet"
+        lines.append(f"- {ids}: `{' '.join(command.split())}` ({when})")
     return "\n".join(lines) + "\n"
 
 

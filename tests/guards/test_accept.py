@@ -91,6 +91,15 @@ def test_the_page_lists_each_entry_and_the_reason_of_a_miss() -> None:
     assert "- **b**: no time" in page
 
 
+def test_the_last_result_of_an_entry_is_kept_beside_the_page(figures: Path) -> None:
+    entry = {"id": "a", "section": "S", "claim": "A holds", "command": "x", "judge": {"kind": "exit0"}}
+    for code in (1, 0):
+        accept.remember("t", accept.judge(entry, accept.Ran(code, "", 0, 1)))
+    recalled = accept.recall({"name": "t", "entry": [entry, {**entry, "command": "changed since"}]})
+    assert [(result.met, result.figure) for result in recalled] == [(True, "exit code 0"), (False, "not judged yet")]
+    assert len(accept.store("t").read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize("source", sorted((ROOT / "acceptance").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_acceptance_file_can_be_read(source: Path) -> None:
     assert accept.read(source.stem)["entry"]
