@@ -59,6 +59,7 @@ NAME, FAKE_NODES, FAKE_PODS, MOST_AT_ONCE = "bench", 10, 1000, 10
 # Folded are some pods; Cilium's policy is tried on others: a label that was just set and taken away leaves an endpoint
 # of Cilium 1.19 with the policies that it knew before, until something else wakes it.
 SENDERS, APART = 4, 2
+IDLE, REST_S = 0.3, 60.0  # what is called at rest, and how long it is waited for
 QUARANTINE = "loomidi.io/quarantine"
 FIGURES = ROOT / ".work" / "fold-cut.json"
 TARGETS = {  # figure: its limit, in words
@@ -121,8 +122,8 @@ class Bench:
         finding = stage.finding(SPACE, link.pod)
         found_ns = time.time_ns()
         (name,) = stage.hand_over(folding, [finding])
+        last_ns = stage.arrivals.silent(link.address)  # asks nothing of the API server, which is busy with the Fold
         stage.reaches(SPACE, name, "Active")
-        last_ns = stage.arrivals.silent(link.address)
         before = stage.arrivals.of(link.address)
         stage.note(SPACE, name, "release")
         stage.reaches(SPACE, name, "Released")
@@ -236,12 +237,13 @@ def _begun_ns(fold: Object) -> int:
 def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], object]) -> Object:
     """All figures."""
     counts = {"fake": given.fake_pods, "senders": SENDERS + APART, "crowd": given.at_once}
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="fold-cut-") as name, staged(lab, Path(name), counts, progress) as stage:
         bench = Bench(stage, progress)
         with stage.agents():
+            idle = [at_rest(progress)]
             bench.run_fast(given.rounds)
             with stage.operating(), stage.proposing() as folding:
+                idle.append(at_rest(progress))
                 offset = lab.api_log.stat().st_size
                 cilium_rounds = given.rounds // 3 if lab.network == "cilium" else 0
                 bench.run(folding, given.rounds, cilium_rounds)
@@ -275,8 +277,31 @@ def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], objec
         "crowd": crowd,
         "fake_pods": given.fake_pods,
         "network": lab.network + (f" {tools.MODULES['cilium'].version}" if lab.network == "cilium" else ""),
-        "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+        "idle": idle,
+        "load": round(os.getloadavg()[0], 1),
     }
+
+
+def at_rest(progress: Callable[[str], object]) -> float:
+    """Wait until a hundred new pods and a thousand fake ones are no more news to the cluster; the idle share then."""
+    until, share = time.monotonic() + REST_S, _idle()
+    while share < IDLE and time.monotonic() < until:
+        share = _idle()
+    progress(f"{share:.0%} of the machine idle")
+    return round(share, 2)
+
+
+def _idle(seconds: float = 5.0) -> float:
+    """Of all CPUs' time, over a while."""
+
+    def told() -> list[int]:
+        with Path("/proc/stat").open() as file:
+            return [int(word) for word in file.readline().split()[1:9]]
+
+    before = told()
+    time.sleep(seconds)
+    passed = [after - first for after, first in zip(told(), before, strict=True)]
+    return passed[3] / max(1, sum(passed))
 
 
 def _middle_ms(times: Sequence[int]) -> float:
@@ -323,7 +348,9 @@ def show(found: Object) -> None:
     for name, count in crowd["standing"].items():
         print(f"    {name:<48} {count:9}")
     print(f"    begun {crowd['first_s']:g} to {crowd['last_s']:g} s after the first finding; {crowd['left']} left")
-    print(f"operator: {found['operator_rss_mb']:g} MB resident at most; load before and after {found['load']}")
+    print(f"operator: {found['operator_rss_mb']:g} MB resident at most")
+    fast, operator = (f"{share:.0%}" for share in found["idle"])
+    print(f"the machine idled {fast} before the orders, {operator} before the Folds; load after all {found['load']}")
     late = missed(found)
     print("\n".join(f"MISSED: {line}" for line in late) if late else "all targets met")
 

@@ -43,7 +43,7 @@ OPERATOR, PROPOSER = "loomidi-operator", "loomidi-proposer"
 FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/{}/folds"
 POLICIES = "/apis/loomidi.io/v1alpha1/foldpolicies"
 PODS = "/api/v1/namespaces/{}/pods"
-PORT, PER_SECOND, OFTEN_S = 7788, 500, 0.05
+PORT, PER_SECOND, OFTEN_S = 7788, 500, 0.1
 ENDS = ("Released", "RolledBack", "Expired", "Denied", "Superseded")
 GRANTED = {OPERATOR: ("loomidi-act", "loomidi-fold-operator"), PROPOSER: ("loomidi-proposer",)}
 SENDING = """
@@ -244,8 +244,8 @@ class Stage:
 
     def fold(self, namespace: str, name: str) -> Object:
         """As it is now; {} while it is not there."""
-        path = f"{FOLDS.format(namespace)}/{name}"
-        return self.lab.api.get(path) if self.lab.api.exists(path) else {}
+        found = self.lab.api.list(FOLDS.format(namespace), fieldSelector=f"metadata.name={name}")
+        return found[0] if found else {}
 
     def reaches(self, namespace: str, name: str, *phases: str) -> Object:
         """Wait for one of these phases. Raises EnvironmentLacks for another end."""

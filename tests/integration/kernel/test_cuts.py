@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2 import IPRoute
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi.loom.capture import spaces
 from loomidi.loom.capture.cuts import Cut, CutState
+from loomidi.loom.capture.namespaces import NONE, Namespaces
 from loomidi.loom.capture.podlinks import PodLinks
 from loomidi.loom.capture.xdp.cutting import LinkCuts
 from tests.integration.watch.rooms import NODE, POD_A, POD_B, A, B, ip, rooms
@@ -233,6 +235,18 @@ def test_links_are_found_by_the_pod_s_cgroup_and_named_by_the_kubelet_s_folders(
         (tmp_path / "proc" / str(b) / "cgroup").write_text("0::/system.slice\n")  # its number is another's now
         assert pods.of(UID_B) is None
         pods.close()
+
+
+def test_ends_of_links_are_those_that_pyroute2_tells(node: None) -> None:
+    with sleeping(POD_A) as a, spaces.inside(NODE), contextlib.closing(Namespaces()) as ours, IPRoute() as theirs:
+        told: dict[int, set[int]] = {}
+        for link in theirs.get_links():
+            if (number := link.get_attr("IFLA_LINK_NETNSID")) is not None and number != NONE:
+                told.setdefault(number, set()).add(link["index"])
+        assert ours.ends() == told
+        assert {index("vetha"), index("vethb")} <= {one for links in told.values() for one in links}
+        assert ours.number(a) == theirs.get_netnsid(pid=a)["nsid"] != NONE
+        assert ours.number(2**22) == NONE  # no such process
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from loomidi.contracts.errors import EnvironmentLacks
+from loomidi.loom.capture.namespaces import NONE, Namespaces
 
 LOGS = Path("/var/log/pods")
 _PROC = Path("/proc")
 _UID = re.compile(r"[/-]pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:[/.]|$)", re.MULTILINE)
-_NONE = -1  # the kernel's number for a namespace that no link of ours leads to
+_SETTLED, _AGAIN = 20, 30  # looks after which a process stays where it is, and after which it is looked at again
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PodLink:
 
 
 class PodLinks:
-    """Looks; remembers only which process to ask first. For one thread."""
+    """Looks; remembers which process to ask first, and which processes are of no pod. For one thread."""
 
     def __init__(self, logs: Path = LOGS, proc: Path = _PROC) -> None:
         """Raises EnvironmentLacks when netlink cannot be asked."""
@@ -40,14 +40,15 @@ class PodLinks:
 
         self._logs, self._proc = logs, proc
         self._known: dict[str, int] = {}  # UID -> a process of it
+        self._looked: dict[int, tuple[int, str]] = {}  # process -> how often it was seen, UID of its pod
         try:
-            self._route = IPRoute()
+            self._route, self._spaces = IPRoute(), Namespaces()
         except OSError as error:
             raise EnvironmentLacks(f"the kernel's links cannot be listed: {error.strerror}") from error
 
     def all(self) -> list[PodLink]:
         """Every pod of this node whose network is not the node's."""
-        ends, names, found = self._ends(), self._names(), dict[str, set[int]]()
+        ends, names, found = self._spaces.ends(), self._names(), dict[str, set[int]]()
         for uid, pid in self._processes():
             if links := ends.get(self._number(pid, uid)):
                 found.setdefault(uid, set()).update(links)
@@ -58,7 +59,7 @@ class PodLinks:
     def of(self, uid: str) -> PodLink | None:
         """One pod, as it is now; None when it is not here, or has no network of its own."""
         pid = self._known.get(uid)
-        links = self._ends().get(self._number(pid, uid)) if pid is not None else None
+        links = self._spaces.ends().get(self._number(pid, uid)) if pid is not None else None
         if not links:
             return next((pod for pod in self.all() if pod.uid == uid), None)
         return PodLink(uid, *self._names().get(uid, ("", "")), tuple(sorted(links)))
@@ -73,23 +74,22 @@ class PodLinks:
         return sorted({int(one.get_attr("RTA_OIF")) for one in routes if one.get_attr("RTA_OIF")})
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the sockets."""
         self._route.close()
-
-    def _ends(self) -> Mapping[int, set[int]]:
-        """Number of a network namespace -> indices of our links whose other end is there."""
-        found: dict[int, set[int]] = {}
-        for link in self._route.get_links():
-            number = link.get_attr("IFLA_LINK_NETNSID")
-            if number is not None and number != _NONE:
-                found.setdefault(int(number), set()).add(int(link["index"]))
-        return found
+        self._spaces.close()
 
     def _processes(self) -> Iterator[tuple[str, int]]:
-        """UID and process, for all processes of pods."""
+        """UID and process, for all processes of pods. Most are of none and stay so: those are seldom asked again."""
+        before, self._looked = self._looked, {}
         for folder in self._proc.iterdir():
-            if folder.name.isdigit() and (uid := self._pod(int(folder.name))):
-                yield uid, int(folder.name)
+            if folder.name.isdigit():
+                pid = int(folder.name)
+                looks, uid = before.get(pid, (0, ""))
+                if looks < _SETTLED or looks % _AGAIN == pid % _AGAIN:  # a runtime moves them once they have begun
+                    uid = self._pod(pid)
+                self._looked[pid] = (looks + 1, uid)
+                if uid:
+                    yield uid, pid
 
     def _pod(self, pid: int) -> str:
         """The UID of the pod that a process belongs to; empty when to none."""
@@ -100,13 +100,8 @@ class PodLinks:
 
     def _number(self, pid: int, uid: str) -> int:
         """Of the process's network namespace, if the process is the pod's still once that is known."""
-        from pyroute2.netlink.exceptions import NetlinkError
-
-        try:
-            found: Any = self._route.get_netnsid(pid=pid)
-        except (NetlinkError, OSError):  # it has ended
-            return _NONE
-        return int(found["nsid"]) if self._pod(pid) == uid and found["nsid"] is not None else _NONE
+        number = self._spaces.number(pid)
+        return number if number != NONE and self._pod(pid) == uid else NONE
 
     def _names(self) -> Mapping[str, tuple[str, str]]:
         """UID -> namespace and name, of the folders NAMESPACE_NAME_UID of the kubelet's logs."""
