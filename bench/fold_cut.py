@@ -236,7 +236,7 @@ def _begun_ns(fold: Object) -> int:
 
 def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], object]) -> Object:
     """All figures."""
-    counts = {"fake": given.fake_pods, "senders": SENDERS + APART, "crowd": given.at_once}
+    counts = {"fake": given.fake_pods, "senders": SENDERS + APART}
     with tempfile.TemporaryDirectory(prefix="fold-cut-") as name, staged(lab, Path(name), counts, progress) as stage:
         bench = Bench(stage, progress)
         with stage.agents():
@@ -248,6 +248,7 @@ def measure(lab: Lab, given: argparse.Namespace, progress: Callable[[str], objec
                 cilium_rounds = given.rounds // 3 if lab.network == "cilium" else 0
                 bench.run(folding, given.rounds, cilium_rounds)
                 requests = asked(lab.api_log, (OPERATOR, PROPOSER), offset)
+                stage.crowd(given.at_once)
                 progress(f"{given.at_once} Folds at once")
                 crowd = crowded(stage, folding, given.at_once)
                 rss_mb = stage.rss_mb()

@@ -217,6 +217,11 @@ class Stage:
         file.write_text(json.dumps(document))
         return file
 
+    def crowd(self, count: int) -> None:
+        """Pods to fold all at once; made late, for a hundred containers keep two cores half busy by being there."""
+        lab, sleeping = self.lab, ["sleep", "infinity"]
+        _made(lab, CROWD, [_pod(CROWD, f"one-{number}", _node(lab, number), sleeping) for number in range(count)])
+
     # -- what is asked of them ---------------------------------------------------------------------------------------
 
     def finding(self, namespace: str, pod: str) -> Finding:
@@ -285,20 +290,18 @@ def release_of(order: Order) -> Order:
 
 @contextlib.contextmanager
 def staged(lab: Lab, folder: Path, counts: Object, progress: Callable[[str], object]) -> Iterator[Stage]:
-    """`counts`: of pods: `senders`, `crowd`, `fake`."""
+    """`counts`: of pods: `senders`, `fake`."""
     if counts["fake"] and lab.state["fake_nodes"] * 110 < counts["fake"]:
         raise EnvironmentLacks(f"lab {lab.name} has too few fake nodes; bring one up with --fake-nodes 10")
     try:
         _established(lab)
-        progress(f"{counts['fake']} fake pods, {counts['crowd']} pods to fold at once, {counts['senders']} that send")
+        progress(f"{counts['fake']} fake pods, {counts['senders']} that send")
         _made(lab, FAKE, [_fake(number, lab.state["fake_nodes"]) for number in range(counts["fake"])])
         _made(lab, SPACE, [_pod(SPACE, "peer", lab.nodes[-1].name, ["sleep", "infinity"])])
         (peer,) = _links(lab, 1)
         sending = ["python3", "-c", SENDING, peer.address, str(PER_SECOND), str(PORT)]
         names = [f"sender-{number}" for number in range(counts["senders"])]
         _made(lab, SPACE, [_pod(SPACE, name, _node(lab, at), sending) for at, name in enumerate(names)])
-        crowd = [f"one-{number}" for number in range(counts["crowd"])]
-        _made(lab, CROWD, [_pod(CROWD, name, _node(lab, at), ["sleep", "infinity"]) for at, name in enumerate(crowd)])
         links = {link.pod: link for link in _links(lab, len(names) + 1)}
         with contextlib.closing(Arrivals(lab, peer)) as arrivals:
             for name in names:

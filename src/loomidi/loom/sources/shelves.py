@@ -16,7 +16,7 @@ from loomidi.contracts import LoomidiError, Retryable
 from loomidi.kit.logging import logger
 
 PAUSE_S = 1.0  # before what broke is begun again
-PAGE = 500  # objects that are listed at once
+PAGE = 100  # objects that are listed at once: a page of 500 pods, read as Python, is 30 MB that are never given back
 _WHY = "grant list and watch there (deployments/rbac), or try again"
 Object = dict[str, Any]
 _LOG = logger("loom.sources")
