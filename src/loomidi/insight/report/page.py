@@ -5,10 +5,7 @@ a file name is escaped where it is put in; beside that the content policy lets r
 are in this package (by their hash), so that text which slipped through would still be dead.
 """
 
-import base64
-import hashlib
-import html
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loomidi.contracts.records import Finding
@@ -16,6 +13,7 @@ from loomidi.insight import wording
 from loomidi.insight.explain import phrase, technique
 from loomidi.insight.explain.telling import remedy
 from loomidi.insight.report import drawing
+from loomidi.insight.report.marking import Cell, content_hash, table, text
 from loomidi.insight.report.picture import picture
 from loomidi.insight.report.records import SEVERITIES, FlowTotals, ProposedFold, Report
 from loomidi.insight.report.stories import story
@@ -25,13 +23,13 @@ _HERE = Path(__file__).parent
 MOST_ROWS = 200  # of any table; the rest is counted
 _OPEN = 3  # findings whose story is open when the page is
 
-Cell = tuple[str, str | float]  # what is shown (HTML), what it is sorted by
-
 
 def page(report: Report) -> str:
     """The whole document."""
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:"
+    policy = (
+        f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'; img-src data:"
+    )
     sections: tuple[tuple[str, Callable[[Report], str]], ...] = (
         ("Traffic", _traffic),
         ("Findings", _findings),
@@ -49,12 +47,8 @@ def page(report: Report) -> str:
     )
 
 
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def _captures(report: Report) -> str:
-    return _text(wording.listing([read.path for read in report.captures], 3))
+    return text(wording.listing([read.path for read in report.captures], 3))
 
 
 def _head(report: Report) -> str:
@@ -76,10 +70,10 @@ def _head(report: Report) -> str:
         ("entities", wording.count(report.entity_count), ""),
     )
     drawn = "".join(
-        f'<div class="tile"><b>{_text(value)}</b><span>{name}</span><small>{_text(more)}</small></div>'
+        f'<div class="tile"><b>{text(value)}</b><span>{name}</span><small>{text(more)}</small></div>'
         for name, value, more in tiles
     )
-    problems = "".join(f'<p class="problem">Not read: {_text(problem)}</p>' for problem in report.problems)
+    problems = "".join(f'<p class="problem">Not read: {text(problem)}</p>' for problem in report.problems)
     return (
         f'<header><p class="brand">loomidi analyze<button id="theme" type="button">dark / light</button></p>'
         f"<h1>{verdict} {''.join(counts)}</h1><p>{_captures(report)}</p>{problems}"
@@ -90,10 +84,10 @@ def _head(report: Report) -> str:
 def _traffic(report: Report) -> str:
     if not report.flows.count:
         return "<p>No flow was read.</p>"
-    legend = "".join(f'<span class="key {_text(name)}">{_text(name)}</span>' for name in report.protocols)
+    legend = "".join(f'<span class="key {text(name)}">{text(name)}</span>' for name in report.protocols)
     shares = ", ".join(_share(name, totals, report.flows) for name, totals in report.protocols.items())
     drawn = drawing.timeline(report.series, report.alarms or report.findings)
-    legend += f'<span class="dim">{_text(shares)}; times in UTC</span>'
+    legend += f'<span class="dim">{text(shares)}; times in UTC</span>'
     return f'<p class="legend">{legend}</p><div class="scroll">{drawn}</div>'
 
 
@@ -107,12 +101,12 @@ def _findings(report: Report) -> str:
     rows: list[list[Cell]] = [
         [
             (f'<span class="badge {f.severity.value}">{f.severity.value}</span>', -SEVERITIES.index(f.severity)),
-            (f'<a href="#{_text(f.id)}">{_text(phrase(f.pattern).title)}</a>', f.pattern),
-            (_text(_who(f)), _who(f)),
-            (_text(" ".join(f.techniques)), " ".join(f.techniques)),
+            (f'<a href="#{text(f.id)}">{text(phrase(f.pattern).title)}</a>', f.pattern),
+            (text(_who(f)), _who(f)),
+            (text(" ".join(f.techniques)), " ".join(f.techniques)),
             (f"{f.confidence:.0%}", f.confidence),
-            (_text(wording.moment(f.first_ns).split(".")[0]), f.first_ns),
-            (_text(wording.span(f.first_ns, f.last_ns)), f.last_ns - f.first_ns),
+            (text(wording.moment(f.first_ns).split(".")[0]), f.first_ns),
+            (text(wording.span(f.first_ns, f.last_ns)), f.last_ns - f.first_ns),
         ]
         for f in report.findings[:MOST_ROWS]
     ]
@@ -120,27 +114,27 @@ def _findings(report: Report) -> str:
     stories = "".join(_story(f, report.proposals(f), at < _OPEN) for at, f in enumerate(report.findings[:MOST_ROWS]))
     unsaid = len(report.findings[MOST_ROWS:])
     more = f"<p>And {wording.plural(unsaid, 'finding')} more that this page does not list.</p>" if unsaid else ""
-    return _table(heads, rows, right={4, 6}) + more + stories
+    return table(heads, rows, right={4, 6}) + more + stories
 
 
 def _story(finding: Finding, proposed: Sequence[ProposedFold], is_open: bool) -> str:
     told = story(finding, proposed)
-    parts = "".join(f"<dt>{_text(part.heading)}</dt><dd>{_text(part.text)}</dd>" for part in told)
+    parts = "".join(f"<dt>{text(part.heading)}</dt><dd>{text(part.text)}</dd>" for part in told)
     rows: list[list[Cell]] = [
         [
-            (_text(item.name.replace("_", " ")), item.name),
-            (_text(wording.value(item.value, item.unit)), _order(item.value)),
-            ("" if item.threshold is None else _text(wording.value(item.threshold, item.unit)), _order(item.threshold)),
-            (_text(item.meaning), item.meaning),
+            (text(item.name.replace("_", " ")), item.name),
+            (text(wording.value(item.value, item.unit)), _order(item.value)),
+            ("" if item.threshold is None else text(wording.value(item.threshold, item.unit)), _order(item.threshold)),
+            (text(item.meaning), item.meaning),
         ]
         for item in finding.evidence
     ]
-    evidence = _table(("measured", "value", "limit", "meaning"), rows, right={1, 2})
+    evidence = table(("measured", "value", "limit", "meaning"), rows, right={1, 2})
     names = "; ".join(technique(name) for name in finding.techniques)
     return (
-        f'<details id="{_text(finding.id)}"{" open" if is_open else ""}><summary><span class="badge '
-        f'{finding.severity.value}">{finding.severity.value}</span> {_text(phrase(finding.pattern).title)} '
-        f'<span class="dim">{_text(_who(finding))} - {_text(names)}</span></summary>'
+        f'<details id="{text(finding.id)}"{" open" if is_open else ""}><summary><span class="badge '
+        f'{finding.severity.value}">{finding.severity.value}</span> {text(phrase(finding.pattern).title)} '
+        f'<span class="dim">{text(_who(finding))} - {text(names)}</span></summary>'
         f"{evidence}<dl>{parts}</dl></details>"
     )
 
@@ -168,13 +162,13 @@ def _folds(report: Report) -> str:
         answer = answer if proposed.allowed else '<span class="badge high">guards refuse</span>'
         more = f" and {wording.plural(findings - 1, 'further finding')}" if findings > 1 else ""
         against = [v for v in proposed.verdicts if v.allow is not True]
-        reasons = "".join(f"<li>{_text(f'{v.guard}/{v.rule}: {v.reason}')}</li>" for v in against)
+        reasons = "".join(f"<li>{text(f'{v.guard}/{v.rule}: {v.reason}')}</li>" for v in against)
         parts.append(
-            f"<details><summary><b>{_text(fold.kind.value)}</b> {_text(remedy(fold))} {answer}</summary><dl>"
-            f'<dt>because</dt><dd><a href="#{_text(fold.because)}">{_text(fold.because)}</a>{more}</dd>'
-            f"<dt>blast radius</dt><dd>{_text(reach(radius))}</dd>"
-            f"<dt>how it is undone</dt><dd>{_text(fold.undo)}</dd></dl>"
-            f"{f'<ul>{reasons}</ul>' if reasons else ''}<pre>{_text(yaml(proposed))}</pre></details>"
+            f"<details><summary><b>{text(fold.kind.value)}</b> {text(remedy(fold))} {answer}</summary><dl>"
+            f'<dt>because</dt><dd><a href="#{text(fold.because)}">{text(fold.because)}</a>{more}</dd>'
+            f"<dt>blast radius</dt><dd>{text(reach(radius))}</dd>"
+            f"<dt>how it is undone</dt><dd>{text(fold.undo)}</dd></dl>"
+            f"{f'<ul>{reasons}</ul>' if reasons else ''}<pre>{text(yaml(proposed))}</pre></details>"
         )
     if len(folds) > MOST_ROWS:
         parts.append(f"<p>And {wording.plural(len(folds) - MOST_ROWS, 'fold')} more.</p>")
@@ -184,52 +178,34 @@ def _folds(report: Report) -> str:
 def _talkers(report: Report) -> str:
     rows: list[list[Cell]] = [
         [
-            (_text(wording.name(talker.entity)), talker.entity),
+            (text(wording.name(talker.entity)), talker.entity),
             *(
                 (wording.count(number), number)
                 for number in (talker.flows, talker.opened, talker.peers, talker.packets)
             ),
-            (_text(wording.octets(talker.octets)), talker.octets),
+            (text(wording.octets(talker.octets)), talker.octets),
             (wording.count(talker.octets), talker.octets),
         ]
         for talker in report.talkers
     ]
     heads = ("host", "flows", "opened by it", "peers", "packets", "octets", "exactly")
-    return _table(heads, rows, right={1, 2, 3, 4, 5, 6})
+    return table(heads, rows, right={1, 2, 3, 4, 5, 6})
 
 
 def _balance(report: Report) -> str:
     balance = report.balance
     rows: list[list[Cell]] = [
-        [(_text(name.replace("_", " ")), name), (wording.count(packets), packets), (wording.count(octets), octets)]
+        [(text(name.replace("_", " ")), name), (wording.count(packets), packets), (wording.count(octets), octets)]
         for name, (packets, octets) in balance.reasons.items()
     ]
     end = '<span class="badge ok">adds up</span>' if balance.adds_up else '<span class="badge critical">does not</span>'
-    bounds = "".join(f'<p class="dim">{_text(line)}</p>' for line in report.bounds)
-    table = _table(("where packets ended", "packets", "octets"), rows, right={1, 2})
-    return f"<p>{wording.plural(balance.received, 'packet')} read {end}</p>{table}{bounds}"
+    bounds = "".join(f'<p class="dim">{text(line)}</p>' for line in report.bounds)
+    ended = table(("where packets ended", "packets", "octets"), rows, right={1, 2})
+    return f"<p>{wording.plural(balance.received, 'packet')} read {end}</p>{ended}{bounds}"
 
 
 def _foot(report: Report) -> str:
-    return f"<footer>Loomidi {_text(report.version)}. Made from the captures alone; nothing was changed.</footer>"
-
-
-def _table(heads: Iterable[str], rows: Iterable[Sequence[Cell]], right: set[int]) -> str:
-    """A table that the page's script can sort; `right`: columns of figures. Cells hold HTML already."""
-    head = "".join(
-        f'<th{" class=figure" if at in right else ""}><button type="button">{_text(name)}</button></th>'
-        for at, name in enumerate(heads)
-    )
-    lines = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{" class=figure" if at in right else ""} data-by="{_text(str(by))}">{shown}</td>'
-            for at, (shown, by) in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f"<footer>Loomidi {text(report.version)}. Made from the captures alone; nothing was changed.</footer>"
 
 
 def _who(finding: Finding) -> str:
@@ -238,8 +214,3 @@ def _who(finding: Finding) -> str:
 
 def _order(value: float | int | str | None) -> str | float:
     return "" if value is None else value
-
-
-def _text(text: str) -> str:
-    """Escaped for element content and quoted attributes; control characters become `?`."""
-    return html.escape("\n".join(wording.printable(line) for line in text.split("\n")), quote=True)
