@@ -181,6 +181,26 @@ FINDINGS = pa.schema(
 )
 """What detectors hold to be true, each time that they say so."""
 
+LABELS = pa.schema(
+    [
+        pa.field("told", _TIME, nullable=False),  # when it became known
+        pa.field("label_id", pa.utf8(), nullable=False),  # by its content: the same word twice is one
+        pa.field("incident", pa.utf8(), nullable=False),  # finding id
+        pa.field("pattern", pa.utf8(), nullable=False),
+        pa.field("entities", pa.list_(pa.utf8()), nullable=False),
+        pa.field("first", _TIME, nullable=False),
+        pa.field("last", _TIME, nullable=False),
+        pa.field("outcome", pa.utf8(), nullable=False),  # worked, no_effect, harmful, expired, undone
+        pa.field("attack", pa.bool_()),  # null: the outcome does not tell
+        pa.field("decision", pa.utf8(), nullable=False),  # plan id
+        pa.field("by", pa.utf8(), nullable=False),  # who says so: a person, or the guard, probe or clock that did
+        pa.field("source", pa.utf8(), nullable=False),  # receipts, person
+        pa.field("held_out", pa.bool_(), nullable=False),  # never trained on, by the hash of the incident
+        pa.field("evidence", pa.utf8(), nullable=False),  # JSON: the receipts' ids and steps
+    ]
+)
+"""What became of a decision, as something to learn from, with where the word comes from."""
+
 _COUNT = pa.uint64()
 _WINDOW = [
     pa.field("window_start", _TIME, nullable=False),
