@@ -25,6 +25,10 @@ FACES = {
     ),
     "loomidi.garden.graph": "EntityGraph GraphSettings Touched host_id protocol_name service_id",
     "loomidi.insight.explain": "Part Phrase explain patterns phrase technique tell",
+    "loomidi.insight.learn": (
+        "Drift DriftSettings HOLD_OUT Request Requests ScoreChanges Word alarm_drift feature_drift held_out keep "
+        "labels_of psi"
+    ),
     "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",
     "loomidi.ionic.act": (
         "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Lease MemoryReceipts ShieldDriver SqliteReceipts"
@@ -65,8 +69,14 @@ FACES = {
         "matrix"
     ),
     "loomidi.origami.scoring": (
-        "Alert Calibration CalibrationSettings GuardSettings Guarded Incident IncidentSettings Incidents Judge "
-        "JudgeSettings RollingLimit RollingSettings discoveries"
+        "Alert BoundSettings Bounds Calibration CalibrationSettings GuardSettings Guarded Incident IncidentSettings "
+        "Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf champion discoveries "
+        "watched"
+    ),
+    "loomidi.origami.train": (
+        "CHALLENGER CHAMPION Compared Criterion FitSettings Gate GateSettings Known RaySeeds Registry Seeds Stream "
+        "StreamSettings Trained Trial Version ablations compare document fit here judge of_lake of_path of_recording "
+        "promote roll_back strangest stream_of train try_out wilson"
     ),
     "loomidi.origami.online": (
         "ClusterState Cusum CusumSettings Detector EdgeSketch FAILURES FailureSettings Failures FlowDetectors "

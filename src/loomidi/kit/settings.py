@@ -38,11 +38,20 @@ class Storage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Models:
+    """Where trained models are recorded."""
+
+    tracking: str = ""
+    # URL of an MLflow server; empty: SQLite and files in the folder `models` of the state, which asks for no server.
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """All groups."""
 
     logging: Logging = dataclasses.field(default_factory=Logging)
     storage: Storage = dataclasses.field(default_factory=Storage)
+    models: Models = dataclasses.field(default_factory=Models)
 
 
 def _state_folder(user: int) -> Path:

@@ -5,13 +5,17 @@ within a budget of false ones a day. Leaves to `ionic` what to do about one.
 """
 
 from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings, discoveries
+from loomidi.origami.scoring.champions import Bounds, BoundSettings, Shelf, champion, watched
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
 from loomidi.origami.scoring.judging import Judge, JudgeSettings
 from loomidi.origami.scoring.limits import RollingLimit, RollingSettings
+from loomidi.origami.scoring.manifests import Manifest, Misfit, Model
 
 __all__ = [
     "Alert",
+    "BoundSettings",
+    "Bounds",
     "Calibration",
     "CalibrationSettings",
     "GuardSettings",
@@ -21,7 +25,13 @@ __all__ = [
     "Incidents",
     "Judge",
     "JudgeSettings",
+    "Manifest",
+    "Misfit",
+    "Model",
     "RollingLimit",
     "RollingSettings",
+    "Shelf",
+    "champion",
     "discoveries",
+    "watched",
 ]
