@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo lab-ready test lab-test check bench accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
+.PHONY: help setup native demo lab-ready test lab-test check bench bench-ml accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: setup ## measure beside the peers, write docs/benchmarks.md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m bench.report --run
 
+bench-ml: native train-tools ## measure B1 to B8 of the models where they are trained, write docs/benchmarks.md (hours)
+	@OMP_NUM_THREADS=1 PYTHONPATH=src $(TRAIN)/venv/bin/python -m bench.report --run --ml
+
 accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@$(BIN)/python -m tools.accept $(NAME)
@@ -108,7 +111,7 @@ train-ready:
 	@$(MAKE) -s train-tools || echo "train: could not be installed"
 
 train-test: native ## the tests of what trains models, in that environment
-	@PYTHONPATH=src $(TRAIN)/venv/bin/python -m pytest tests/train
+	@PYTHONPATH=src $(TRAIN)/venv/bin/python -m pytest $(or $(ONLY),tests/train)
 
 fuzz: setup ## fuzz the C capture reader under ASan and UBSan for FUZZ_SECONDS
 	@bpf/fuzz/run.sh $(FUZZ_SECONDS)

@@ -38,6 +38,8 @@ SCRIPTS = (
     "causes",
     "anomaly_edges",
 )
+ML = ("anomaly_edges", "anomaly_speed", "causes", "nab", "failing", "folding")
+"""What `make bench-ml` runs, where it trains: the scripts of B1 to B8, those that are there."""
 HEAD = """# Benchmarks
 
 Written by `make bench`. Each script in `bench/` makes its own input, measures beside a peer or a floor in the same run,
@@ -89,6 +91,7 @@ def section(name: str) -> list[str]:
     lines += [target_row(entry) for entry in targets(name)]
     table = RESULTS / f"{name}.txt"
     at = dt.datetime.fromtimestamp(figures.stat().st_mtime, dt.UTC)
+    lines += [f"| **missed** | {line} | | |" for line in missed_lines(name)]
     lines += ["", f"Measured on {at:%Y-%m-%d}. Machine: {machine()}."]
     return [*lines, "", "```text", *(line.rstrip() for line in table.read_text().strip("\n").splitlines()), "```"]
 
@@ -101,6 +104,13 @@ def kept_section(name: str) -> list[str]:
     return ["", f"## {name}", *found.split("\n")] if mark and "Measured on" in found else []
 
 
+def missed_lines(name: str) -> list[str]:
+    """What a script itself calls missed, in its words: targets, and peers that are ahead."""
+    table = RESULTS / f"{name}.txt"
+    lines = table.read_text().splitlines() if table.is_file() else []
+    return [line.removeprefix("missed: ") for line in lines if line.startswith("missed: ")]
+
+
 def target_row(entry: dict[str, Any]) -> str:
     """One target as met or missed, by the judge of the acceptance run."""
     result = judge(entry, Ran(0, "", 0.0, 0.0))
@@ -111,10 +121,24 @@ def main() -> int:
     """Exit code 1 when a script left no figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--run", action="store_true", help="measure first")
-    parser.add_argument("--only", choices=SCRIPTS, action="append", help="measure only this one (may be repeated)")
+    there = (*SCRIPTS, *(name for name in ML if name not in SCRIPTS and (ROOT / "bench" / f"{name}.py").is_file()))
+    parser.add_argument("--only", choices=there, action="append", help="measure only this one (may be repeated)")
+    parser.add_argument("--ml", action="store_true", help="measure those of B1 to B8")
     given = parser.parse_args()
-    measured = [run(name) for name in given.only or SCRIPTS] if given.run else []
-    PAGE.write_text(HEAD + "\n".join([line for name in SCRIPTS for line in section(name)]) + "\n")
+    chosen = given.only or ([name for name in ML if name in there] if given.ml else there)
+    measured = [run(name) for name in chosen] if given.run else []
+    PAGE.write_text(HEAD + "\n".join([line for name in there for line in section(name)]) + "\n")
+    for name in chosen if given.ml else ():
+        print(
+            "\n".join(
+                [f"{name}: missed: {line}" for line in missed_lines(name)] or [f"{name}: nothing it calls missed"]
+            )
+        )
+    absent = [name for name in ML if name not in there]
+    print(
+        f"not in this checkout: {', '.join(absent)}" if given.ml and absent else "",
+        end="\n" * bool(given.ml and absent),
+    )
     print(f"written: {PAGE.relative_to(ROOT)}")
     return 0 if all(measured) else 1
 
