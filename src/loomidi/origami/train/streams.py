@@ -164,7 +164,7 @@ def _features(table: pa.Table, settings: StreamSettings) -> tuple[pa.RecordBatch
     if names >= set(EDGE_WINDOWS.names):
         whole = _one(table.filter((pc.field("window_size_s") == settings.window_s) & pc.field("window_aligned")))
         whole = ordered(whole)
-        return WindowFeatures().feed(whole.select(EDGE_WINDOWS.names)), pa.Table.from_batches([whole]).select(told)
+        return WindowFeatures().feed(_cast(whole, EDGE_WINDOWS)), pa.Table.from_batches([whole]).select(told)
     if not names >= set(EDGES.names):
         wanted = ", ".join(EDGES.names)
         raise InputError(f"no edges: give the columns {wanted} (and label), or those of the lake's edge_windows")
