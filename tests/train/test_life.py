@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-GATE = GateSettings()
+GATE = GateSettings(latency_ms=1e6)  # how busy this machine is decides no test
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_the_verbs_train_promote_list_and_draw(
     parquet.write_table(table(40), data)
     assert run("train", data, "--seeds", "0", "--ablate", "--json") == 0
     assert json.loads(capsys.readouterr().out)["version"] == "1"
-    assert run("promote", data) == 0
+    assert run("promote", data, "--latency", "1e6") == 0
     assert "promoted: every criterion is met" in capsys.readouterr().out
     assert run("promote", data, "--model", "1") == 1
     assert run("rollback", "--because", "a test") == 1

@@ -107,6 +107,8 @@ _NOMINAL = click.option(
     "--nominal", default=1e-3, metavar="RATE", help="Of alarms on usual edges: the budget.  [0.001]"
 )
 
+_LATENCY = click.option("--latency", default=50.0, metavar="MS", help="Budget of a tick's scoring at the p99.  [50]")
+
 
 @command.command("train")
 @_data
@@ -175,6 +177,7 @@ def evaluate(desk: _Desk, /, model: str, data: str, *, as_json: bool, **options:
 @command.command("compare")
 @_data
 @click.option("--model", default="challenger", metavar="MODEL", help="Who is held against the champion.  [challenger]")
+@_LATENCY
 @_NOMINAL
 @_json
 @click.pass_obj
@@ -186,6 +189,7 @@ def compare(desk: _Desk, /, data: str, *, model: str, as_json: bool, **options: 
 @command.command("promote")
 @_data
 @click.option("--model", default="challenger", metavar="MODEL", help="Who is to be champion.  [challenger]")
+@_LATENCY
 @_NOMINAL
 @_json
 @click.pass_obj
@@ -271,7 +275,7 @@ def _gate(desk: _Desk, data: str, model: str, *, as_json: bool, go: bool, option
     from loomidi.origami import train as life
 
     models = desk.models()
-    settings = life.GateSettings(nominal=options["nominal"])
+    settings = life.GateSettings(nominal=options["nominal"], latency_ms=options["latency"])
     compared = models.compare(model, desk.stream(data, options), settings, go=go)
     gate = compared.gate
     verdict = ("promoted" if go else "would be promoted") if gate.open else "refused"
