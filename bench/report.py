@@ -54,7 +54,8 @@ def run(name: str) -> bool:
     figures = RESULTS / f"{name}.json"
     figures.unlink(missing_ok=True)
     print(f"== {name}", flush=True)
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "118", "PYTHONPATH": str(ROOT)}
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "src")))  # where models are trained, loomidi is not installed
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "118", "PYTHONPATH": paths}
     command = [sys.executable, str(ROOT / "bench" / f"{name}.py"), "--json", str(figures)]
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)
@@ -111,6 +112,15 @@ def missed_lines(name: str) -> list[str]:
     return [line.removeprefix("missed: ") for line in lines if line.startswith("missed: ")]
 
 
+def told(measured: list[str], absent: list[str]) -> None:
+    """What was missed, script by script, once more at the end of a long run."""
+    for name in measured:
+        for line in missed_lines(name) or ["nothing"]:
+            print(f"{name} missed {line}")
+    if absent:
+        print(f"not in this checkout: {', '.join(absent)}")
+
+
 def target_row(entry: dict[str, Any]) -> str:
     """One target as met or missed, by the judge of the acceptance run."""
     result = judge(entry, Ran(0, "", 0.0, 0.0))
@@ -128,17 +138,8 @@ def main() -> int:
     chosen = given.only or ([name for name in ML if name in there] if given.ml else there)
     measured = [run(name) for name in chosen] if given.run else []
     PAGE.write_text(HEAD + "\n".join([line for name in there for line in section(name)]) + "\n")
-    for name in chosen if given.ml else ():
-        print(
-            "\n".join(
-                [f"{name}: missed: {line}" for line in missed_lines(name)] or [f"{name}: nothing it calls missed"]
-            )
-        )
-    absent = [name for name in ML if name not in there]
-    print(
-        f"not in this checkout: {', '.join(absent)}" if given.ml and absent else "",
-        end="\n" * bool(given.ml and absent),
-    )
+    if given.ml:
+        told([*chosen], [name for name in ML if name not in there])
     print(f"written: {PAGE.relative_to(ROOT)}")
     return 0 if all(measured) else 1
 
