@@ -1,6 +1,7 @@
 """A model is a folder that scores as it was trained, without MLflow; one that does not fit is refused."""
 
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loomidi.contracts.errors import InputError, Refused, UsageError
+from loomidi.contracts.errors import EnvironmentLacks, InputError, Refused, UsageError
 from loomidi.origami import scoring
 from loomidi.origami.scoring import Bounds, BoundSettings, Misfit, Model, Shelf, manifests, watched
 from loomidi.origami.train import FitSettings, Stream, fit
@@ -107,6 +108,12 @@ def test_settings_of_another_version_are_refused() -> None:
         manifests.blank("robust-norm", 24, {"colour": "red"})
     with pytest.raises(UsageError, match="no detector of the floor"):
         manifests.blank("graph", 24)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
+def test_a_graph_model_says_what_to_install_where_torch_is_not(usual: Stream, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentLacks, match=r"pip install 'loomidi\[train\]'"):
+        fit(usual, FitSettings(kind="graph"), 0, tmp_path / "graph")
 
 
 def test_the_champion_is_turned_over_and_comes_back(models: dict[str, Model], tmp_path: Path) -> None:
