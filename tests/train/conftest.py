@@ -1,4 +1,7 @@
-"""What trains models is tested in an environment of its own (`make train-test`): without torch nothing here is collected, and `make test` says so."""
+"""What trains models is tested in an environment of its own (`make train-test`); without torch nothing here is collected.
+
+`make test` says so then.
+"""
 
 import importlib.util
 

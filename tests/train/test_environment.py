@@ -9,7 +9,9 @@ import pytest
 LOCK = Path(__file__).resolve().parents[2] / "requirements-train.lock"
 
 
-@pytest.mark.parametrize("name", ["torch", "torch-geometric", "onnx", "onnxruntime", "mlflow", "river", "ray", "gymnasium", "sb3-contrib"])
+@pytest.mark.parametrize(
+    "name", ["torch", "torch-geometric", "onnx", "onnxruntime", "mlflow", "river", "ray", "gymnasium", "sb3-contrib"]
+)
 def test_version_is_that_of_the_lock(name: str) -> None:
     locked = re.search(rf"^{re.escape(name)}==([^ ;\\]+)", LOCK.read_text(), re.MULTILINE)
     assert locked
