@@ -1,4 +1,4 @@
-"""What trains models is tested in an environment of its own (`make train-test`); without torch nothing here is collected.
+"""What trains models is tested in an environment of its own (`make train-test`); elsewhere nothing here is collected.
 
 `make test` says so then.
 """
