@@ -1,5 +1,5 @@
 """`loomidi serve`: one service as a process of its own: the node agent, the ingestion API, the operator, the
-policy API.
+policy API, the transformer API.
 
 Called by `conductor.cli`. In: what the service is to do, a configuration file. Out: it runs until Ctrl-C or SIGTERM and
 says on standard error where it is. The work is in `services`; each subcommand imports its own.
@@ -211,6 +211,48 @@ def policy(probes: str | None, **options: Any) -> int:
     settings = _with(plain, door=_with(plain.door, **door), **options)
     where = _door(Door(), probes)
     asyncio.run(standing_alone.run(settings, where, os.environ, _listens))
+    return 0
+
+
+@command.command("transformer")
+@click.option("--host", metavar="ADDRESS", help="Listen on; anything but loopback needs TLS and a token.  [127.0.0.1]")
+@click.option("--port", type=int, metavar="PORT", help="Listen on; 0: one that is free.  [8081]")
+@click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens that may do everything.")
+@click.option("--read-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens that may only read.")
+@click.option("--analyze-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens for snapshots only.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, certificate and chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
+@click.option("--client-ca", type=click.Path(path_type=Path), metavar="FILE", help="Who signs clients' certificates.")
+@click.option("--lake", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the lake.  [of --config]")
+@click.option("--bus", "bus_url", metavar="URL", help="Follow its findings too: nats://..., kafka://...")
+@click.option("--kubeconfig", metavar="FILE", help="Propose Folds there; auto: as kubectl.  [no cluster]")
+@click.option("--namespace", metavar="NAME", help="Of Folds whose target is in none.  [default]")
+@click.option("--mode", type=click.Choice(MODES), help="The furthest that a plan goes.  [shadow]")
+@click.option("--protect", multiple=True, metavar="CIDR", help="Addresses that no Fold may cut; may be repeated.")
+@click.option("--risk", type=click.FloatRange(0, 0.5), metavar="P", help="Usual snapshots called anomalies.  [0.001]")
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Folder of what is kept and learned.")
+@click.option("--probes", metavar="[HOST:]PORT", help="Answer /healthz, /readyz and /metrics there.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="TOML with [lake] and [bus].")
+def transformer(probes: str | None, config: Path | None, **options: Any) -> int:
+    """Judge snapshots over HTTP, propose folds and begin them under guard, tell decisions with their reasons.
+
+    The interface is described at /transformer-api/openapi.yaml and in docs/transformer-api.md.
+    """
+    try:
+        from loomidi.services.transformer_api import standing_alone
+        from loomidi.services.transformer_api.settings import TransformerSettings
+    except ModuleNotFoundError as error:
+        raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
+    from loomidi.contracts import Mode
+    from loomidi.services.http.authority import Door
+
+    shared, plain = settings_of(config), TransformerSettings()
+    door = {name: options.pop(name) for name in ("host", "port", "token_file", "tls_cert", "tls_key", "client_ca")}
+    folder, mode, protect = options.pop("lake"), options.pop("mode"), options.pop("protect")
+    given = {"mode": Mode(mode) if mode else None, "protected": protect or None}
+    given |= {"lake": _with(shared.lake, folder=folder), "bus": _with(shared.bus, url=options.pop("bus_url"))}
+    settings = _with(plain, door=_with(plain.door, **door), **given, **options)
+    asyncio.run(standing_alone.run(settings, _door(Door(), probes), os.environ, _listens))
     return 0
 
 

@@ -71,6 +71,11 @@ class RobustNorm:
         off *= off
         return off
 
+    @property
+    def middle(self) -> F32:
+        """The usual value of each feature."""
+        return self._quantiles[0]
+
     def snapshot(self) -> bytes:
         """Rows that are kept, quantiles, counts."""
         return packed(self._arrays())
