@@ -80,7 +80,7 @@ class Reference:
         times = {"from_ns": int(moments[0]), "until_ns": int(moments[-1])}
         counts = {"edges": windows.num_rows, "windows": len(moments), "vectors": int(judged)}
         self._facts = times | counts
-        self.id = f"reference-{hashlib.sha256(self.snapshot()).hexdigest()[:16]}"
+        self.id = self._identity()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -140,8 +140,14 @@ class Reference:
             part.restore(kept[name].tobytes())
         made._known = kept["known"]
         made._facts = {name: int(value) for name, value in json.loads(kept["facts"].tobytes()).items()}
-        made.id = f"reference-{hashlib.sha256(state).hexdigest()[:16]}"
+        made.id = made._identity()
         return made
+
+    def _identity(self) -> str:
+        """Of what it was learned from and what came of it."""
+        parts = (self._known, self._edges[0].middle, self._whole[0].middle)
+        content = b"".join(part.tobytes() for part in parts) + json.dumps(self._facts, sort_keys=True).encode()
+        return f"reference-{hashlib.sha256(content).hexdigest()[:16]}"
 
     def _learn(self, norm: RobustNorm, calibration: Calibration, past: F32, later: F32) -> None:
         norm.fit(_seen(past))
