@@ -43,7 +43,9 @@ def usual(count: int, seed: int = 1, start: int = 0) -> list[Row]:
     return rows
 
 
-def edge(source: str, destination: str, port: int, *, flows: int = 1, window: int = 0, size: int = 900, **more: Any) -> Row:
+def edge(
+    source: str, destination: str, port: int, *, flows: int = 1, window: int = 0, size: int = 900, **more: Any
+) -> Row:
     """`flows` of ten packets each."""
     ends = BEGIN_NS + (window + 1) * MINUTE_NS
     counts = {"delta_flow_count": flows, "flow_record_count": flows, "original_flows_completed": flows}

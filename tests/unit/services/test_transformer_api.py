@@ -57,7 +57,7 @@ def test_a_vector_alone_is_judged_too(service: Service) -> None:
     flood = [6, 3, 5, 1e7, 1e8, 1e10, 0, 0, 1, 0, 0, 0]
     answers = [service.post("/analyze/anomaly", {"metrics_vector": one}).json() for one in (usual_one, flood)]
     assert answers[0]["p_value"] > answers[1]["p_value"]
-    assert answers[1]["contributions"][0]["feature"] in ("flows", "packets", "octets", "unanswered_ratio")
+    assert {"flows", "packets", "octets"} & {one["feature"] for one in answers[1]["contributions"]}
 
 
 def test_fields_that_say_nothing_are_told_as_ignored(service: Service) -> None:
@@ -298,7 +298,8 @@ def test_a_list_is_read_page_by_page_to_its_end(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "cursor=x", "cursor=", "severity=bad", "origin=me", "pattern=a b", "x=1"]
+    "query",
+    ["limit=0", "limit=201", "limit=x", "cursor=x", "cursor=", "severity=bad", "origin=me", "pattern=a b", "x=1"],
 )
 def test_a_query_that_cannot_be_used_is_400(service: Service, query: str) -> None:
     assert service.get(f"/findings?{query}").status_code == 400
@@ -326,7 +327,7 @@ def test_tokens_for_snapshots_and_for_reading_open_nothing_else(tmp_path: Path) 
 
 def test_an_address_beyond_this_machine_needs_tls_and_a_token(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--tls-cert"):
-        Service(tmp_path, door=Door(host="0.0.0.0", port=8081))  # noqa: S104 - that is what is refused
+        Service(tmp_path, door=Door(host="0.0.0.0", port=8081))
     assert TransformerSettings().door.local
 
 

@@ -92,9 +92,7 @@ def test_every_route_says_who_may_call_it(service: Service) -> None:
     assert of[Authority.SENDER] == {"/analyze/anomaly"}
 
 
-@pytest.mark.parametrize(
-    ("name", "table"), [("Node", NODE), ("Edge", EDGE), ("Signal", SIGNAL), ("Window", WINDOW)]
-)
+@pytest.mark.parametrize(("name", "table"), [("Node", NODE), ("Edge", EDGE), ("Signal", SIGNAL), ("Window", WINDOW)])
 def test_the_tables_of_fields_are_the_schemas(name: str, table: dict[str, fields.Field]) -> None:
     schema = documents.document()["components"]["schemas"][name]
     assert set(schema["properties"]) == set(table)

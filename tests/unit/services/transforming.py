@@ -14,17 +14,19 @@ from loomidi.origami.scoring.references import Reference
 from loomidi.services.findings import finding_row
 from loomidi.services.transformer_api.clusters import Cluster
 from loomidi.services.transformer_api.desks import folding, made
-from loomidi.services.transformer_api.following import known_of
-from loomidi.services.transformer_api.following import _plain as plain
+from loomidi.services.transformer_api.following import known_of, plain
 from loomidi.services.transformer_api.serving import TransformerApi
 from loomidi.services.transformer_api.settings import PREFIX, TransformerSettings
 from loomidi.services.transformer_api.snapshots import EDGE
 from tests.unit.ionic.kube.fake_api import FakeApi
 from tests.unit.ionic.making import NOW_NS
-from tests.unit.origami.picturing import Row, batch, scan, usual
+from tests.unit.origami.picturing import PAIRS, Row, batch, scan, usual
 from tests.unit.services.ingesting import Client
 
-NODES = [{"id": "10.0.0.7", "address": "10.0.0.7"}]
+NODES = [
+    {"id": end, "address": f"10.0.9.{at}"}
+    for at, end in enumerate(sorted({end for *ends, _port in PAIRS for end in ends if "/" in end}), 1)
+]
 
 
 @functools.cache

@@ -219,7 +219,9 @@ def policy(probes: str | None, **options: Any) -> int:
 @click.option("--port", type=int, metavar="PORT", help="Listen on; 0: one that is free.  [8081]")
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens that may do everything.")
 @click.option("--read-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens that may only read.")
-@click.option("--analyze-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens for snapshots only.")
+@click.option(
+    "--analyze-token-file", type=click.Path(path_type=Path), metavar="FILE", help="Tokens for snapshots only."
+)
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, certificate and chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
 @click.option("--client-ca", type=click.Path(path_type=Path), metavar="FILE", help="Who signs clients' certificates.")

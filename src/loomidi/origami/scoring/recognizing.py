@@ -87,7 +87,9 @@ def _scans(rows: Rows, rules: Mapping[str, Rule], _window_s: float) -> Iterator[
     """Many ports of one host, or one port of many hosts, without an answer."""
     rule = rules["vertical_scan"]
     for group in _grouped(rows, lambda row: (row["source"], row["destination"])):
-        ports, tried = ({rows[at]["destination_transport_port"] for at in some} for some in (group, _tried(rows, group)))
+        ports, tried = (
+            {rows[at]["destination_transport_port"] for at in some} for some in (group, _tried(rows, group))
+        )
         if len(tried) >= rule.thresholds["ports"] and len(tried) >= rule.thresholds["probe_share"] * len(ports):
             evidence = Evidence("ports", len(tried), rule.thresholds["ports"], "", "TCP ports tried without any data")
             ends = entity(rows[group[0]], "source"), entity(rows[group[0]], "destination")
@@ -110,7 +112,11 @@ def _floods(rows: Rows, rules: Mapping[str, Rule], window_s: float) -> Iterator[
     for group in _grouped(rows, lambda row: (row["destination"], row["destination_transport_port"]), tcp):
         asked = sum(rows[at]["delta_flow_count"] for at in group)
         open_ = sum(min(rows[at]["unanswered_flow_count"], rows[at]["delta_flow_count"]) for at in group)
-        if open_ >= limits["packets"] and open_ >= limits["rate"] * window_s and open_ >= asked * limits["half_open_share"]:
+        if (
+            open_ >= limits["packets"]
+            and open_ >= limits["rate"] * window_s
+            and open_ >= asked * limits["half_open_share"]
+        ):
             evidence = (
                 Evidence("syn_rate", round(open_ / window_s, 1), limits["rate"], "syns/s", "never completed"),
                 Evidence("half_open_share", round(open_ / asked, 3), limits["half_open_share"], "", "of all attempts"),

@@ -164,7 +164,9 @@ class Reference:
         ]
 
     def _parts(self) -> dict[str, RobustNorm | Calibration]:
-        return dict(zip(("norm", "calibration", "whole", "whole_calibration"), (*self._edges, *self._whole), strict=True))
+        return dict(
+            zip(("norm", "calibration", "whole", "whole_calibration"), (*self._edges, *self._whole), strict=True)
+        )
 
 
 def _told(value: Any) -> float:

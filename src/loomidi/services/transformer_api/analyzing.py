@@ -1,8 +1,8 @@
 """A snapshot is judged: how rare it is, what it is called, who may be the cause.
 
 Called by `handling`, in a thread. In: what was asked, the reference, settings, the time. Out: the answer, and the
-finding where it is an anomaly. Pure. Steps: 1 p-values of every edge and of the vector, 2 one of them all, 3 which edges
-are told, 4 what they are called, 5 causes, 6 the finding.
+finding where it is an anomaly. Pure. Steps: 1 p-values of every edge and of the vector, 2 one of them all, 3 which
+edges are told, 4 what they are called, 5 causes, 6 the finding.
 """
 
 import dataclasses
@@ -46,6 +46,7 @@ class _Judged:
     p_value: float  # of the snapshot
     contributions: Contributions  # of the strangest part of it
     notes: tuple[str, ...]
+    reference: str  # id of what it was judged by
 
 
 def analyze(asked: Analysis, reference: Reference, settings: TransformerSettings, now_ns: int) -> Analyzed:
@@ -74,7 +75,7 @@ def analyze(asked: Analysis, reference: Reference, settings: TransformerSettings
     }
     if not anomaly:
         return Analyzed(document, None)
-    finding = _finding(asked, called, judged, reference, settings, now_ns)  # 6
+    finding = _finding(asked, called, judged, settings.risk, now_ns)  # 6
     known = Known(finding, now_ns, "new", "analysis", (), *_drawn(graph, finding))
     return Analyzed(document | {"anomaly_id": finding.id, "severity": finding.severity.value}, known)
 
@@ -95,7 +96,7 @@ def _judged(asked: Analysis, reference: Reference) -> _Judged:
         notes = ("metrics_vector was not judged: the reference knows too few windows",)
     many = len(edges) + len(parts) - (1 if len(edges) else 0)
     p_value, contributions = min(parts, key=lambda part: part[0])
-    return _Judged(edges, reasons, min(1.0, p_value * many), contributions, notes)
+    return _Judged(edges, reasons, min(1.0, p_value * many), contributions, notes, reference.id)
 
 
 def _called(graph: Snapshot | None, told: npt.NDArray[np.bool_]) -> Recognized:
@@ -104,25 +105,18 @@ def _called(graph: Snapshot | None, told: npt.NDArray[np.bool_]) -> Recognized:
     return recognized(graph.windows, told, graph.window_s)
 
 
-def _finding(
-    asked: Analysis,
-    called: Recognized,
-    judged: _Judged,
-    reference: Reference,
-    settings: TransformerSettings,
-    now_ns: int,
-) -> Finding:
+def _finding(asked: Analysis, called: Recognized, judged: _Judged, risk: float, now_ns: int) -> Finding:
     """The id follows from what was asked and what it was judged by."""
     graph = asked.snapshot
     last_ns = graph.at_ns if graph is not None and graph.at_ns else now_ns
     window_ns = round(graph.window_s * 1e9) if graph is not None else 0
-    rare = Evidence("p_value", judged.p_value, settings.risk, "", "share of usual snapshots that are as strange")
+    rare = Evidence("p_value", judged.p_value, risk, "", "share of usual snapshots that are as strange")
     shares = tuple(
         Evidence(name, value, usual, "", f"{share:.0%} of the score; beside it what is usual")
         for name, share, value, usual in judged.contributions
     )
     return Finding(
-        id=content_id("anomaly", {"asked": asked.digest, "reference": reference.id}),
+        id=content_id("anomaly", {"asked": asked.digest, "reference": judged.reference}),
         pattern=called.pattern,
         techniques=called.techniques,
         severity=called.severity,

@@ -61,8 +61,8 @@ def unknown(what: str, where: str) -> Problem:
 def no_reference(why: str) -> Problem:
     """409: nothing can be judged yet."""
     detail = (
-        f"no reference yet: {why}. Run `loomidi run` until its lake holds enough windows, name the lake with --lake, or "
-        "put a reference.npz of a like installation into the state folder"
+        f"no reference yet: {why}. Run `loomidi run` until its lake holds enough windows, name that lake with --lake, "
+        "or put the reference.npz of a like installation into the state folder"
     )
     return problem("no-reference", detail)
 

@@ -1,7 +1,7 @@
 """The cluster, as far as this service looks into it: pods, Folds, and the way to propose one.
 
-Called by `proposing`, `initiating` and `telling`. In: a client of its API. Out: plain objects; errors of `ionic.errors`.
-The way into the cluster is `services.folding`, the same that the pipeline takes: nothing here acts.
+Called by `proposing`, `initiating` and `telling`. In: a client of its API. Out: plain objects; errors of
+`ionic.errors`. The way into the cluster is `services.folding`, the same that the pipeline takes: nothing here acts.
 """
 
 from collections.abc import Mapping

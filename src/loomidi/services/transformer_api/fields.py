@@ -8,7 +8,7 @@ import dataclasses
 import ipaddress
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MOST_REASONS = 20
@@ -65,7 +65,7 @@ def _is_address(_field: Field, value: Any) -> bool:
         return False
 
 
-_CHECKS = {
+_CHECKS: Mapping[str, Callable[[Field, Any], bool]] = {
     "name": lambda _field, value: isinstance(value, str) and NAME.fullmatch(value) is not None,
     "whole": _is_whole,
     "number": _is_number,

@@ -1,7 +1,7 @@
 """Findings of the pipeline are heard, from the lake, from the bus, or from both.
 
-Called by `standing_alone` as parts. In: the table or the stream `findings`. Out: each finding on the shelf as it was told
-last. Where it was left is on the shelf (lake) or with the bus, so that a restart misses nothing that is still there.
+Called by `standing_alone` as parts. In: the table or the stream `findings`. Out: each finding on the shelf as it was
+told last. Where it was left is on the shelf (lake) or with the bus: a restart misses nothing that is still there.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ class Following:
 
     def _heard(self, batches: Sequence[pa.RecordBatch], mark: str = "", at_ns: int = 0) -> None:
         found = []
-        for row in (row for batch in batches for row in _plain(batch)):
+        for row in (row for batch in batches for row in plain(batch)):
             try:
                 found.append(known_of(row))
             except (BadPlan, InputError, ValueError, TypeError, LookupError) as error:
@@ -116,7 +116,7 @@ def known_of(row: dict[str, Any]) -> Known:
     return Known(finding, row["told"], row["state"], "loop", tuple(json.loads(row["folds"])))
 
 
-def _plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+def plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Times as ns: Python has no nanoseconds of its own."""
     columns = [
         column.cast(pa.int64()) if pa.types.is_timestamp(field.type) else column

@@ -1,8 +1,8 @@
 """The handlers of the transformer API: a request in, its answer out.
 
 Called by `serving` through the table of routes. Each handler that leaves something behind: 1. media type, parameters,
-key; 2. the body within its limits; 3. in a thread, one after the other: an answer that was given under this key, else the
-work; 4. what it leaves behind and its answer are kept together; 5. the answer, or the error of a house as a problem.
+key; 2. the body within its limits; 3. in a thread, one after the other: an answer that was given under this key, else
+the work; 4. what it leaves behind and its answer are kept together; 5. the answer, or an error as a problem.
 """
 
 import asyncio
@@ -118,7 +118,9 @@ class Handlers:
         known = self._desk.shelf.answered(key)
         if known is not None:
             if known[0] != key.digest:
-                raise Problem("key-reused", "this Idempotency-Key belongs to another body: take a new key for each body")
+                raise Problem(
+                    "key-reused", "this Idempotency-Key belongs to another body: take a new key for each body"
+                )
             self._count("keys", "replayed", 1)
             return answering.found(json.loads(known[1]), REPLAYED)
         document, found, decided = work(body, key.author)
@@ -171,7 +173,9 @@ class Handlers:
         page = asking.page(given)
         severity = asking.choice(given, "severity", tuple(Severity))
         origin = asking.choice(given, "origin", ORIGINS)
-        found = self._desk.shelf.findings(page, pattern=asking.identity(given, "pattern"), severity=severity, origin=origin)
+        found = self._desk.shelf.findings(
+            page, pattern=asking.identity(given, "pattern"), severity=severity, origin=origin
+        )
         following = f"{found[-1].at_ns}.{found[-1].finding.id}" if len(found) == page.limit else None
         return answering.found({"findings": [telling.finding(one) for one in found], "next": following})
 

@@ -1,7 +1,7 @@
 """A plan is begun: judged again, then proposed to the cluster as a Fold, or recorded where there is none.
 
-Called by `handling`, in a thread. In: the decision as it is kept, who asks and why. Out: the answer, and the decision as
-it stands then. Never a bypass: the Fold begins at Proposed, and the operator asks policy, guards and approvals again.
+Called by `handling`, in a thread. In: the decision as it is kept, who asks and why. Out: the answer, and the decision
+as it stands then. Never a bypass: the Fold begins at Proposed; the operator asks policy, guards and approvals again.
 Steps: 1 begun before, 2 the plan as it was judged, 3 in time, 4 the guards once more, 5 the cluster, 6 the record.
 """
 
@@ -82,7 +82,9 @@ class Initiating:
         if outcome in _AT_WORK:
             detail = f"{_AT_WORK[outcome]} ({plan.fold.target}): see `loomidi fold list`, and propose again later"
             return answering.problem("at-work", detail, outcome=outcome)
-        return answering.problem("expired", f"{plan.id} is {outcome.replace('_', ' ')}: propose it anew", outcome=outcome)
+        return answering.problem(
+            "expired", f"{plan.id} is {outcome.replace('_', ' ')}: propose it anew", outcome=outcome
+        )
 
     def _answer(self, decision: Decision) -> dict[str, Any]:
         plan = decision.document["plan"]

@@ -1,7 +1,7 @@
 """A finding becomes plans: candidate folds with their manifest, blast radius, what the guards say, and why.
 
-Called by `handling`, in a thread. In: what is known of the finding, the wish, a graph. Out: the answer, and decisions to
-be kept. Nothing is applied, nothing leaves this process. Raises the problem `no-fold` where nothing fits.
+Called by `handling`, in a thread. In: what is known of the finding, the wish, a graph. Out: the answer, and decisions
+to be kept. Nothing is applied, nothing leaves this process. Raises the problem `no-fold` where nothing fits.
 """
 
 import dataclasses

@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS findings (
   severity TEXT NOT NULL, finding TEXT NOT NULL, answers TEXT NOT NULL, graph TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS findings_by_time ON findings (at_ns, id);
 CREATE TABLE IF NOT EXISTS decisions (
-  id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, finding TEXT NOT NULL, state TEXT NOT NULL, document TEXT NOT NULL) STRICT;
+  id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, finding TEXT NOT NULL, state TEXT NOT NULL,
+  document TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at_ns, id);
 CREATE INDEX IF NOT EXISTS decisions_of_finding ON decisions (finding, at_ns);
 CREATE TABLE IF NOT EXISTS keys (
@@ -135,7 +136,8 @@ class Shelf:
             news = sum(self._put_finding(known) for known in found)
             if mark:
                 self._base.execute(
-                    "INSERT INTO marks VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET at_ns = max(marks.at_ns, excluded.at_ns)",
+                    "INSERT INTO marks VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
+                    "SET at_ns = max(marks.at_ns, excluded.at_ns)",
                     (mark, at_ns),
                 )
             self._bound()

@@ -1,7 +1,7 @@
 """A snapshot as it was handed in: nodes, edges, what was measured, as Arrow.
 
-Called by `asking`. In: `graph_snapshot` of a body. Out: a frozen `Snapshot`, or reasons. An edge has the names of a row of
-EDGE_WINDOWS, so that rows of the lake can be handed in as they are; columns that are not read are told as ignored.
+Called by `asking`. In: `graph_snapshot` of a body. Out: a frozen `Snapshot`, or reasons. An edge has the names of a row
+of EDGE_WINDOWS, so that rows of the lake can be handed in as they are; columns that are not read are told as ignored.
 """
 
 import dataclasses

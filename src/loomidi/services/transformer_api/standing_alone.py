@@ -46,4 +46,5 @@ def _parts(api: TransformerApi, made: Desk, probes: Door | None, listening: List
     yield Part("lake", made.following.from_lake)
     if api.settings.bus.url:
         yield Part("bus", made.following.from_bus)
+        yield Part("windows", made.learning.collect)
     yield Part("transformer", lambda told: api.run(told, listening=lambda port: listening("transformer", port)))
