@@ -43,6 +43,7 @@ EVERYTHING: Mapping[str, Any] = {
     },
     "floor": {"enabled": True},
     "policy": {"enabled": True, "tlsSecret": "policy-tls", "tokenSecret": "policy-tokens"},
+    "transformer": {"enabled": True, "tlsSecret": "transformer-tls", "tokenSecret": "transformer-tokens"},
     "opa": {"enabled": True, "image": "openpolicyagent/opa:1.10.0-static"},
     "networkPolicy": {"nodes": ["10.1.0.0/16"], "external": ["192.0.2.0/24"]},
     "serviceMonitor": {"enabled": True, "labels": {"team": "security"}},

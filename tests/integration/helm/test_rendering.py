@@ -101,7 +101,7 @@ def unknown_options(words: Sequence[str]) -> list[str]:
 def test_the_configuration_files_are_read_by_loomidi(objects: list[Object]) -> None:
     files = [one["data"]["loomidi.toml"] for one in of_kind(objects, "ConfigMap") if "loomidi.toml" in one["data"]]
     read = [configuring.parse(RunSettings, text, "loomidi.toml") for text in files]
-    assert len(read) == 2
+    assert len(read) == 2 + ("loomidi-transformer" in {one["metadata"]["name"] for one in objects})
     assert all(one.bus.url.startswith("nats://loomidi-nats.loomidi-system.svc:4222") for one in read)
 
 
@@ -159,7 +159,8 @@ def test_values_that_we_ship_render_for_every_version(path: Path) -> None:
         ({"operator": {"replica": 3}}, "additional properties 'replica' not allowed"),
         ({"mode": "active"}, "value must be one of 'shadow', 'suggest', 'guarded', 'autonomous'"),
         ({"nats": {"replicas": 2}}, "value must be one of 1, 3, 5"),
-        ({"transformer": {"enabled": True}}, "transformer.enabled: the transformer is not part of this release"),
+        ({"dashboard": {"enabled": True}}, "dashboard.enabled: the dashboard is not part of this release"),
+        ({"transformer": {"enabled": True}}, "transformer.enabled needs transformer.tlsSecret"),
         ({"nats": {"enabled": False}}, "there is no bus: give bus.url, or set nats.enabled"),
         ({"pipeline": {"ingest": {"enabled": True}}}, "pipeline.ingest.enabled needs pipeline.ingest.tlsSecret"),
         ({"opa": {"enabled": True}}, "opa.enabled needs policy.enabled and opa.image"),

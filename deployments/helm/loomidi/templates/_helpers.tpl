@@ -177,10 +177,8 @@ livenessProbe:
 
 {{/* What no schema can say; each message says what to do. */}}
 {{- define "loomidi.check" -}}
-{{- range $part := list "transformer" "dashboard" }}
-{{- if (get $.Values $part).enabled }}{{ fail (printf "%s.enabled: the %s is not part of this release; leave it off" $part $part) }}{{ end }}
-{{- end }}
-{{- if and (or .Values.agent.enabled .Values.pipeline.enabled) (not (include "loomidi.busUrl" .)) }}
+{{- if .Values.dashboard.enabled }}{{ fail "dashboard.enabled: the dashboard is not part of this release; leave it off" }}{{ end }}
+{{- if and (or .Values.agent.enabled .Values.pipeline.enabled .Values.transformer.enabled) (not (include "loomidi.busUrl" .)) }}
 {{- fail "there is no bus: give bus.url, or set nats.enabled" }}
 {{- end }}
 {{- with .Values.pipeline.ingest }}
@@ -193,13 +191,18 @@ livenessProbe:
 {{- fail "policy.enabled needs policy.tlsSecret (tls.crt, tls.key) and policy.tokenSecret (tokens)" }}
 {{- end }}
 {{- end }}
+{{- with .Values.transformer }}
+{{- if and .enabled (not (and .tlsSecret .tokenSecret)) }}
+{{- fail "transformer.enabled needs transformer.tlsSecret (tls.crt, tls.key) and transformer.tokenSecret (tokens)" }}
+{{- end }}
+{{- end }}
 {{- if and .Values.opa.enabled (not (and .Values.opa.image .Values.policy.enabled)) }}
 {{- fail "opa.enabled needs policy.enabled and opa.image, such as openpolicyagent/opa:1.10.0-static" }}
 {{- end }}
 {{- if gt (len (compact (list .Values.operator.approvalKeySecret .Values.operator.generateApprovalKey .Values.operator.approvers))) 1 }}
 {{- fail "give one of operator.approvers, operator.approvalKeySecret and operator.generateApprovalKey" }}
 {{- end }}
-{{- if and (or .Values.operator.enabled (and .Values.pipeline.enabled .Values.pipeline.propose)) (not (or .Values.crds.install (.Capabilities.APIVersions.Has "loomidi.io/v1alpha1"))) }}
-{{- fail "operator.enabled and pipeline.propose need the CRDs: set crds.install, or apply deployments/crd first" }}
+{{- if and (or .Values.operator.enabled (and .Values.pipeline.enabled .Values.pipeline.propose) (and .Values.transformer.enabled .Values.transformer.propose)) (not (or .Values.crds.install (.Capabilities.APIVersions.Has "loomidi.io/v1alpha1"))) }}
+{{- fail "operator.enabled, pipeline.propose and transformer.propose need the CRDs: set crds.install, or apply deployments/crd first" }}
 {{- end }}
 {{- end }}

@@ -82,7 +82,7 @@ def vectors(windows: pa.RecordBatch) -> F32:
     source, destination = (hashes(end, 0) for end in ends(windows))
 
     def total(name: str) -> F64:
-        return np.bincount(place, _plain(windows, name).astype(np.float64), len(moments))
+        return np.bincount(place, _plain(windows, name).astype(np.float64), len(moments)).astype(np.float64)
 
     flows = np.maximum(total("delta_flow_count"), 1.0)
     completed = np.maximum(total("original_flows_completed"), 1.0)

@@ -74,7 +74,8 @@ class RobustNorm:
     @property
     def middle(self) -> F32:
         """The usual value of each feature."""
-        return self._quantiles[0]
+        usual: F32 = self._quantiles[0]
+        return usual
 
     def snapshot(self) -> bytes:
         """Rows that are kept, quantiles, counts."""

@@ -122,4 +122,5 @@ def plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         column.cast(pa.int64()) if pa.types.is_timestamp(field.type) else column
         for field, column in zip(batch.schema, batch.columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+    rows: list[dict[str, Any]] = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
+    return rows

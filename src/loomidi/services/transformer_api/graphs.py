@@ -58,9 +58,9 @@ def edges_of(windows: pa.RecordBatch, addresses: Mapping[str, str]) -> list[Edge
 
 def _edge(row: Mapping[str, Any], addresses: Mapping[str, str]) -> Edge:
     packets, octets = (row[f"{what}_delta_count"] + row[f"reverse_{what}_delta_count"] for what in ("packet", "octet"))
-    ends = [_address(row[end], addresses) for end in _ENDS]
+    source, destination = (_address(row[end], addresses) for end in _ENDS)
     port, protocol = row["destination_transport_port"], row["protocol_identifier"]
-    return Edge(*ends, port, protocol, row["delta_flow_count"], packets, octets)
+    return Edge(source, destination, port, protocol, row["delta_flow_count"], packets, octets)
 
 
 def _address(name: str, addresses: Mapping[str, str]) -> str:

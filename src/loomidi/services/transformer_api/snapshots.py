@@ -54,7 +54,7 @@ SIGNAL: Mapping[str, Field] = {
 WINDOW: Mapping[str, Field] = {
     "start_ns": Field("whole", MOST_NS, needed=True),
     "end_ns": Field("whole", MOST_NS, needed=True),
-    "step_ns": Field("whole", MOST_NS, least=1_000_000),
+    "step_ns": Field("whole", 86_400 * 10**9, least=1_000_000),
 }
 TOP: Mapping[str, Field] = {"at_ns": Field("whole", MOST_NS), "window_size_s": Field("whole", 86_400, least=1)}
 _ARRAYS = ("nodes", "edges", "signals")
@@ -128,8 +128,7 @@ def _observed(
     steps = -(-(window.end_ns - window.start_ns) // window.step_ns)
     if not 1 <= steps <= MOST_STEPS:
         return None, (f"no causes: graph_snapshot.window has {steps:,} steps, 1 to {MOST_STEPS} can be looked at",)
-    whole = {"time_ns": int}
-    rows = [{name: whole.get(name, _same)(row.get(name)) for name in SIGNALS.names} for row in signals]
+    rows = [{name: row.get(name) for name in SIGNALS.names} | {"time_ns": int(row["time_ns"])} for row in signals]
     peers = [row | {"peer": row["peer"] or ""} for row in rows]
     calls = sorted({(str(edge["source"]), str(edge["destination"])) for edge in edges})
     places = [{"entity": node["id"], "host": node["host"]} for node in nodes if node.get("host")]
@@ -139,10 +138,6 @@ def _observed(
         places=pa.Table.from_pylist(places, PLACES),
     )
     return made, ()
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _windows(

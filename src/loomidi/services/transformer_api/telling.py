@@ -37,7 +37,8 @@ def finding(known: Known) -> dict[str, Any]:
 def whole_finding(known: Known, decisions: Sequence[Decision], cluster: Cluster | None) -> dict[str, Any]:
     """By itself: evidence, reasoning, what the pipeline would do, what was decided here, the Folds that answer it."""
     one = known.finding
-    folds, problem = _asked(lambda there: there.folds_of(one.id), cluster, [])
+    none: list[dict[str, Any]] = []
+    folds, problem = _asked(lambda there: there.folds_of(one.id), cluster, none)
     return finding(known) | {
         "evidence": [item.as_dict() for item in one.evidence],
         "reasoning": one.explanation or stories.as_text(stories.story(one, ())),
