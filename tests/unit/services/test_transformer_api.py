@@ -239,7 +239,7 @@ def test_the_same_key_gives_the_same_answer_and_says_so(service: Service) -> Non
 def test_a_key_with_another_body_is_refused(service: Service) -> None:
     service.post("/analyze/anomaly", USUAL, key="k")
     answer = service.post("/analyze/anomaly", SCAN, key="k")
-    assert (answer.status_code, answer.json()["reason"]) == (422, "key-reused")
+    assert (answer.status_code, answer.json()["reason"]) == (409, "key-reused")
 
 
 def test_keys_and_what_they_answered_outlive_a_restart(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -36,6 +37,17 @@ def resolved(node: Any) -> Any:
     return found
 
 
+def whole(node: Any) -> Any:
+    """A schema of OpenAPI 3.0 as JSON Schema: references followed, null where it is allowed."""
+    node = resolved(node)
+    if isinstance(node, list):
+        return [whole(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    made = {name: whole(inner) for name, inner in node.items() if name != "nullable"}
+    return {"anyOf": [made, {"type": "null"}]} if node.get("nullable") is True else made
+
+
 def lacking(first: Any, served: Any, where: str) -> Iterator[str]:
     """What the first version says and the served one does not."""
     served = resolved(served)
@@ -63,6 +75,24 @@ def test_no_field_is_needed_in_an_answer_of_the_first_version_that_may_be_missin
         answer = FIRST["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
         served = documents.document()["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
         assert set(answer["properties"]) <= set(resolved(served["schema"])["required"])
+
+
+def test_every_answer_is_as_its_schema_says(service: Service) -> None:
+    identity = service.anomaly()
+    plan = service.post("/action/propose-fold", {"anomaly_id": identity, "context": {"by": 1}}).json()["plan_id"]
+    answers = {
+        ("/analyze/anomaly", "post"): service.post("/analyze/anomaly", SCAN),
+        ("/action/propose-fold", "post"): service.post("/action/propose-fold", {"anomaly_id": identity}),
+        ("/action/initiate", "post"): service.post("/action/initiate", {"plan_id": plan}),
+        ("/findings", "get"): service.get("/findings"),
+        ("/findings/{finding_id}", "get"): service.get(f"/findings/{identity}"),
+        ("/decisions", "get"): service.get("/decisions?limit=1"),
+        ("/decisions/{plan_id}", "get"): service.get(f"/decisions/{plan}"),
+    }
+    for (path, method), answer in answers.items():
+        described = documents.document()["paths"][path][method]["responses"]["200"]["content"]["application/json"]
+        assert answer.status_code == 200, path
+        jsonschema.validate(answer.json(), whole(described["schema"]))
 
 
 def test_the_published_description_is_the_one_that_is_served(service: Service) -> None:

@@ -17,6 +17,7 @@ STATUSES: Mapping[str, int] = {
     "denied-by-guards": 409,  # the guards say no to the plan, now
     "expired": 409,  # the plan's time is up, or what it answers is history
     "at-work": 409,  # another Fold is in force on the same target, or was just now
+    "key-reused": 409,  # the Idempotency-Key belongs to another body
     "conflict": 409,  # what is kept of the plan is not the plan
     "busy": 429,  # too many requests wait
     "cluster-away": 503,  # the cluster does not answer
@@ -56,6 +57,11 @@ def of_error(error: LoomidiError, retry_after_s: int) -> Problem:
 def unknown(what: str, where: str) -> Problem:
     """404."""
     return Problem("not-found", f"no such {what} is known here: GET {where} lists those that are")
+
+
+def reused() -> Problem:
+    """409: nothing is wrong with the body, but the key was used for another one."""
+    return problem("key-reused", "this Idempotency-Key belongs to another body: take a new key for each body")
 
 
 def no_reference(why: str) -> Problem:

@@ -118,9 +118,7 @@ class Handlers:
         known = self._desk.shelf.answered(key)
         if known is not None:
             if known[0] != key.digest:
-                raise Problem(
-                    "key-reused", "this Idempotency-Key belongs to another body: take a new key for each body"
-                )
+                raise answering.reused()
             self._count("keys", "replayed", 1)
             return answering.found(json.loads(known[1]), REPLAYED)
         document, found, decided = work(body, key.author)
