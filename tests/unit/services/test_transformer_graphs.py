@@ -1,4 +1,4 @@
-"""Whom a fold would meet: in a snapshot, and in the flows that the lake has of the moment before."""
+"""What is read from the lake: whom a fold would meet, and what the pipeline has found; and the graph of a snapshot."""
 
 import dataclasses
 from pathlib import Path
@@ -9,9 +9,12 @@ import pytest
 from loomidi.contracts import Match
 from loomidi.garden.graph import EntityGraph
 from loomidi.loom.lake import Committer
+from loomidi.services.findings import finding_row
 from loomidi.services.transformer_api.graphs import Edge, SnapshotGraph, edges_of, lake_graph
+from tests.unit.ionic.making import a_finding
 from tests.unit.loom.lake import batches
 from tests.unit.origami.picturing import batch, edge
+from tests.unit.services.transforming import Service
 
 EDGES = (
     Edge("203.0.113.9", "10.0.0.1", 80, 6, 10, 100, 1000),
@@ -64,6 +67,22 @@ def test_the_graph_of_the_lake_is_that_of_its_flows_in_the_time_before(tmp_path:
         assert graph is not None
         assert graph.touching(Match()).octets == whole(late)
         assert lake_graph(lake, batches.START_NS - 1, 300.0, 1000) is None
+
+
+def test_of_each_finding_the_lake_s_last_word_is_heard_and_only_once(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    now_ns = service.clock.now_ns()
+    told = [("a", "new", now_ns - 9), ("b", "new", now_ns - 8), ("a", "over", now_ns - 1), ("c", "new", 1)]
+    rows = [finding_row(a_finding(id=name), state, (), at_ns) for name, state, at_ns in told]
+    with batches.lake_in(tmp_path) as lake, Committer(lake, "findings") as committer:
+        made = [batches.message(batches.envelope(row, at, stream="findings"), at) for at, row in enumerate(rows)]
+        committer.take(made)
+        committer.commit()
+    for _ in range(2):
+        service.desk.following.look()
+    heard = [(one["finding_id"], one["state"]) for one in service.get("/findings").json()["findings"]]
+    assert heard == [("a", "over"), ("b", "new")]  # the third is of long ago
+    assert service.desk.following.counts == {"read": 2, "heard": 2}
 
 
 def whole(flows: pa.RecordBatch) -> int:

@@ -56,7 +56,7 @@ def analyze(asked: Analysis, reference: Reference, settings: TransformerSettings
     told = discoveries(judged.edges, settings.share) if anomaly else np.zeros(len(judged.edges), bool)  # 3
     if anomaly and len(told) and not told.any():
         told = judged.edges <= judged.edges.min()
-    called = _called(asked.snapshot, told)  # 4
+    called = _called(asked.snapshot if anomaly else None, told)  # 4
     graph, notes = asked.snapshot, judged.notes + (asked.snapshot.notes if asked.snapshot else ())
     document: dict[str, Any] = {
         "is_anomaly": anomaly,

@@ -62,7 +62,7 @@ def made(
     return Desk(
         shelf=shelf,
         learning=Learning(settings, lake, clock),
-        following=Following(shelf, settings, lake),
+        following=Following(shelf, settings, lake, clock),
         proposing=proposing,
         initiating=Initiating(settings, proposing, cluster),
         cluster=cluster,

@@ -18,6 +18,7 @@ from loomidi.contracts.streams import Message, Stream
 from loomidi.ionic.documents import read_record
 from loomidi.ionic.errors import BadPlan
 from loomidi.kit import logging
+from loomidi.kit.clock import Clock, SystemClock
 from loomidi.kit.waiting import told_within
 from loomidi.loom.bus import BadBatch, open_bus
 from loomidi.loom.bus.envelopes import decode
@@ -28,6 +29,7 @@ from loomidi.services.transformer_api.shelves import Known, Shelf
 _log = logging.logger("services.transformer")
 _MARK = "findings of the lake"
 _SLACK_NS = 300 * 10**9  # rows come to the lake in no strict order: so much is read again
+_DAY_NS = 86_400 * 10**9
 _MOST = 64  # messages fetched at once
 _POLL_S = 1.0
 READER = "transformer"  # on the bus
@@ -36,9 +38,10 @@ READER = "transformer"  # on the bus
 class Following:
     """One service's."""
 
-    def __init__(self, shelf: Shelf, settings: TransformerSettings, lake: Lake) -> None:
+    def __init__(self, shelf: Shelf, settings: TransformerSettings, lake: Lake, clock: Clock | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self._shelf, self._settings, self._lake = shelf, settings, lake
+        self._clock = clock or SystemClock()
         self._snapshot = 0  # that was read last
 
     async def from_lake(self, told: asyncio.Event) -> None:
@@ -55,8 +58,9 @@ class Following:
         newest = self._lake.snapshots(Stream.FINDINGS)[-1:]
         if not newest or newest[0].id == self._snapshot:
             return
-        since_ns = max(self._shelf.mark(_MARK) - _SLACK_NS, 0)
-        rows = self._lake.read(Stream.FINDINGS, since_ns=since_ns)
+        longest_ns = self._clock.now_ns() - round(self._settings.heard_days * _DAY_NS)
+        since_ns = max(self._shelf.mark(_MARK) - _SLACK_NS, longest_ns)
+        rows = _last_words(self._lake.read(Stream.FINDINGS, since_ns=since_ns))
         at_ns = max(rows["told"].cast(pa.int64()).to_pylist(), default=0)
         self._heard(rows.combine_chunks().to_batches(), _MARK, at_ns)
         self._snapshot = newest[0].id
@@ -95,6 +99,13 @@ class Following:
         self.counts["read"] += len(found)
         if found or mark:
             self.counts["heard"] += self._shelf.hear(found, mark, at_ns)
+
+
+def _last_words(rows: pa.Table) -> pa.Table:
+    """Of each finding the row that was told last."""
+    ordered = rows.sort_by("told")
+    last = {identity: at for at, identity in enumerate(ordered["finding_id"].to_pylist())}
+    return ordered.take(pa.array(sorted(last.values()), pa.int64()))
 
 
 def known_of(row: dict[str, Any]) -> Known:

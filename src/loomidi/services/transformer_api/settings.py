@@ -61,6 +61,8 @@ class TransformerSettings:
     # Age at which the reference is learned anew; 0: never.
     learn_rows: int = 1_000_000
     # Edges that it is learned from at most, the newest.
+    heard_days: float = 1.0
+    # How far back the lake is read for findings by a service that was not there: one that goes on is told every 5 s.
     look_again_s: float = 1.0
     # Between two looks for new findings.
     limits: BodyLimits = dataclasses.field(
