@@ -66,6 +66,14 @@ def test_fields_that_say_nothing_are_told_as_ignored(service: Service) -> None:
     assert service.post("/analyze/anomaly", body).json()["ignored"] == ["colour", "edges.octet_ratio"]
 
 
+@pytest.mark.parametrize(
+    "name", ["7:", "::", "a.b", "999.1.1.1", "1.2.3", ".", "0000:0000:0000:0000:0000:ffff:1.2.3.4"]
+)
+def test_names_that_look_like_addresses_are_taken(service: Service, name: str) -> None:
+    rows = [edge(name, "deployment/shop/web", 80), edge("deployment/shop/web", name, 80)]
+    assert service.post("/analyze/anomaly", snapshot(rows)).status_code == 200
+
+
 def test_latencies_in_a_window_lead_to_the_one_who_makes_the_others_wait(service: Service) -> None:
     def signals(entity: str, before: float, after: float) -> list[dict[str, Any]]:
         same = {"entity": entity, "signal": "latency", "role": "latency"}

@@ -6,7 +6,9 @@ of EDGE_WINDOWS, so that rows of the lake can be handed in as they are; columns 
 
 import dataclasses
 import hashlib
+import ipaddress
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,6 +59,7 @@ WINDOW: Mapping[str, Field] = {
     "step_ns": Field("whole", 86_400 * 10**9, least=1_000_000),
 }
 TOP: Mapping[str, Field] = {"at_ns": Field("whole", MOST_NS), "window_size_s": Field("whole", 86_400, least=1)}
+_LIKE_ADDRESS = re.compile(r"[0-9a-fA-F]*[:.][0-9a-fA-F:.]*")
 _ARRAYS = ("nodes", "edges", "signals")
 
 
@@ -98,7 +101,7 @@ def snapshot(given: Any, reasons: Reasons) -> Snapshot | None:
         at_ns=at_ns,
         window_s=float(window_s),
         windows=_windows(edges, nodes, at_ns, window_s),
-        addresses={str(node["id"]): str(node["address"]) for node in nodes if node.get("address")},
+        addresses={_named(str(node["id"])): str(node["address"]) for node in nodes if node.get("address")},
         observed=made,
         window=window if made is not None else None,
         digest=hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest(),
@@ -144,7 +147,7 @@ def _windows(
     edges: Sequence[Mapping[str, Any]], nodes: Sequence[Mapping[str, Any]], at_ns: int, window_s: int
 ) -> pa.RecordBatch:
     """Columns that nobody gave are 0 where they count and null elsewhere."""
-    workloads = {str(node["id"]): node["workload"] for node in nodes if node.get("workload")}
+    workloads = {_named(str(node["id"])): node["workload"] for node in nodes if node.get("workload")}
     rows = [_row(edge, workloads) for edge in edges]
     times = {"window_start": at_ns - window_s * 10**9, "window_end": at_ns}
     same: dict[str, Any] = {"window_size_s": window_s, "window_aligned": True, **times}
@@ -173,11 +176,22 @@ def _row(edge: Mapping[str, Any], workloads: Mapping[str, Any]) -> dict[str, Any
     row.setdefault("flow_record_count", flows)
     completed = row.setdefault("original_flows_completed", flows)
     for end in ("source", "destination"):
+        row[end] = _named(row[end])
         row.setdefault(f"{end}_workload", workloads.get(row[end]))
     row["unanswered_ratio"] = _part(row.get("unanswered_flow_count", 0), completed)
     row["reset_ratio"] = _part(row.get("reset_flow_count", 0), flows)
     row["refused_ratio"] = _part(row.get("refused_flow_count", 0), flows)
     return row
+
+
+def _named(name: str) -> str:
+    """An address in its shortest form; what only looks like one is marked as a name, for it is in no network."""
+    if not _LIKE_ADDRESS.fullmatch(name):
+        return name
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return f"entity/{name}"
 
 
 def _part(some: float, all_: float) -> float | None:
