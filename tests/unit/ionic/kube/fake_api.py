@@ -25,6 +25,7 @@ class FakeApi:
         self.asked: Counter[str] = Counter()
         self.headers: dict[str, str] = {}  # of failures
         self.words = "told to fail"
+        self.date = ""  # what its clock says
         self._version = 0
         self._answers = {"GET": self._get, "PATCH": self._patch, "POST": self._post, "DELETE": self._delete}
 
@@ -56,6 +57,7 @@ class FakeApi:
         if request.method in self.lost:
             self.lost.remove(request.method)
             raise httpx.ReadTimeout("told to lose it")
+        response.headers.update({"Date": self.date} if self.date else {})
         return response
 
     def _get(self, request: httpx.Request) -> httpx.Response:

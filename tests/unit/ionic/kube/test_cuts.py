@@ -4,6 +4,7 @@ The agents are the real ones in memory (`tests.unit.services.cutting_rooms`), be
 """
 
 import dataclasses
+import email.utils
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,6 +186,16 @@ def test_a_clock_that_jumped_ahead_ends_nothing_that_an_agent_still_has(stage: S
     stage.agents.clock = right
     assert stage.undo()["undone"] is True
     assert stage.node.cuts.table == {}
+
+
+def test_a_clock_that_jumped_ahead_ends_nothing_at_a_node_that_is_away(stage: Stage) -> None:
+    stage.apply(isolation())
+    stage.away = httpx.ReadTimeout
+    stage.api._clock = ManualClock(NOW_NS + 400 * 10**9)
+    stage.fake.date = email.utils.formatdate(NOW_NS / 1e9, usegmt=True)
+    assert stage.undo()["undone"] is False  # the API server says that its time is not over
+    stage.fake.date = email.utils.formatdate(NOW_NS / 1e9 + 312, usegmt=True)
+    assert stage.undo()["undone"] is True
 
 
 def test_a_cut_that_somebody_took_back_does_not_hold(stage: Stage) -> None:

@@ -7,6 +7,7 @@ are tried again as the API asks; a 409 is a `Clash`, which only the caller can s
 
 import contextlib
 import dataclasses
+import email.utils
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -47,6 +48,15 @@ class KubeApi:
         self.requests = 0
         self.discoveries = 0  # how often it was asked what a group has
         self._offered: dict[str, tuple[int, frozenset[str]]] = {}  # group and version -> until when, its resources
+        self._dated = (0, 0)  # ns: the API server's clock in its last answer, our monotonic one when it came
+
+    def earliest_ns(self) -> int:
+        """What time it is at least, ns since the epoch: by our clock or the API server's, whichever is behind.
+
+        Whoever says that something has ended by itself asks here, not a clock of its own that may have jumped."""
+        server_ns, came_ns = self._dated
+        own_ns = self._clock.now_ns()
+        return min(own_ns, server_ns + self._clock.monotonic_ns() - came_ns) if server_ns else own_ns
 
     def get(self, path: str) -> Object | None:
         """One object, or None when there is none."""
@@ -122,6 +132,7 @@ class KubeApi:
             except httpx.HTTPError as error:
                 why = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
+                self._dated = (_date_ns(response), self._clock.monotonic_ns())
                 if not _passing(response):
                     return response
                 why = _told(response)
@@ -149,6 +160,13 @@ def _retry_after(response: httpx.Response) -> float:
     with contextlib.suppress(ValueError):
         return float(response.headers.get("Retry-After", "0"))
     return 0.0
+
+
+def _date_ns(response: httpx.Response) -> int:
+    """When the API server answered, by its own clock, to the second; 0 when it does not say."""
+    with contextlib.suppress(ValueError):
+        return round(email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp() * 1e9)
+    return 0
 
 
 def _told(response: httpx.Response) -> str:

@@ -79,13 +79,13 @@ class Cut:
         """Whether it is in force still, or may be.
 
         The agent is asked, whatever our clock says: its own may not have come so far. Of one that is away nothing is
-        known before the time is over.
+        known before the time is over, by our clock and by the API server's: one that jumped ends nothing.
         """
         try:
             found = self._reached().told(self.node, self.address, "")
         except AgentAway:
             agents = self.agents
-            return agents is None or (agents.clock.now_ns() < self.until_ns and (self.node, rule) not in agents.never)
+            return agents is None or (api.earliest_ns() < self.until_ns and (self.node, rule) not in agents.never)
         return any(rule_id(plan) == rule for plan in found.get("plans", {}))
 
     @property
