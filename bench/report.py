@@ -37,6 +37,8 @@ SCRIPTS = (
     "fold_exact",
     "causes",
     "anomaly_edges",
+    "nab",
+    "failing",
 )
 ML = ("anomaly_edges", "anomaly_speed", "causes", "nab", "failing", "folding")
 """What `make bench-ml` runs, where it trains: the scripts of B1 to B8, those that are there."""

@@ -68,6 +68,10 @@ FACES = {
         "CAUSAL EDGES EDGE_FEATURES EdgeFeatures FeatureSettings SHAPE SHAPED_FEATURES WindowFeatures edges_of hashes "
         "matrix"
     ),
+    "loomidi.origami.forecasts": (
+        "CascadeSettings Cascades Exhaustion ExhaustionSettings FORECASTS FORETOLD READINGS RestartSettings Restarts "
+        "SurpriseSettings Surprises VIEWS exhaustions"
+    ),
     "loomidi.origami.scoring": (
         "Alert BoundSettings Bounds Calibration CalibrationSettings GuardSettings Guarded Incident IncidentSettings "
         "Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf champion discoveries "
