@@ -128,7 +128,7 @@ def _noise(real: F64, length: int, kind: str, draw: np.random.Generator) -> F64:
 
 def _fault(shape: str, times: F64, room: float, traffic: F64, draw: np.random.Generator) -> F64:
     """Growth that reaches the capacity some time after its onset, perhaps after the end of the run."""
-    lasting = np.exp(draw.uniform(np.log(90.0), np.log(1500.0)))
+    lasting = np.exp(draw.uniform(np.log(240.0), np.log(1800.0)))
     onset = draw.uniform(60.0, max(times[-1] - 300.0, 120.0))
     past = np.maximum(times - onset, 0.0) / lasting
     if shape == "accelerating":

@@ -143,7 +143,7 @@ def surprises(series: Sequence[Series], settings: SurpriseSettings) -> list[F64]
     return [bits[: len(one.values), at] for at, one in enumerate(series)]
 
 
-CLOCKS = (100, 150, 200, 300, 400)
+CLOCKS = (200, 400)
 DETECTORS: dict[str, tuple[Scored, bool]] = {  # whether it has a seed
     "windowed Gaussian": (gaussian, False),
     "half-space trees": (trees, True),

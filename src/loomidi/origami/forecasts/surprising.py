@@ -38,7 +38,7 @@ class SurpriseSettings:
     # Of a day; readings of one bin on earlier days are what is usual at that time.
     days: int = 8
     # Remembered of each bin.
-    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 0.5, 1.0)
     # Of `VIEWS`: how much a bit of each counts; 0 leaves one out.
     beyond: float = 2.0
     # Bits for each doubling of what was the strangest so far.

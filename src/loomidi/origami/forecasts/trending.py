@@ -1,9 +1,9 @@
 """The local trend of many series at once, robust against single readings.
 
 Called by `exhausting`. In: the last readings of each series, right-aligned, and how many of them count. Out: level now,
-slope, how sure it is, and how it bends. Method: Theil's incomplete slopes (the median over pairs half a window apart;
-Theil, 1950), over a long and a brief window; the brief one counts once it differs more than both are unsure. Or Holt's
-linear smoothing with a damped trend (Gardner and McKenzie, 1985), which `bench.failing` holds it against.
+slope, how sure it is, and how it bends. Method: Theil's slopes (medians over pairs; Theil, 1950) of pairs a quarter of
+the window apart, which a step does not bend, over a long and a brief window; the brief one counts once it differs more
+than both are unsure. Or Holt's damped trend (Gardner and McKenzie, 1985), which `bench.failing` holds it against.
 """
 
 import dataclasses
@@ -14,8 +14,9 @@ import numpy.typing as npt
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _SIGMA = 1.4826  # median absolute deviation to the standard deviation of a normal distribution
-_THEIL = 1.15  # the slope's standard error by that of least squares, for normal noise: pairs are not all used
-_APART = 3.0  # standard errors by which a brief window must differ
+_APART = 4  # part of the window that lies between the two of a pair: a step is in a third of the pairs, and no slope
+_THEIL = 1.35  # the slope's standard error by that of least squares, for normal noise: pairs are not all used
+_DIFFER = 3.0  # standard errors by which a brief window must differ
 _BENDS = (0.05, 1.5)  # late slope by early slope, at least and at most
 _LEVELLED = 5  # newest readings whose middle is the level
 
@@ -59,7 +60,7 @@ def theil(times_s: F64, values: F64, counts: I64, brief: int) -> Trend:
     """By Theil's slopes. `times_s`, `values`: (series, kept), newest last; of each row the last `counts` are read."""
     whole = _fitted(times_s, values, counts)
     short = _fitted(times_s, values, np.minimum(counts, brief))
-    apart = np.abs(short[0] - whole[0]) > _APART * np.hypot(short[1], whole[1])
+    apart = np.abs(short[0] - whole[0]) > _DIFFER * np.hypot(short[1], whole[1])
     slope, error, noise = (np.where(apart, one, other) for one, other in zip(short, whole, strict=True))
     used = np.where(apart, np.minimum(counts, brief), counts)
     level = middles((values - slope[:, None] * (times_s - times_s[:, -1:]))[:, -_LEVELLED:])
@@ -91,10 +92,10 @@ def holt(times_s: F64, values: F64, counts: I64, damping: float = 0.98, fast: fl
 def _fitted(times_s: F64, values: F64, counts: I64) -> tuple[F64, F64, F64]:
     """Slope, its standard error, noise around the line."""
     kept = values.shape[1]
-    half, rows = (counts + 1) // 2, np.arange(len(values))[:, None]
-    first = (kept - counts)[:, None] + np.arange(kept // 2)[None, :]
-    pairs = np.arange(kept // 2)[None, :] < (counts // 2)[:, None]
-    second = np.minimum(first + half[:, None], kept - 1)
+    apart, rows = np.maximum(counts // _APART, 1), np.arange(len(values))[:, None]
+    first = (kept - counts)[:, None] + np.arange(kept)[None, :]
+    pairs = np.arange(kept)[None, :] < (counts - apart)[:, None]
+    second = np.minimum(first + apart[:, None], kept - 1)
     first = np.minimum(first, kept - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = (values[rows, second] - values[rows, first]) / (times_s[rows, second] - times_s[rows, first])
@@ -102,9 +103,9 @@ def _fitted(times_s: F64, values: F64, counts: I64) -> tuple[F64, F64, F64]:
     inside = np.arange(kept)[None, :] >= (kept - counts)[:, None]
     lines = np.where(inside, values - slope[:, None] * (times_s - times_s[:, -1:]), np.nan)
     noise = _SIGMA * np.nan_to_num(middles(np.abs(lines - middles(lines)[:, None])))
-    apart = _length(times_s, counts) / np.maximum(counts - 1, 1)
+    each = _length(times_s, counts) / np.maximum(counts - 1, 1)
     size = counts.astype(float)
-    error = _THEIL * noise * np.sqrt(12 / np.maximum(size * (size**2 - 1), 1)) / np.maximum(apart, 1e-9)
+    error = _THEIL * noise * np.sqrt(12 / np.maximum(size * (size**2 - 1), 1)) / np.maximum(each, 1e-9)
     return slope, error, noise
 
 
@@ -119,7 +120,7 @@ def _bent(times_s: F64, values: F64, counts: I64, slope: F64, error: F64) -> tup
     half = counts // 2
     late, late_error, _ = _fitted(times_s, values, half)
     early = 2 * slope - late  # the whole's slope is about their mean
-    unsure = late_error / np.maximum(np.abs(slope), 1e-300)
+    unsure = np.minimum(late_error / np.maximum(np.abs(slope), 1e-300), 1e6)
     sure = (error > 0) & (half >= 4) & (slope > 2 * error)
     with np.errstate(divide="ignore", invalid="ignore"):
         bend = np.clip(np.maximum(late, 0) / np.maximum(early, 1e-300), *_BENDS)
