@@ -3,12 +3,12 @@
 B6, second half. At each reading a method says how likely it is that the series reaches its capacity within 300 s, from
 what was before. Runs are split: choices, and the training of gradient boosting, see noise and faults of development
 runs alone (two recorded runs); the test (three others) is seen once a seed. Ours is the forecast by itself, and beside
-it one with a head: boosting on lags and on what the forecast says, which needs labels that a cluster does not have. PR-AUC over readings, and the lead: how
-long before exhaustion, at most the horizon, the first alarm came at the threshold with precision .8, 0 for a miss; the
-median over all that failed. The threshold is each method's best on the test, for comparing; what the threshold of the
-development runs gives stands beside. The faults are synthetic, over metrics that pods of a real cluster measured
-(bench/failing_faults.py); `--recording DIR` reads recordings of the lab instead. Exit code 1 when a target is missed or a
-peer wins, 0 when the data are not there.
+it one with a head: boosting on lags and on what the forecast says, which needs labels that a cluster does not have.
+PR-AUC over readings, and the lead: how long before exhaustion, at most the horizon, the first alarm came at the
+threshold with precision .8, 0 for a miss; the median over all that failed. The threshold is each method's best on the
+test, for comparing; what the threshold of the development runs gives stands beside. The faults are synthetic, over
+metrics that pods of a real cluster measured (bench/failing_faults.py); `--recording DIR` reads recordings of the lab
+instead. Exit code 1 when a target is missed or a peer wins, 0 when the data are not there.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def lags(run: Run) -> F64:
 
 
 def headed(run: Run, columns: F64) -> F64:
-    """The same, and what the forecast says: its chance, interval, level, slope, noise by the capacity, resets, readings."""
+    """The same, and what the forecast says (`COLUMNS`), by the capacity where it is in the metric's unit."""
     scaled = columns.copy()
     scaled[:, :, 3:6] /= run.capacities[None, :, None]
     return np.concatenate([lags(run), scaled], axis=2)
@@ -220,7 +220,11 @@ def variants(development: Sequence[Run]) -> dict[str, Any]:
         scores = chances(streamed(Exhaustion(settings), development, 0.0))
         seconds = time.process_time() - began
         area, threshold = ranked(*Answer(development, scores).flat())
-        told[name] = {"pr_auc": area, "lead_s": float(np.median(leads(development, scores, threshold))), "cpu_s": seconds}
+        told[name] = {
+            "pr_auc": area,
+            "lead_s": float(np.median(leads(development, scores, threshold))),
+            "cpu_s": seconds,
+        }
         print(f"{name:44}{area:8.3f}{told[name]['lead_s']:8.0f}{seconds:8.1f}", flush=True)
     return told
 
@@ -253,12 +257,16 @@ def answers(parts: Sequence[Sequence[Run]], seed: int) -> dict[str, tuple[list[F
     told[OURS] = chances(columns[1]), chances(columns[2])
     if importlib.util.find_spec("sklearn"):
         told[BOOSTED] = _boosting(parts, [[lags(run) for run in part] for part in parts], seed)
-        both = [[headed(*one) for one in zip(part, each, strict=True)] for part, each in zip(parts, columns, strict=True)]
+        both = [
+            [headed(*one) for one in zip(part, each, strict=True)] for part, each in zip(parts, columns, strict=True)
+        ]
         told[HEADED] = _boosting(parts, both, seed)
     return told
 
 
-def _boosting(parts: Sequence[Sequence[Run]], features: Sequence[Sequence[F64]], seed: int) -> tuple[list[F64], list[F64]]:
+def _boosting(
+    parts: Sequence[Sequence[Run]], features: Sequence[Sequence[F64]], seed: int
+) -> tuple[list[F64], list[F64]]:
     early = learned((parts[0], features[0]), seed)
     late = learned(([*parts[0], *parts[1]], [*features[0], *features[1]]), seed)
     return early(features[1]), late(features[2])
@@ -281,7 +289,10 @@ def shown(told: dict[str, dict[str, Any]]) -> None:
     print(f"\n{f'test, base rate {rate:.3f}':28}{'PR-AUC':>8}{'sd':>7}{'worst':>7}{'lead s':>8}{'worst':>7}", end="")
     print(f"{'| carried: precision':>21}{'lead s':>8}{'found':>7}")
     for name, one in told.items():
-        print(f"{name:28}{one['pr_auc']:8.3f}{one['pr_auc_sd']:7.3f}{one['pr_auc_worst']:7.3f}{one['lead_s']:8.0f}", end="")
+        print(
+            f"{name:28}{one['pr_auc']:8.3f}{one['pr_auc_sd']:7.3f}{one['pr_auc_worst']:7.3f}{one['lead_s']:8.0f}",
+            end="",
+        )
         print(f"{one['lead_s_worst']:7.0f}{one['carried_precision']:21.2f}{one['carried_lead_s']:8.0f}", end="")
         print(f"{one['carried_found']:7.2f}")
     print(f"\n{'median lead of each fault, s':28}" + "".join(f"{name:>14}" for name in FAULTS))
@@ -304,7 +315,9 @@ def misses(told: dict[str, dict[str, Any]]) -> list[str]:
         if ahead < AHEAD:
             out.append(f"B6: {name}: PR-AUC {told[name]['pr_auc']:.3f} is {ahead:+.3f} beside {best}, not +{AHEAD:g}")
         if told[name]["lead_s"] < LEAD_S:
-            out.append(f"B6: {name}: median lead {told[name]['lead_s']:.0f} s at precision {PRECISION:g}, not {LEAD_S:g} s")
+            out.append(
+                f"B6: {name}: median lead {told[name]['lead_s']:.0f} s at precision {PRECISION:g}, not {LEAD_S:g} s"
+            )
     return out
 
 
@@ -332,7 +345,9 @@ def main() -> int:
         print("\nnot measured, scikit-learn is not installed: boosting on lags")
     print("\n" + ("\n".join(f"missed: {line}" for line in missed) if missed else "all targets are met"))
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps({"data": "synthetic faults on real metrics", "variants": chosen, "test": told, "missed": missed}))
+    given.json.write_text(
+        json.dumps({"data": "synthetic faults on real metrics", "variants": chosen, "test": told, "missed": missed})
+    )
     return 1 if missed else 0
 
 

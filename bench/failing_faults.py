@@ -51,7 +51,10 @@ class Run:
 def recorded() -> dict[str, dict[str, F64]]:
     """Of each recorded run and kind the measured series, (readings, series). Raises DataMissing."""
     folder = _unpacked()
-    return {name: {kind: _read(folder / name / "Idle" / f"{file}.csv") for kind, file in KINDS.items()} for name in (*DEVELOPMENT, *TEST)}
+    return {
+        name: {kind: _read(folder / name / "Idle" / f"{file}.csv") for kind, file in KINDS.items()}
+        for name in (*DEVELOPMENT, *TEST)
+    }
 
 
 def _unpacked() -> Path:
@@ -84,7 +87,9 @@ def _number(text: str) -> float:
 
 def runs(real: dict[str, dict[str, F64]], names: tuple[str, ...], seed: int, series: int = 60) -> list[Run]:
     """A run over each of these recorded ones."""
-    return [_run(f"{name} {seed}", real[name], np.random.default_rng([seed, at]), series) for at, name in enumerate(names)]
+    return [
+        _run(f"{name} {seed}", real[name], np.random.default_rng([seed, at]), series) for at, name in enumerate(names)
+    ]
 
 
 def _run(name: str, real: dict[str, F64], draw: np.random.Generator, series: int) -> Run:

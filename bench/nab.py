@@ -164,7 +164,9 @@ def judged(series: Sequence[Series], scores: list[F64]) -> dict[str, Any]:
 
 def measured(series: Sequence[Series], seeds: int) -> dict[str, dict[str, Any]]:
     """Every detector, seed by seed; what has no seed once."""
-    print(f"{'NAB, standard profile':24}{'all files':>10}{'sd':>6}{'worst':>8}{'chosen on':>11}{'other half':>12}", end="")
+    print(
+        f"{'NAB, standard profile':24}{'all files':>10}{'sd':>6}{'worst':>8}{'chosen on':>11}{'other half':>12}", end=""
+    )
     print(f"{'its limit carried':>19}{'k readings/s':>14}")
     told = dict[str, dict[str, Any]]()
     rows = sum(len(one.values) for one in series)
@@ -207,7 +209,9 @@ def main() -> int:
     print(f"{sum(len(one.windows) for one in series)} windows; settings chosen on {half} of the files\n")
     told = measured(series, given.seeds)
     missed = misses(told)
-    met = "all targets are met" + ("" if told[OURS]["worst"] >= STRETCH else f"; the stretch goal of {STRETCH:g} is not")
+    met = "all targets are met" + (
+        "" if told[OURS]["worst"] >= STRETCH else f"; the stretch goal of {STRETCH:g} is not"
+    )
     print("\n" + ("\n".join(f"missed: {line}" for line in missed) if missed else met))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps({"nab": told, "target": TARGET, "stretch": STRETCH, "missed": missed}))

@@ -98,7 +98,9 @@ def best(corpus: Sequence[Series], scores: Sequence[F64], profile: Profile = STA
     return float(thresholds[at]), normalised(float(sums[at]), corpus, profile)
 
 
-def at_threshold(corpus: Sequence[Series], scores: Sequence[F64], threshold: float, profile: Profile = STANDARD) -> float:
+def at_threshold(
+    corpus: Sequence[Series], scores: Sequence[F64], threshold: float, profile: Profile = STANDARD
+) -> float:
     """The score from 0 to 100 at a threshold that was chosen elsewhere."""
     thresholds, sums = totals(corpus, scores, profile)
     return normalised(float(sums[np.flatnonzero(thresholds >= threshold)[-1]]), corpus, profile)

@@ -30,7 +30,9 @@ def test_the_probation_is_fifteen_percent_of_at_most_five_thousand_readings() ->
 
 
 def test_the_sigmoid_has_its_published_values() -> None:
-    assert sigmoid(np.array([-1.0, -0.5, 0.0, 1.0, 3.0])) == pytest.approx([0.98661, 0.84828, 0, -0.98661, -1], abs=1e-5)
+    assert sigmoid(np.array([-1.0, -0.5, 0.0, 1.0, 3.0])) == pytest.approx(
+        [0.98661, 0.84828, 0, -0.98661, -1], abs=1e-5
+    )
 
 
 def test_silence_is_zero_and_an_alarm_at_the_start_of_each_window_a_hundred() -> None:

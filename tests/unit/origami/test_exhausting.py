@@ -40,12 +40,12 @@ def saw(at: np.ndarray) -> np.ndarray:
 
 
 def test_a_leak_is_told_before_it_ends_and_its_interval_holds_the_end() -> None:
-    rows = told(Exhaustion(), noisy(leak, 115))
+    rows = told(Exhaustion(), noisy(leak, 122))
     last = rows[-1]
-    assert last["probability"] > 0.8
-    assert last["earliest_s"] < (140 - 114) * EVERY_S < (last["latest_s"] or 300) + 30
+    assert last["probability"] > 0.75
+    assert last["earliest_s"] < (140 - 121) * EVERY_S < (last["latest_s"] or 300) + 30
     assert last["slope"] == pytest.approx(0.8 / EVERY_S, rel=0.1)
-    assert last["since"] is not None
+    assert rows[20]["probability"] < 0.1
 
 
 def test_what_stays_where_it_is_is_not_exhausted_within_the_horizon() -> None:
@@ -141,12 +141,13 @@ def test_holts_trend_foresees_a_leak_as_well() -> None:
 
 def test_a_forecast_becomes_a_finding_with_its_evidence_and_keeps_its_id() -> None:
     stream = Exhaustion()
-    told(stream, noisy(leak, 125))
-    first, second = (exhaustions(stream.update(reading(at, {"pod/a": float(leak(np.array(at)))})))[0] for at in (125, 130))
+    told(stream, noisy(leak, 130))
+    tables = [stream.update(reading(at, {"pod/a": float(leak(np.array(at)))})) for at in (132, 136)]
+    first, second = (exhaustions(table)[0] for table in tables)
     assert (first.pattern, first.entities, first.id) == ("exhaustion", ("pod/a",), second.id)
     evidence = {one.name: one for one in second.evidence}
     assert evidence["level"].threshold == 100.0
-    assert evidence["exhausted_from"].value <= evidence["exhausted_until"].value
+    assert float(evidence["exhausted_from"].value) < 60
     assert first.first_ns < second.last_ns
     assert second.severity in (Severity.MEDIUM, Severity.HIGH)
 

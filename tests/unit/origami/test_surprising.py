@@ -81,7 +81,7 @@ def test_a_stream_goes_on_bit_for_bit_after_a_snapshot() -> None:
 
 
 def test_a_snapshot_of_other_series_and_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(InputError, match="series"):
+    with pytest.raises(InputError, match="does not fit"):
         Surprises(2, SETTINGS).restore(Surprises(1, SETTINGS).snapshot())
     with pytest.raises(UsageError, match="weight"):
         Surprises(1, SurpriseSettings(weights=(1.0,)))

@@ -1,6 +1,6 @@
 """How far forecasts were off, and from it the chance that the next one is: conformal, from the past only.
 
-Called by `exhausting`. In: shortfalls of forecasts that have come due, in their own scale, by kind of trend and horizon.
+Called by `exhausting`. In: how far forecasts that came due were off, in their own scale, by kind of trend and horizon.
 Out: the share of them that were as high as is needed now. It is split conformal prediction with scaled residuals,
 apart for each kind (Mondrian; Vovk, Gammerman and Shafer, 2005), over the last `kept` of them of all series together: a
 series that is new has the experience of the others.

@@ -40,7 +40,7 @@ class Cascades:
         self.settings = settings or CascadeSettings()
 
     def look(self, at_ns: int, failing: Mapping[str, int], calls: Iterable[tuple[str, str]]) -> list[Finding]:
-        """`failing`: entity -> ns since the epoch. `calls`: (caller, callee). Findings, those that began first first."""
+        """`failing`: entity -> ns since the epoch. `calls`: (caller, callee). Findings, the oldest first."""
         first = dict(sorted(failing.items(), key=lambda one: (one[1], one[0]))[: self.settings.most])
         lag = self.settings.lag_s * 1e9
         joined = {

@@ -138,7 +138,7 @@ class Exhaustion:
         return self._table(rows, places, told)
 
     def _turn(self, at: I64, rows: "_Rows", turn: I64) -> dict[str, F64]:
-        """One reading of each of these series. Steps: 1 what is in time  2 what came due  3 resets  4 learn  5 forecast."""
+        """A reading of each of these. Steps: 1 what is in time  2 what came due  3 resets  4 learn  5 forecast."""
         # 1 what is in time
         late = rows.times_s[turn] <= np.nan_to_num(self._times[at, -1], nan=-np.inf)
         self.counts["late"] += int(late.sum())
@@ -229,7 +229,7 @@ class Exhaustion:
         return dataclasses.replace(found, noise=noise, error=error, bend=bend)
 
     def _expect(self, at: I64, now_s: F64, trend: Trend, capacity: F64) -> tuple[F64, F64, I64]:
-        """Highest value by horizon, its scale, and the kind of trend. A tooth is not expected to outgrow the ones before."""
+        """Highest value by horizon, its scale, and the kind of trend. A tooth does not outgrow the ones before it."""
         growth = np.maximum(trend.growth(self.horizons_s), 0.0)
         wide = np.hypot(trend.noise[:, None], self.horizons_s[None, :] * trend.error[:, None])
         scale = np.hypot(wide, self.settings.broken * growth)

@@ -106,7 +106,9 @@ class Restarts:
         again = max(0.0, ends.ended_s + pause - at_ns / 1e9)
         evidence = (
             Evidence("restarts", ends.count, self.settings.starts, "", f"of container {status.get('name', '')}"),
-            Evidence("pause_growth", round(growth(ends.pauses), 2), self.settings.grows, "1", "pause by the one before"),
+            Evidence(
+                "pause_growth", round(growth(ends.pauses), 2), self.settings.grows, "1", "pause by the one before"
+            ),
             Evidence("last_pause", round(ends.pauses[-1], 1), None, "s", "between its end and the next start"),
             Evidence("ran", round(ends.ran[-1], 1), self.settings.brief_s, "s", "until it ended the last time"),
             Evidence("next_start", round(again, 1), None, "s", "from now, if pauses go on to grow"),

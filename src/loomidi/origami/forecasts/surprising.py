@@ -54,7 +54,9 @@ class Surprises:
     def __init__(self, series: int, settings: SurpriseSettings | None = None) -> None:
         self.settings = s = settings or SurpriseSettings()
         if len(s.weights) != len(VIEWS) or s.kept < s.mature or s.short < 3:
-            raise UsageError("surprises need a weight for each view, three readings or more, and a past to be mature in")
+            raise UsageError(
+                "surprises need a weight for each view, three readings or more, and a past to be mature in"
+            )
         self._past = np.full((len(VIEWS), series, s.kept), -1.0, np.float32)  # strangeness by view; -1: not known
         self._values = np.full((series, s.kept), np.nan)
         self._last = np.full((series, s.short), np.nan)  # newest at the end

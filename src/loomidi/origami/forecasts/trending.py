@@ -68,7 +68,9 @@ def theil(times_s: F64, values: F64, counts: I64, brief: int) -> Trend:
     return Trend(level, slope, error, noise, bend, reach, _length(times_s, used) / 2)
 
 
-def holt(times_s: F64, values: F64, counts: I64, damping: float = 0.98, fast: float = 0.4, slow: float = 0.1) -> Trend:
+def holt(
+    times_s: F64, values: F64, counts: I64, *, damping: float = 0.98, fast: float = 0.4, slow: float = 0.1
+) -> Trend:
     """By Holt's smoothing with a damped trend, run over the same readings. Arguments as for `theil`."""
     kept = values.shape[1]
     level, slope = values[:, 0].copy(), np.zeros(len(values))
