@@ -2,8 +2,8 @@
 
 Called by `bench.failing`. In: a folder that `loomidi-lab record` made. Out: `Run`, one column for each series: memory
 of pods by their limit (cAdvisor), descriptors, the mailer's spool, the pool of connections, and the mail queue, which
-is taken to be full at `QUEUE`. Readings are laid on a grid of five seconds, the last one held. Exhausted is what reaches
-`FULL` of its capacity: a process that has no descriptor left can no longer say so.
+is taken to be full at `QUEUE`. Readings are laid on a grid of five seconds, the last one held. Exhausted is what
+reaches `FULL` of its capacity: a process that has no descriptor left can no longer say so.
 """
 
 from pathlib import Path

@@ -59,7 +59,8 @@ class Residuals:
         above, below = np.maximum(needs - pool[-1], 0.0), np.maximum(pool[0] - needs, 0.0)
         tail = np.exp(-above / width) * (needs > pool[-1]) + (needs <= pool[-1])
         head = np.exp(-below / width) * (needs < pool[0]) + (needs >= pool[0])
-        return np.where(needs < pool[0], 1 - head / (size + 1), tail * (size + 1 - ranks) / (size + 1))
+        chance: F64 = np.where(needs < pool[0], 1 - head / (size + 1), tail * (size + 1 - ranks) / (size + 1))
+        return chance
 
     def arrays(self) -> dict[str, F64 | I64]:
         """Everything, for a snapshot."""

@@ -358,7 +358,10 @@ class _Rows:
             self.entities.take(pa.array(which)),
             self.metrics.take(pa.array(which)),
             np.searchsorted(which, self.series[inside]),
-            *(column[inside] for column in (self.times_s, self.values, self.capacities, self.epochs)),
+            self.times_s[inside],
+            self.values[inside],
+            self.capacities[inside],
+            self.epochs[inside],
         )
 
     def turns(self) -> list[I64]:

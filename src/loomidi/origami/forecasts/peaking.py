@@ -61,4 +61,4 @@ class Peaks:
 
     def go_on(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
         """From `arrays` of the same shape."""
-        self._at_s, self._top, self._anew = (arrays[name] for name in ("peaks_at_s", "peaks", "peaks_anew"))  # type: ignore[assignment]
+        self._at_s, self._top, self._anew = (arrays[name] for name in ("peaks_at_s", "peaks", "peaks_anew"))
