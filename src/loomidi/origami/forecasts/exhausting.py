@@ -60,7 +60,7 @@ class ExhaustionSettings:
     """What is looked at, and how sure one must be."""
 
     series: int = 4096
-    # Remembered, the least recently read goes first; one is 5 kB.
+    # Remembered, the least recently read goes first; one is 3 kB.
     kept: int = 64
     # Readings of each: five minutes at one in five seconds.
     brief: int = 16
