@@ -72,6 +72,16 @@ FACES = {
         "CascadeSettings Cascades Exhaustion ExhaustionSettings FORECASTS FORETOLD READINGS RestartSettings Restarts "
         "SurpriseSettings Surprises VIEWS exhaustions"
     ),
+    "loomidi.origami.gym": (
+        "ACTIONS Bandit Budgets Decided FAMILIES FEATURES FIRST_FOLD Figures GuardSettings GymSettings HUMAN Idle "
+        "KINDS NOTHING OBSERVED PLAIN Parity Played Player SCENARIOS SIGNALS Simulator action_of calibrate candidates "
+        "decide_once episodes_of measured observation parity parted play read_lines read_page slot_of traits_of"
+    ),
+    "loomidi.origami.policy": (
+        "ARMS ASK_HUMAN Candidates Choice Chooser ChooserSettings DECISIONS DecisionLog Estimate EstimateSettings "
+        "Judged LinearArms Logged METHODS MaskedAction NO_ACTION OUTCOMES Outcome candidates_of dr effective_size "
+        "estimate ips joined modelled read replay snips"
+    ),
     "loomidi.origami.scoring": (
         "Alert BoundSettings Bounds Calibration CalibrationSettings GuardSettings Guarded Incident IncidentSettings "
         "Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf champion discoveries "

@@ -1,6 +1,7 @@
 """Which fold: the guards' mask holds before and after the lot, the lot is stated, and what was learned can be repeated."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from loomidi.contracts import Conflict, InputError, Refused, UsageError
@@ -165,7 +166,7 @@ def test_a_replay_names_the_decision_that_was_changed() -> None:
     table = log.decisions
     chosen = table["chosen"].to_pylist()
     chosen[7] = (chosen[7] + 1) % 2
-    changed = table.set_column(table.schema.get_field_index("chosen"), table.schema.field("chosen"), [chosen])
+    changed = table.set_column(table.schema.get_field_index("chosen"), table.schema.field("chosen"), pa.array(chosen, pa.int32()))
     assert replay(changed, log.outcomes, Chooser(WIDTH, chooser.settings)) == ["d7"]
 
 

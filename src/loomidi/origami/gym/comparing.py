@@ -47,19 +47,21 @@ def halves(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
 
 
 def parity(lines: Sequence[Line], figures: Figures, player: Player, episodes: int = 200) -> list[Parity]:
-    """Every scenario and way of which the lab has at least LEAST_RUNS runs.
+    """Every scenario and way of which the lab has at least LEAST_RUNS runs; with Loomidi, those in which it acted.
 
     Raises InputError when it has of none: the answer would be silence, which is no agreement.
     """
     groups: dict[tuple[str, bool], list[Line]] = {}
     for line in lines:
+        if line["defended"] and line["folded_s"] is None:
+            continue
         groups.setdefault((line["scenario"], bool(line["defended"])), []).append(line)
     enough = {key: group for key, group in groups.items() if len(group) >= LEAST_RUNS}
     if not enough:
         raise InputError(f"no scenario has {LEAST_RUNS} runs on the lab; run `loomidi-lab heal` with more seeds")
     found: list[Parity] = []
     for (scenario, defended), group in enough.items():
-        gym = _simulated(scenario, group, figures, player if defended else Idle(), episodes)
+        gym = _simulated(group, figures, player if defended else Idle(), episodes)
         for measure in _MEASURES if defended else _MEASURES[1:]:
             lab = [float(line[measure]) for line in group if line[measure] is not None]
             if len(lab) >= LEAST_RUNS:
@@ -67,15 +69,16 @@ def parity(lines: Sequence[Line], figures: Figures, player: Player, episodes: in
     return found
 
 
-def _simulated(
-    scenario: str, group: Sequence[Line], figures: Figures, player: Player, episodes: int
-) -> dict[str, list[float]]:
+def _simulated(group: Sequence[Line], figures: Figures, player: Player, episodes: int) -> dict[str, list[float]]:
     """The acts last as long as those of the lab did, and the first suspect is the right one, as it was there."""
+    scenario, acted = group[0]["scenario"], group[0]["defended"] and not isinstance(player, Idle)
     simulator = Simulator(GymSettings(figures=figures, suspects=SuspectSettings(first=1.0)))
     times: dict[str, list[float]] = {measure: [] for measure in _MEASURES}
     for seed in range(episodes):
         simulator.reset(scenario, seed, float(group[seed % len(group)]["lasted_s"]))
         played = play_on(player, simulator, seed)
+        if acted and not played.folds:
+            continue
         times["detected_s"].append(played.detected_s)
         times["over_s"].append(played.over_s)
     return times

@@ -199,7 +199,7 @@ class Simulator:
             won = min(float(np.sum(strength)) * minutes * 60.0 / self.trouble.goal_s, 1.0 - tally.progress)
             tally.progress += won
         seen = times[strength > settings.seen]
-        tally.over_s = float(seen[-1]) if len(seen) else tally.over_s
+        tally.over_s = float(seen[-1]) + seconds / count / 2 if len(seen) else tally.over_s
         tally.reward -= lost + settings.goal_min * won
         self.bad = float(1.0 - served[-1])
         self.now_s += seconds

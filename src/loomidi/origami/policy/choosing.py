@@ -34,10 +34,10 @@ class ChooserSettings:
     # Of the lots. The same seed and the same candidates give the same choices.
     floor: float = 0.08
     # Share of decisions by lot among safe candidates, 0.05 to 0.10. Without it the log cannot judge any other policy.
-    optimism: float = 0.3
-    # Deviations that are added to a safe candidate: what is little known is tried (LinUCB's alpha).
-    caution: float = 0.3
-    # Deviations that are taken off a candidate that is not safe: it has to be known to be better.
+    optimism: float = 0.0
+    # Deviations that are added to a safe candidate (LinUCB's alpha). The floor tries enough: see docs/which-fold.md.
+    caution: float = 0.0
+    # Deviations that are taken off a candidate that is not safe, which then has to be known to be better.
     ridge: float = 1.0
     # How many outcomes the rules' expectation weighs.
     pending: int = 4096
