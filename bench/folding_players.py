@@ -10,11 +10,15 @@ import numpy.typing as npt
 from loomidi.contracts import Finding, FoldKind, Severity
 from loomidi.ionic.decide import propose
 from loomidi.ionic.decide.places import place
-from loomidi.origami.gym import ACTIONS, HUMAN, NOTHING, PLAIN, SIGNALS, Simulator, action_of
+from loomidi.origami.gym import HUMAN, NOTHING, PLAIN, SIGNALS, Simulator, action_of
 from loomidi.origami.gym.actions import KIND_NAMES
 
 F64 = npt.NDArray[np.float64]
-FIRST, STEP, NONE_IF_RULES = 0.6, 0.1, 0.4  # what a rule's first fold, each further one, and doing nothing are held to be worth
+FIRST, STEP, NONE_IF_RULES = (
+    0.6,
+    0.1,
+    0.4,
+)  # what a rule's first fold, each further one, and doing nothing are held to be worth
 
 
 def finding_of(simulator: Simulator) -> Finding:
@@ -42,7 +46,9 @@ def rules(simulator: Simulator) -> list[int]:
     found: list[int] = []
     for fold in propose(finding_of(simulator)):
         address = fold.match.source
-        slots = [at for at, name in enumerate(names) if name == fold.target or (address and suspects[at].address == address)]
+        slots = [
+            at for at, name in enumerate(names) if name == fold.target or (address and suspects[at].address == address)
+        ]
         if slots and fold.kind.value in KIND_NAMES:
             found.append(action_of(fold.kind.value, slots[0]))
     return list(dict.fromkeys(found))
@@ -91,7 +97,7 @@ def first_of(simulator: Simulator, actions: list[int], *, screened: bool = False
 
 
 class ByHand:
-    """A dozen lines that somebody wrote who knows the scenarios: heuristics first, before anything is called learned."""
+    """A dozen lines of somebody who knows the scenarios: heuristics first, before anything is called learned."""
 
     def __init__(self, wait_s: float = 30.0) -> None:
         self._wait_s, self._next_s = wait_s, 0.0
@@ -125,5 +131,3 @@ def by_hand(simulator: Simulator) -> list[int]:
     if seen["throttled"] > 0.4:
         return both(FoldKind.SCALE_OUT.value)
     return [*both(FoldKind.RESTART.value)[:1], HUMAN] if seen["errors"] > 0.3 else [HUMAN]
-
-

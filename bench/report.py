@@ -39,6 +39,7 @@ SCRIPTS = (
     "anomaly_edges",
     "nab",
     "failing",
+    "folding",
 )
 ML = ("anomaly_edges", "anomaly_speed", "causes", "nab", "failing", "folding")
 """What `make bench-ml` runs, where it trains: the scripts of B1 to B8, those that are there."""

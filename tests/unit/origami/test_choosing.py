@@ -1,4 +1,4 @@
-"""Which fold: the guards' mask holds before and after the lot, the lot is stated, and what was learned can be repeated."""
+"""Which fold: the guards' mask holds before and after the lot, the lot is stated, what was learned can be repeated."""
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,9 @@ KINDS = (NO_ACTION, ASK_HUMAN, "SCALE_OUT", "ISOLATE_POD", "ROLLBACK")
 WIDTH = 3
 
 
-def some(seed: int = 0, allowed: tuple[int, ...] = (1, 1, 1, 1, 1), safe: tuple[int, ...] = (1, 1, 1, 0, 0)) -> Candidates:
+def some(
+    seed: int = 0, allowed: tuple[int, ...] = (1, 1, 1, 1, 1), safe: tuple[int, ...] = (1, 1, 1, 0, 0)
+) -> Candidates:
     return Candidates(
         names=tuple(f"{kind} x" for kind in KINDS),
         arms=np.array([ARMS.index(kind) for kind in KINDS]),
@@ -166,7 +168,9 @@ def test_a_replay_names_the_decision_that_was_changed() -> None:
     table = log.decisions
     chosen = table["chosen"].to_pylist()
     chosen[7] = (chosen[7] + 1) % 2
-    changed = table.set_column(table.schema.get_field_index("chosen"), table.schema.field("chosen"), pa.array(chosen, pa.int32()))
+    changed = table.set_column(
+        table.schema.get_field_index("chosen"), table.schema.field("chosen"), pa.array(chosen, pa.int32())
+    )
     assert replay(changed, log.outcomes, Chooser(WIDTH, chooser.settings)) == ["d7"]
 
 

@@ -1,4 +1,4 @@
-"""The environment of the system graph: it follows the lab's truth, its guards those of the house, and nothing masked is done."""
+"""The environment of the system graph: the lab's truth, the guards of the house, and nothing masked is ever done."""
 
 from pathlib import Path
 
@@ -32,7 +32,10 @@ from loomidi.origami.gym.actions import KIND_NAMES
 from loomidi.origami.policy import MaskedAction
 
 ROOT = Path(__file__).resolve().parents[3]
-LAB = {path.parent.name: yaml.safe_load(path.read_text()) for path in (ROOT / "src/loomidi_lab/scenarios").glob("*/scenario.yaml")}
+LAB = {
+    path.parent.name: yaml.safe_load(path.read_text())
+    for path in (ROOT / "src/loomidi_lab/scenarios").glob("*/scenario.yaml")
+}
 SAID = {"CORDON_NODE": "CORDON", "DRAIN_NODE": "CORDON", "DELETE": "EVICT"}  # the lab's words for our kinds
 OURS = {*KIND_NAMES, *SAID}
 
@@ -62,7 +65,9 @@ def test_what_the_lab_holds_to_be_right_cures_and_what_it_holds_harmful_does_not
     assert not {kind for kind, elsewhere in cures if not elsewhere} & (worst - right)
 
 
-@pytest.mark.parametrize("name", ["scan-services", "beacon-jittered", "bad-rollout-config", "queue-growth", "slow-loris", "disk-fill"])
+@pytest.mark.parametrize(
+    "name", ["scan-services", "beacon-jittered", "bad-rollout-config", "queue-growth", "slow-loris", "disk-fill"]
+)
 def test_a_cure_does_better_than_doing_nothing(name: str) -> None:
     simulator = Simulator()
     cure = SCENARIOS[name].cures[0]
@@ -89,7 +94,13 @@ def test_isolating_a_look_alike_never_counts_as_a_success() -> None:
 
 
 def test_confidences_and_what_has_no_way_back_are_those_of_the_house() -> None:
-    said = {"SCALE_OUT": "scale", "RESIZE": "resize", "CORDON": "cordon", "RECONFIGURE_NETWORK": "drop", "ROLLBACK": "rollback"}
+    said = {
+        "SCALE_OUT": "scale",
+        "RESIZE": "resize",
+        "CORDON": "cordon",
+        "RECONFIGURE_NETWORK": "drop",
+        "ROLLBACK": "rollback",
+    }
     said |= {"RESTART": "restart", "ISOLATE_POD": "isolate", "EVICT": "evict"}
     for traits in KINDS:
         assert traits.confidence == Limits().min_confidence[said[traits.kind.value]]
@@ -155,7 +166,7 @@ def test_a_fold_that_does_not_help_is_taken_back_after_the_time_to_verify() -> N
     simulator = Simulator()
     for seed in range(40):
         simulator.reset("arp-spoofing", seed)
-        wrong = [slot for slot, entity in enumerate(simulator.trouble.suspects) if entity.role != "source"][0]
+        wrong = next(slot for slot, entity in enumerate(simulator.trouble.suspects) if entity.role != "source")
         if simulator.mask()[action := action_of("ISOLATE_POD", wrong)]:
             simulator.step(action)
             for _ in range(8):

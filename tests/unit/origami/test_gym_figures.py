@@ -84,7 +84,13 @@ def test_the_page_of_healing_can_be_read_and_has_both_ways_of_its_scenarios() ->
     told = read_page(PAGE)
     assert {line["scenario"] for line in told} >= {"scan-services", "cpu-saturation", "bad-rollout-crash"}
     assert len(told) == 2 * len({line["scenario"] for line in told})
-    assert {first_kind(line) for line in told if line["defended"]} <= {"ISOLATE_POD", "SCALE_OUT", "ROLLBACK", "RECONFIGURE_NETWORK", "EVICT"}
+    assert {first_kind(line) for line in told if line["defended"]} <= {
+        "ISOLATE_POD",
+        "SCALE_OUT",
+        "ROLLBACK",
+        "RECONFIGURE_NETWORK",
+        "EVICT",
+    }
     assert calibrate(read_page(PAGE), "page").detected
 
 

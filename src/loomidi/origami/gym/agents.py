@@ -63,9 +63,7 @@ class Agent:
 
     def decide(self, simulator: Simulator) -> int:
         """The likeliest action of those that are allowed."""
-        action, _ = self._model.predict(
-            observation(simulator), action_masks=simulator.mask(), deterministic=True
-        )
+        action, _ = self._model.predict(observation(simulator), action_masks=simulator.mask(), deterministic=True)
         return int(action)
 
     def save(self, path: Path) -> Path:

@@ -145,7 +145,9 @@ _MEASURED = (
 def measured() -> Figures:
     """From the table of docs/healing.md."""
     names = ("scenario", "defended", "detected_s", "folded_s", "over_s", "lasted_s")
-    rows = [dict(zip(names, row, strict=False), folds=[f"{row[-1]} x Released"] if row[-1] else []) for row in _MEASURED]
+    rows = [
+        dict(zip(names, row, strict=False), folds=[f"{row[-1]} x Released"] if row[-1] else []) for row in _MEASURED
+    ]
     return calibrate(rows, "docs/healing.md, 2026-11-26")
 
 
@@ -171,7 +173,9 @@ def _spread(values: Sequence[float], source: str) -> Spread:
 
 def _pooled(spreads: Iterable[Spread], source: str) -> Spread:
     means = [spread.mean for spread in spreads] or [1.0]
-    return Spread(float(np.mean(means)), float(np.std(means)) or ONE_RUN * float(np.mean(means)), 0, f"pooled, {source}")
+    return Spread(
+        float(np.mean(means)), float(np.std(means)) or ONE_RUN * float(np.mean(means)), 0, f"pooled, {source}"
+    )
 
 
 def _seconds(cell: str) -> float | None:

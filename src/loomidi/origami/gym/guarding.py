@@ -62,7 +62,9 @@ def refusals(situation: Situation, guards: GuardSettings, budgets: Budgets | Non
     said = [""] * len(ACTIONS)
     said[HUMAN] = "a human is asked already" if situation.asked else "" if situation.alarm else "nothing is found"
     for action in range(FIRST_FOLD, len(ACTIONS)):
-        said[action] = _denied(situation, action, guards) or (_dear(situation, action, budgets, costs) if budgets else "")
+        said[action] = _denied(situation, action, guards) or (
+            _dear(situation, action, budgets, costs) if budgets else ""
+        )
     return said
 
 
@@ -93,7 +95,11 @@ def _denied(situation: Situation, action: int, guards: GuardSettings) -> str:
 def _too_many(situation: Situation, action: int, guards: GuardSettings) -> str:
     """Half of the pods of a workload at most."""
     traits, entity = traits_of(action), situation.trouble.suspects[slot_of(action)]
-    if traits.kind.value not in ("ISOLATE_POD", "EVICT") or entity.service < 0 or entity.kind not in ("pod", "workload"):
+    if (
+        traits.kind.value not in ("ISOLATE_POD", "EVICT")
+        or entity.service < 0
+        or entity.kind not in ("pod", "workload")
+    ):
         return ""
     out = sum(
         fold.traits.kind.value == "ISOLATE_POD" and fold.entity.service == entity.service

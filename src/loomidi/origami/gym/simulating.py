@@ -262,4 +262,3 @@ class Simulator:
             at_work = fold.at_work(times) > 0 if fold.traits.kind.value == "RECONFIGURE_NETWORK" else away
             free *= 1.0 - min(share, 1.0) * at_work
         return 1.0 - free
-

@@ -66,7 +66,11 @@ class Trouble:
 
 
 def draw_trouble(
-    scenario: Scenario, world: World, figures: Figures, rng: np.random.Generator, settings: SuspectSettings | None = None
+    scenario: Scenario,
+    world: World,
+    figures: Figures,
+    rng: np.random.Generator,
+    settings: SuspectSettings | None = None,
 ) -> Trouble:
     """By lot, within the scenario's ranges."""
     settings = settings or SuspectSettings()
@@ -104,19 +108,23 @@ def _suspects(
 
 
 def _entity(scenario: Scenario, role: str, world: World, victim: int, rng: np.random.Generator) -> Entity:
-    if role == "far" or (role == "source" and scenario.signals.get("inside", 0.0) < 0.5 <= scenario.signals.get("outside", 0.0)):
+    if role == "far" or (
+        role == "source" and scenario.signals.get("inside", 0.0) < 0.5 <= scenario.signals.get("outside", 0.0)
+    ):
         crowd = scenario.signals.get("crowd", 0.0) >= 0.5
         name = "network/198.51.100.96/28" if crowd else "external/198.51.100.7"
         honest = float(rng.uniform(0.05, 0.2)) if role == "source" and not scenario.cures else 0.0
         return Entity("external", name, role, users=honest, octets=float(rng.uniform(0.05, 0.9 if crowd else 0.4)))
     if role == "node":
         return Entity("node", f"node/n{int(world.node_of[victim])}", role, victim)
-    if role == "source" or "healthy source" == " ".join(scenario.roles):
+    if role == "source" or scenario.roles == ("healthy", "source"):
         of = -1 if role == "source" else victim
         return Entity("pod", f"pod/tenants/{role}", role, of, octets=float(rng.uniform(0.0, 0.3)))
     service = victim if role == "victim" else world.neighbour(victim)
     share = float(world.uses[service] / np.sum(world.uses))
-    return Entity("workload", f"workload/shop/s{service}", role, service, octets=share, protected=_spared(scenario, role))
+    return Entity(
+        "workload", f"workload/shop/s{service}", role, service, octets=share, protected=_spared(scenario, role)
+    )
 
 
 def _spared(scenario: Scenario, role: str) -> bool:

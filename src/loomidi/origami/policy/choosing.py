@@ -68,9 +68,7 @@ class Chooser:
         self.counts = dict.fromkeys(_COUNTS, 0)
         self._waiting: dict[str, _Waiting] = {}  # the oldest first
 
-    def choose(
-        self, decision: str, candidates: Candidates, allowed_now: Callable[[int], bool] | None = None
-    ) -> Choice:
+    def choose(self, decision: str, candidates: Candidates, allowed_now: Callable[[int], bool] | None = None) -> Choice:
         """One decision. `allowed_now` asks the guards once more about the row that was drawn.
 
         Raises MaskedAction when they no longer allow it, UsageError for an id that is waited for or too long.

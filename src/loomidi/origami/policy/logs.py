@@ -200,5 +200,3 @@ def _got(path: Path, schema: pa.Schema) -> pa.Table:
     if not table.schema.equals(schema):
         raise InputError(f"{path} is of another version of the log; read it with the version that wrote it")
     return table
-
-
