@@ -7,7 +7,17 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from loomidi.contracts import InputError
-from loomidi.origami.gym import ACTIONS, OBSERVED, SCENARIOS, Budgets, GymSettings, Simulator, episodes_of, play
+from loomidi.origami.gym import (
+    ACTIONS,
+    OBSERVED,
+    SCENARIOS,
+    Budgets,
+    GymSettings,
+    Simulator,
+    action_of,
+    episodes_of,
+    play,
+)
 from loomidi.origami.gym.agents import Agent, AgentSettings, train
 from loomidi.origami.gym.environment import FoldingEnv, MaskedObservations, Multipliers
 from loomidi.origami.policy import MaskedAction
@@ -63,13 +73,17 @@ def test_the_environment_pays_what_the_simulator_pays() -> None:
 
 
 def test_a_multiplier_makes_downtime_dearer() -> None:
-    plain, dear = (FoldingEnv(SOME, multipliers=Multipliers(downtime=price)) for price in (0.0, 100.0))
-    for env in (plain, dear):
-        env.reset(options={"scenario": "disk-fill", "seed": 11})
-    actions = [one for one in np.flatnonzero(plain.action_masks()) if ACTIONS[one].startswith("RESTART")]
-    paid = [env.step(int(actions[0]))[1] for env in (plain, dear)]
-    assert plain.simulator.tally.downtime_min > 0
-    assert paid[1] < paid[0]
+    restart, paid = action_of("RESTART", 0), []
+    for seed in range(60):
+        plain, dear = (FoldingEnv(SOME, multipliers=Multipliers(downtime=price)) for price in (0.0, 100.0))
+        for env in (plain, dear):
+            env.reset(options={"scenario": "disk-fill", "seed": seed})
+        if plain.action_masks()[restart]:
+            rewards = [env.step(restart)[1] for env in (plain, dear)]
+            if plain.simulator.tally.downtime_min > 0:
+                paid.append(rewards[0] - rewards[1])
+    assert paid
+    assert min(paid) > 0
 
 
 def test_the_mask_travels_in_the_observation_for_rllib() -> None:
@@ -80,14 +94,14 @@ def test_the_mask_travels_in_the_observation_for_rllib() -> None:
 
 
 def test_an_agent_never_takes_what_is_masked_on_scenarios_that_it_has_not_seen(agent: Agent) -> None:
-    played = play(agent, episodes_of(tuple(SCENARIOS), 60, 8))
+    played = play(agent, episodes_of(tuple(SCENARIOS), 40, 8))
     assert sum(one.masked for one in played) == 0
 
 
 def test_training_helps(agent: Agent) -> None:
     """Against the same network with one rollout of training."""
     raw = train(SOME, AgentSettings(steps=64, rollout=8, batch=64, seed=3))
-    episodes = episodes_of(SOME, 80, 9)
+    episodes = episodes_of(SOME, 40, 9)
     rewards = [np.mean([one.reward for one in play(player, episodes)]) for player in (agent, raw)]
     assert rewards[0] > rewards[1]
 

@@ -59,8 +59,10 @@ def refusals(situation: Situation, guards: GuardSettings, budgets: Budgets | Non
 
     The screening by what is left of a budget is that of arXiv:2606.13832.
     """
+    if not situation.alarm:
+        return ["", *["nothing is found"] * (len(ACTIONS) - 1)]
     said = [""] * len(ACTIONS)
-    said[HUMAN] = "a human is asked already" if situation.asked else "" if situation.alarm else "nothing is found"
+    said[HUMAN] = "a human is asked already" if situation.asked else ""
     for action in range(FIRST_FOLD, len(ACTIONS)):
         said[action] = _denied(situation, action, guards) or (
             _dear(situation, action, budgets, costs) if budgets else ""
@@ -73,8 +75,6 @@ def _denied(situation: Situation, action: int, guards: GuardSettings) -> str:
     entity = trouble.suspects[slot_of(action)]
     same = [fold for fold in situation.folds if fold.slot == slot_of(action)]
     active = [fold for fold in same if fold.until_s > situation.now_s]
-    if not situation.alarm:
-        return "nothing is found"
     if entity.kind not in traits.on:
         return f"{traits.kind.value} does not fit a {entity.kind}"
     if entity.protected:

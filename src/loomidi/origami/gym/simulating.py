@@ -189,7 +189,8 @@ class Simulator:
         times = self.now_s + (np.arange(count) + 0.5) * seconds / count
         minutes, tally, settings = seconds / count / 60.0, self.tally, self.settings
         strength = self._strength(times)
-        served, without = self._served(times, strength, folds=True), self._served(times, strength, folds=False)
+        served = self._served(times, strength, folds=True)
+        without = self._served(times, strength, folds=False) if self.folds else served
         lost = float(np.sum(1.0 - served)) * minutes
         tally.slo_min += lost
         tally.downtime_min += float(np.sum(np.maximum(0.0, without - served))) * minutes
@@ -255,7 +256,7 @@ class Simulator:
 
     def _touched(self, times: F64) -> F64:
         """Share of users' requests that folds at work touch."""
-        free = np.ones(len(times))
+        free = np.ones(len(times))  # without folds it stays so
         for fold in self.folds:
             share = prices(fold.traits, fold.entity, self.world, self.settings.folds)[1]
             away = fold.missing(times, self.world, self.settings.folds) > 0
