@@ -12,10 +12,12 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.folding_players import ByHand, Rules, expected, first_of, rules
 from loomidi.contracts import EnvironmentLacks
@@ -33,7 +35,7 @@ from loomidi.origami.gym import (
     parted,
     play,
 )
-from loomidi.origami.policy import Candidates, Chooser, ChooserSettings, Estimate, Judged, estimate, modelled
+from loomidi.origami.policy import METHODS, Candidates, Chooser, ChooserSettings, Estimate, Judged, estimate, modelled
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / ".work" / "bench" / "folding.json"
@@ -42,6 +44,7 @@ TRAINING, TRAIN_SEED, TEST_SEED = 1500, 500, 900  # decisions of the bandit; see
 FOLDS, DELAY = 200, 5  # of B8; decisions after which an outcome comes
 GAIN, FORGETTING, OFF = 10.0, 2.0, 0.10  # targets of B8: points, points, part
 Names = tuple[str, ...]
+F64 = npt.NDArray[np.float64]
 
 
 class Learner:
@@ -53,14 +56,15 @@ class Learner:
         self._due: list[tuple[str, float]] = []
         self._rows: list[tuple[Candidates, int, float, float]] = []
 
-    def fold(self, scenario: str, seed: int) -> bool:
-        """One decision; whether it worked."""
+    def fold(self, scenario: str, seed: int, *, learn: bool = True) -> bool:
+        """One decision; whether it worked. Without `learn` it is only logged."""
         self.simulator.reset(scenario, seed)
         of = candidates(self.simulator, expected(self.simulator))
         choice = self.chooser.choose(f"{scenario}-{seed}", of)
         came = decide_once(self.simulator, choice.index)
         self._rows.append((of, choice.index, came.reward, choice.propensity))
-        self._due.append((choice.decision, came.reward))
+        if learn:
+            self._due.append((choice.decision, came.reward))
         if len(self._due) > DELAY:
             self.chooser.learn(*self._due.pop(0))
         return came.worked
@@ -104,6 +108,7 @@ def b8(seed: int, count: int) -> dict[str, Any]:
         learner.fold(*episode)
     learner.settle()
     regression = TEST_SEED + 10 * seed
+    earlier = learner.chooser.snapshot()
     before = firsts(old, count, regression, by(learner.chooser))[0]
     late = [learner.fold(*episode) for episode in episodes_of(new, FOLDS // 2, TRAIN_SEED + 100 + seed)]
     learner.settle()
@@ -111,7 +116,7 @@ def b8(seed: int, count: int) -> dict[str, Any]:
     every = tuple(SCENARIOS)
     mixed = regression + 1
     ours, theirs = firsts(every, count, mixed, by(learner.chooser)), firsts(every, count, mixed, by_rules)
-    told = off_policy(learner, seed, 2 * count)
+    told = off_policy(learner, earlier, seed, 2 * count)
     return {
         "rules": theirs[0],
         "bandit": ours[0],
@@ -123,29 +128,30 @@ def b8(seed: int, count: int) -> dict[str, Any]:
     }
 
 
-def off_policy(learner: Learner, seed: int, count: int) -> dict[str, Any]:
-    """What the bandit without its lots would earn, by the log of the bandit with them, and what it does earn.
+def off_policy(learner: Learner, earlier: bytes, seed: int, count: int) -> dict[str, Any]:
+    """What two other policies would earn by the log of the bandit, which stands still meanwhile, and what they do earn.
 
-    The target stands still from here on; the log is of the decisions after this moment, so it has seen none of them.
+    The first is the bandit without its lots, the second what it was after half of the folds.
     """
-    frozen = Chooser(FEATURES, ChooserSettings(seed=seed))
-    frozen.restore(learner.chooser.snapshot())
     for episode in episodes_of(tuple(SCENARIOS), count, TRAIN_SEED + 200 + seed):
-        learner.fold(*episode)
+        learner.fold(*episode, learn=False)
+    judged, found = learner.judged(count), {}
+    for name, state in (("", learner.chooser.snapshot()), ("earlier_", earlier)):
+        other = Chooser(FEATURES, ChooserSettings(seed=seed))
+        other.restore(state)
+        logged = modelled(judged, _greedy(other))
+        told: dict[str, Estimate] = {method: estimate(method, logged) for method in METHODS}
+        true = firsts(tuple(SCENARIOS), count, TEST_SEED + 10 * seed + 2, by(other))[1]
+        found |= {f"{name}on_policy": true, f"{name}effective": told["dr"].effective}
+        found |= {f"{name}conclusive": told["dr"].conclusive}
+        found |= {f"{name}{method}": one.value for method, one in told.items()}
+        found |= {f"{name}{method}_off": abs(one.value - true) / true for method, one in told.items()}
+    return found
 
-    def target(of: Candidates) -> Any:
-        return np.eye(len(of))[frozen.best(of)]
 
-    logged = modelled(learner.judged(count), target)
-    found: dict[str, Estimate] = {method: estimate(method, logged) for method in ("ips", "snips", "dr")}
-    true = firsts(tuple(SCENARIOS), count, TEST_SEED + 10 * seed + 2, by(frozen))[1]
-    return {
-        "on_policy": true,
-        "effective": found["dr"].effective,
-        "conclusive": found["dr"].conclusive,
-        **{method: one.value for method, one in found.items()},
-        **{f"{method}_off": abs(one.value - true) / true for method, one in found.items()},
-    }
+def _greedy(chooser: Chooser) -> Callable[[Candidates], F64]:
+    """Probabilities of a bandit without its lots."""
+    return lambda of: np.eye(len(of))[chooser.best(of)]
 
 
 def trained(names: Names, seed: int, steps: int) -> Player | None:
@@ -173,7 +179,9 @@ def b7(seed: int, count: int, steps: int) -> dict[str, dict[str, float]]:
         "agent": trained(learn_on, seed, steps) if steps else None,
     }
     episodes = episodes_of(held_out, count, TEST_SEED + 10 * seed + 3)
-    return {name: summed(play(player, episodes)) for name, player in players.items() if player}
+    found = {name: summed(play(player, episodes)) for name, player in players.items() if player}
+    print(f"B7 seed {seed}: " + ", ".join(f"{name} {of['reward']:.3f}" for name, of in found.items()), flush=True)
+    return found
 
 
 def summed(played: list[Played]) -> dict[str, float]:
@@ -237,11 +245,10 @@ def _mean(runs: list[dict[str, dict[str, float]]], name: str) -> float:
 def print_b8(runs: list[dict[str, Any]]) -> None:
     """A line a figure."""
     print(f"\nB8 {FOLDS} folds, {len(runs)} seeds; success of the first fold in percent, gain and forgetting in points")
-    print(f"{'':14}{'mean':>9}{'sd':>8}{'least':>8}{'most':>8}")
+    print(f"{'':18}{'mean':>9}{'sd':>8}{'least':>8}{'most':>8}")
     for field in runs[0]:
-        if field != "conclusive":
-            of = told([run[field] for run in runs])
-            print(f"{field:14}{of['mean']:9.3f}{of['sd']:8.3f}{of['least']:8.3f}{of['most']:8.3f}", flush=True)
+        of = told([float(run[field]) for run in runs])
+        print(f"{field:18}{of['mean']:9.3f}{of['sd']:8.3f}{of['least']:8.3f}{of['most']:8.3f}", flush=True)
 
 
 def missed(sevens: list[dict[str, dict[str, float]]], eights: list[dict[str, Any]]) -> list[str]:
@@ -271,7 +278,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=6, help="how many (6: each part is held out twice)")
     parser.add_argument("--first-seed", type=int, default=0, help="below 0 for development; the report has 0 and on")
     parser.add_argument("--episodes", type=int, default=300, help="of each evaluation")
-    parser.add_argument("--steps", type=int, default=60_000, help="decisions that the agent is trained on; 0: no agent")
+    parser.add_argument("--steps", type=int, default=20_000, help="decisions that the agent is trained on; 0: no agent")
     parser.add_argument("--only", choices=("b7", "b8"), help="one of the two")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the figures go")
     return parser.parse_args()

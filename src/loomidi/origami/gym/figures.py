@@ -151,11 +151,12 @@ def measured() -> Figures:
     return calibrate(rows, "docs/healing.md, 2026-11-26")
 
 
-def _checked(line: Line) -> Line:
+def _checked(line: Any) -> Line:
     lacking = [name for name in _NEEDED if not isinstance(line, Mapping) or name not in line]
     if lacking:
         raise InputError(f"it lacks {', '.join(lacking)}")
-    return line
+    checked: Line = line
+    return checked
 
 
 def _spreads(lines: Sequence[Line], key: Any, value: Any, source: str) -> dict[str, Spread]:

@@ -185,8 +185,8 @@ def _put(path: Path, table: pa.Table) -> Path:
     part = path.with_suffix(".part")
     with part.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
     part.rename(path)
     return path
 
