@@ -40,7 +40,7 @@ from loomidi.origami.policy import METHODS, Candidates, Chooser, ChooserSettings
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / ".work" / "bench" / "folding.json"
 PARTS = 3  # of the families; one is held out
-TRAINING, TRAIN_SEED, TEST_SEED = 1500, 500, 900  # decisions of the bandit; seeds that no other part uses
+TRAIN_SEED, TEST_SEED = 500, 900  # seeds that no other part uses
 FOLDS, DELAY = 200, 5  # of B8; decisions after which an outcome comes
 GAIN, FORGETTING, OFF = 10.0, 2.0, 0.10  # targets of B8: points, points, part
 Names = tuple[str, ...]
@@ -164,11 +164,11 @@ def trained(names: Names, seed: int, steps: int) -> Player | None:
     return train(names, AgentSettings(seed=seed, steps=steps))
 
 
-def b7(seed: int, count: int, steps: int) -> dict[str, dict[str, float]]:
+def b7(seed: int, count: int, training: int, steps: int) -> dict[str, dict[str, float]]:
     """Every player on the families that this seed holds out."""
     learn_on, held_out = parted(seed, PARTS)
     learner = Learner(seed)
-    for episode in episodes_of(learn_on, TRAINING, TRAIN_SEED + 300 + seed):
+    for episode in episodes_of(learn_on, training, TRAIN_SEED + 300 + seed):
         learner.fold(*episode)
     learner.settle()
     players: dict[str, Player | None] = {
@@ -278,6 +278,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=6, help="how many (6: each part is held out twice)")
     parser.add_argument("--first-seed", type=int, default=0, help="below 0 for development; the report has 0 and on")
     parser.add_argument("--episodes", type=int, default=300, help="of each evaluation")
+    parser.add_argument("--training", type=int, default=1500, help="decisions that the bandit of B7 learns from")
     parser.add_argument("--steps", type=int, default=20_000, help="decisions that the agent is trained on; 0: no agent")
     parser.add_argument("--only", choices=("b7", "b8"), help="one of the two")
     parser.add_argument("--json", type=Path, default=RESULT, help="where the figures go")
@@ -290,7 +291,7 @@ def main() -> int:
     eights = [] if given.only == "b7" else [b8(seed, given.episodes) for seed in seeds]
     if eights:
         print_b8(eights)
-    sevens = [] if given.only == "b8" else [b7(seed, given.episodes, given.steps) for seed in seeds]
+    sevens = [] if given.only == "b8" else [b7(seed, given.episodes, given.training, given.steps) for seed in seeds]
     if sevens:
         print_b7(sevens)
     promoted, why = verdict(sevens) if sevens else (False, "not asked")
