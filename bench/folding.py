@@ -276,7 +276,7 @@ def arguments() -> argparse.Namespace:
     """Of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, default=6, help="how many (6: each part is held out twice)")
-    parser.add_argument("--first-seed", type=int, default=0, help="below 0 for development; the report has 0 and on")
+    parser.add_argument("--first-seed", type=int, default=0, help="100 and on for development; the report has 0 and on")
     parser.add_argument("--episodes", type=int, default=300, help="of each evaluation")
     parser.add_argument("--training", type=int, default=1500, help="decisions that the bandit of B7 learns from")
     parser.add_argument("--steps", type=int, default=20_000, help="decisions that the agent is trained on; 0: no agent")

@@ -16,8 +16,11 @@ try:
     from ray.rllib.algorithms.ppo import PPOConfig
     from ray.rllib.core.rl_module.rl_module import RLModuleSpec
     from ray.rllib.examples.rl_modules.classes.action_masking_rlm import ActionMaskingTorchRLModule
+    from ray.tune.registry import register_env
 except ImportError as error:
     raise EnvironmentLacks(f"Ray RLlib is not installed: pip install 'loomidi[train]' ({error})") from error
+
+_NAME = "loomidi-folding"  # by which the runners on other machines find the environment
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,12 +42,13 @@ class ClusterSettings:
 def algorithm(names: Sequence[str], settings: ClusterSettings | None = None) -> Any:
     """RLlib's PPO, built; the caller trains it round by round and stops it. `ray.init` is the caller's as well."""
     settings = settings or ClusterSettings()
+    register_env(_NAME, _made)
     module = RLModuleSpec(
         module_class=ActionMaskingTorchRLModule, model_config={"fcnet_hiddens": list(settings.layers)}
     )
     config = (
         PPOConfig()
-        .environment(_made, env_config={"names": tuple(names)})
+        .environment(_NAME, env_config={"names": tuple(names)})
         .env_runners(num_env_runners=settings.runners)
         .learners(num_learners=settings.learners)
         .training(train_batch_size_per_learner=settings.batch, lr=settings.rate, gamma=settings.discount)
