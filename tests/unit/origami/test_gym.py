@@ -141,6 +141,7 @@ def test_allowed_actions_by_lot_stay_within_the_budgets_that_screen_them() -> No
         simulator.reset(name, at)
         lot(simulator, at)
         assert simulator.tally.blast <= simulator.settings.budgets.blast + 1e-9
+        assert simulator.tally.downtime_min <= simulator.settings.budgets.downtime_min + 1e-9
         assert simulator.tally.masked == 0
 
 

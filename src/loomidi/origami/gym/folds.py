@@ -30,6 +30,8 @@ class FoldSettings:
     # Part by which RESIZE raises what a pod can do.
     surge: float = 0.25
     # Part of a pod that is missing while a ROLLBACK rolls (maxUnavailable 25 %).
+    longest_s: float = 300.0
+    # That an isolation or a limit is taken to last where its price is asked: a whole incident.
 
 
 @dataclasses.dataclass(slots=True)
@@ -93,15 +95,17 @@ class Fold:
 
 
 def prices(traits: KindTraits, entity: Entity, world: World, settings: FoldSettings) -> tuple[float, float]:
-    """What a fold may cost at worst, known before it: minutes of users' requests, and the share of them it touches."""
-    kind = traits.kind.value
+    """What a fold may cost at worst, known before it: minutes of users' requests, and the share of them it touches.
+
+    At worst a service has just the pods that it needs, so that each one that is away is missed.
+    """
+    kind, lasts = traits.kind.value, settings.longest_s
     if kind == "RECONFIGURE_NETWORK":
         share = entity.users if entity.kind == "external" else settings.shed * float(world.uses[entity.service])
-        return share, share
+        return share * lasts / 60.0, share
     if entity.service < 0 or entity.kind not in ("pod", "workload") or kind in ("SCALE_OUT", "RESIZE", "CORDON"):
         return 0.0, 0.0
-    uses, replicas, usage = (float(part[entity.service]) for part in (world.uses, world.replicas, world.usage))
-    part = settings.surge if kind == "ROLLBACK" else 1.0
-    lost = max(0.0, 1.0 - (replicas - part) / replicas / usage)  # of its requests, while a pod is away
-    seconds = {"EVICT": settings.start_s, "ISOLATE_POD": 60.0}.get(kind, settings.start_s * replicas)
-    return uses * lost * seconds / 60.0, uses * part / replicas
+    uses, replicas = float(world.uses[entity.service]), float(world.replicas[entity.service])
+    share = uses * (settings.surge if kind == "ROLLBACK" else 1.0) / replicas
+    seconds = {"EVICT": settings.start_s, "ISOLATE_POD": lasts}.get(kind, settings.start_s * replicas)
+    return share * seconds / 60.0, share

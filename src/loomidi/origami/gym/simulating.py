@@ -128,7 +128,7 @@ class Simulator:
             return self._said[screened]
         at = np.array([self.now_s])
         situation = Situation(
-            self.now_s, self.trouble, self.world, self.folds, self.asked, self.alarm, self.tally.downtime_min,
+            self.now_s, self.trouble, self.world, self.folds, self.asked, self.alarm, self._spent(),
             float(self._touched(at)[0]),
         )  # fmt: skip
         budgets = self.settings.budgets if screened else None
@@ -211,6 +211,14 @@ class Simulator:
             late = self.now_s >= fold.from_s + self.settings.verify_s
             if fold.cure == 0.0 and fold.traits.undoable and (late or self.now_s >= self._human_s):
                 fold.until_s = min(fold.until_s, self.now_s)
+
+    def _spent(self) -> float:
+        """Minutes of the budget of downtime that are gone, or that folds at work may still cost."""
+        costs, spent = self.settings.folds, self.tally.downtime_min
+        for fold in self.folds:
+            if self.now_s < min(fold.until_s, fold.from_s + costs.longest_s):
+                spent += prices(fold.traits, fold.entity, self.world, costs)[0]
+        return spent
 
     def _look(self) -> None:
         """Signals of what goes on follow the trouble; those of who and what it is stay as they were found."""
