@@ -57,8 +57,7 @@ class Fold:
     def left(self, times: F64) -> F64:
         """Share of the trouble that it leaves."""
         curing = (times >= self.cured_s) & (times < min(self.until_s, self.cure_until_s))
-        left: F64 = 1.0 - self.cure * curing
-        return left
+        return 1.0 - self.cure * curing.astype(float)
 
     def missing(self, times: F64, world: World, settings: FoldSettings) -> F64:
         """Pods of its service that serve nobody because of it."""
@@ -72,8 +71,7 @@ class Fold:
         if kind in ("RESTART", "ROLLBACK"):
             rolls = start * float(world.replicas[self.entity.service])
             part = 1.0 if kind == "RESTART" else settings.surge
-            away: F64 = part * ((times >= self.from_s) & (times < self.from_s + rolls))
-            return away
+            return part * ((times >= self.from_s) & (times < self.from_s + rolls)).astype(float)
         return np.zeros(len(times))
 
     def more(self, times: F64, world: World, settings: FoldSettings) -> F64:
