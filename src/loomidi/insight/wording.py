@@ -11,7 +11,7 @@ _OCTETS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _LAST_NS = 253_402_300_799 * 1_000_000_000  # 9999-12-31, the end of the calendar that Python knows
-_CLUSTER = frozenset({"pod", "workload", "node", "external", "namespace"})
+_CLUSTER = frozenset({"pod", "workload", "node", "external", "namespace", "rollout"})
 PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 47: "GRE", 50: "ESP", 58: "ICMPv6", 89: "OSPF", 132: "SCTP"}
 
 

@@ -1,7 +1,8 @@
-"""From findings to Folds, as parts of the pipeline: detectors on the bus, failures of the cluster, proposals.
+"""From findings to Folds, as parts of the pipeline: detectors on the bus, the model, a cluster's failures, proposals.
 
-Called by `pipeline`. In: the groups `detect` and `fold`. Out: the parts that they ask for. What both find goes into the
-stream `findings` and, where a cluster is named, to one `Folding`. Leaves each piece to the file that it names.
+Called by `pipeline`. In: the groups `detect`, `anomalies` and `fold`. Out: the parts that they ask for. What they find
+goes into the stream `findings`; what rules find goes, where a cluster is named, to one `Folding`: rules decide, the
+model ranks and says why. Leaves each piece to the file that it names.
 """
 
 import asyncio
@@ -17,12 +18,15 @@ from loomidi.insight.report import ProposedFold
 from loomidi.kit.waiting import told_within
 from loomidi.loom.bus import Publisher
 from loomidi.loom.sources.clusters import access
+from loomidi.services.anomalies import Anomalies
 from loomidi.services.detecting import Detecting
 from loomidi.services.diagnosing import Diagnosing
 from loomidi.services.findings import finding_row
 from loomidi.services.folding import Folding
+from loomidi.services.planning import explained
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
+from loomidi.services.reasoning import Reasons
 from loomidi.services.sightings import OVER, Sighting
 from loomidi.services.supervising import Part
 from loomidi.services.watching import WatchSettings
@@ -34,18 +38,22 @@ _COMPONENT = "fold"
 
 def answering(plant: Plant) -> Iterator[Part]:
     """Who proposes first, so that who finds is heard from the start."""
-    chosen, answers = plant.settings.fold, Answers(plant)
+    reasons = Reasons()
+    chosen, answers = plant.settings.fold, Answers(plant, reasons)
+    size_s = plant.settings.anomalies.size(plant.settings.windows.sizes_s)
     if chosen.kubeconfig:
         yield Part("fold", answers.run)
     if plant.settings.detect.on:
         yield Part("detect", Detecting(plant, _watch(plant), answers.sighted).run)
+    if plant.settings.anomalies.on and size_s:
+        yield Part("anomalies", Anomalies(plant, size_s, reasons).run)
 
 
 class Answers:
     """The way into the cluster; without one, findings are only told."""
 
-    def __init__(self, plant: Plant) -> None:
-        self._plant, self._settings = plant, plant.settings.fold
+    def __init__(self, plant: Plant, reasons: Reasons) -> None:
+        self._plant, self._settings, self._reasons = plant, plant.settings.fold, reasons
         self._folding: Folding | None = None
 
     def sighted(self, seen: Sighting) -> None:
@@ -63,7 +71,7 @@ class Answers:
             self._plant.sampled[_COMPONENT] = folding.samples
             workers: list[Callable[[threading.Event], None]] = [folding.run]
             if self._settings.failures:
-                told_of = _Told(folding, publisher)
+                told_of = _Told(folding, publisher, self._reasons)
                 diagnosing = Diagnosing(looking, told_of, self._settings)
                 self._plant.sampled["diagnose"] = lambda: _kubelets(diagnosing)
                 workers.append(diagnosing.run)
@@ -71,12 +79,13 @@ class Answers:
 
 
 class _Told:
-    """What becomes of a failure: a row, and perhaps a Fold."""
+    """What becomes of a failure: a row with its likely cause, and perhaps a Fold."""
 
-    def __init__(self, folding: Folding, publisher: Publisher) -> None:
-        self._folding, self._publisher = folding, publisher
+    def __init__(self, folding: Folding, publisher: Publisher, reasons: Reasons) -> None:
+        self._folding, self._publisher, self._reasons = folding, publisher, reasons
 
     def __call__(self, finding: Finding, state: str, folds: Sequence[ProposedFold]) -> None:
+        finding = explained(self._reasons.told(finding), folds)
         self._publisher.offer(Stream.FINDINGS, finding_row(finding, state, folds, time.time_ns()))
         if state != OVER:
             self._folding.offer(finding, folds)

@@ -11,6 +11,7 @@ still has. Out: equations, each with both sides and whether it holds. Pure. The 
     6 commit    published and recovered = in the table + buried + in flight               rows, each stream
     7 bus       in flight is what the bus still holds for the committer: nothing when nothing waits
     8 table     rows that its runs gave = rows that it holds: nothing twice               rows, each table
+    9 judge     windows read = learned from + scored + waiting                            rows, each component
 
 Counters grow within (node, component, epoch); a range takes the last value before its end less the last before its
 start, so that gauges (open, waiting, spool) enter by how much they changed. What a process published after its last
@@ -66,7 +67,7 @@ _SELF = Stream.COUNTERS  # its own rows are told by the next ones, so that it ne
 class Equation:
     """One link of the chain at one place."""
 
-    stage: str  # capture, meter, export, publish, commit, bus
+    stage: str  # capture, meter, export, publish, spool, commit, bus, table, judge
     place: str  # link, component or stream
     unit: str
     total: tuple[str, int]  # what has to be accounted for
@@ -153,7 +154,7 @@ class Elsewhere:
 
 
 def chain(counters: pa.Table, elsewhere: Elsewhere, *, since_ns: int = 0, until_ns: int) -> Chain:
-    """Steps 1 to 8."""
+    """Steps 1 to 9."""
     ends, starts = Counts(counters, until_ns), Counts(counters, since_ns)
     counts = ends.less(starts)
     spools = _spools(ends), _spools(starts)
@@ -165,6 +166,7 @@ def chain(counters: pa.Table, elsewhere: Elsewhere, *, since_ns: int = 0, until_
         lambda: _spool(*spools),  # 5
         lambda: _commit((ends, starts), spools, elsewhere),  # 6, 7
         lambda: _table(elsewhere),  # 8
+        lambda: _judge(counts),  # 9
     )
     return Chain(tuple(equation for step in steps for equation in step()), since_ns, until_ns)
 
@@ -275,6 +277,12 @@ def _table(elsewhere: Elsewhere) -> Iterable[Equation]:
         given[stream] += rows
     for stream, rows in sorted(elsewhere.rows.items()):
         yield Equation("table", stream, "rows", ("given", given[stream]), (("in_files", rows),))
+
+
+def _judge(counts: Counts) -> Iterable[Equation]:
+    for (origin, stream, _scope), names in counts.names("judge", "rows").items():
+        total = names.pop("read", 0)
+        yield Equation("judge", f"{origin} {stream}", "rows", ("read", total), _nonzero(names))
 
 
 def _recovered(spools: _Spools) -> Counter[str]:

@@ -38,6 +38,7 @@ PARTS = {
     "windows": "flows and HTTP metrics in windows, per edge and per entity",
     "fold": "proposes a Fold in the cluster for what is found, where one is configured; looks for failures there",
     "detect": "the live detectors on the flows of the bus, where they are on",
+    "anomalies": "learns what windows of edges usually look like, tells what does not, with the likely cause",
     "upkeep": "trims the bus, compacts and sweeps the lake",
     "ingest": "the ingestion API",
     "sources": "the Kubernetes watch, log files, Prometheus targets, where they are configured",
@@ -87,7 +88,7 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
         flink = plant.settings.windows.runner is Runner.FLINK
         windowing = FlinkWindowing(plant) if flink else Windowing(plant, names)
         yield Part("windows", windowing.run)  # 5 flows -> windows -> bus
-    yield from answering(plant)  # 6 flows and the cluster -> findings -> bus, Folds
+    yield from answering(plant)  # 6 flows, windows and the cluster -> findings -> bus, Folds
     yield Part("upkeep", Upkeep(plant).run)  # 7 bus and lake stay small
     yield Part(_COUNT, lambda told: _count(plant, told))  # 8 counters -> bus -> lake; ends after who counts
     yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 9 HTTP -> bus

@@ -16,6 +16,7 @@ from loomidi.loom.bus import BusSettings, PublisherSettings
 from loomidi.loom.lake import LakeSettings
 from loomidi.loom.windows import SPECS, WindowSettings
 from loomidi.services.agent_settings import AgentSettings
+from loomidi.services.anomaly_settings import AnomalySettings
 from loomidi.services.answer_settings import DetectSettings, FoldingSettings
 from loomidi.services.cutting_settings import CutSettings
 from loomidi.services.http.authority import Door
@@ -118,5 +119,6 @@ class RunSettings:
     windows: WindowGroup = dataclasses.field(default_factory=WindowGroup)
     naming: NamingSettings = dataclasses.field(default_factory=NamingSettings)
     detect: DetectSettings = dataclasses.field(default_factory=DetectSettings)
+    anomalies: AnomalySettings = dataclasses.field(default_factory=AnomalySettings)
     fold: FoldingSettings = dataclasses.field(default_factory=FoldingSettings)
     probes: Door = dataclasses.field(default_factory=lambda: Door(port=8079))

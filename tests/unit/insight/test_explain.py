@@ -11,6 +11,7 @@ from loomidi.insight.explain.telling import packets
 from loomidi.origami.forecasts import FORETOLD
 from loomidi.origami.online.failures import FAILURES
 from loomidi.origami.online.rules import PATTERNS, load_rules
+from loomidi.services.incident_findings import ANOMALY
 from tests.unit.insight.specimens import ALLOWED, FINDING, FOLD, PLAN, REFUSED, receipts
 
 GOLDEN = """\
@@ -113,7 +114,7 @@ def test_a_pattern_is_called_the_same_here_and_in_its_rule(pattern: str) -> None
 
 
 def test_no_words_are_kept_for_patterns_that_nobody_detects() -> None:
-    assert set(patterns()) == {*PATTERNS, *FAILURES, *FORETOLD}
+    assert set(patterns()) == {*PATTERNS, *FAILURES, *FORETOLD, ANOMALY}
 
 
 def test_every_technique_that_a_rule_names_has_its_name() -> None:

@@ -86,9 +86,12 @@ def test_alerts_that_share_an_end_are_one_incident_that_is_told_once() -> None:
 def test_an_alert_that_connects_two_incidents_makes_them_one_with_the_older_id() -> None:
     incidents = Incidents()
     first = next(iter(incidents.take([alert(0, "a", "b")])))
-    list(incidents.take([alert(1, "x", "y")]))
+    (other,) = incidents.take([alert(1, "x", "y")])
     joined = list(incidents.take([alert(2, "b", "x")]))
-    assert [(one.state, one.incident_id, one.alerts) for one in joined] == [("worse", first.incident_id, 3)]
+    assert [(one.state, one.incident_id, one.alerts) for one in joined] == [
+        ("over", other.incident_id, 1),
+        ("worse", first.incident_id, 3),
+    ]
     assert incidents.counts["joined"] == 1
 
 

@@ -1,8 +1,8 @@
 """Tells one finding as a short story in parts, each part a heading and sentences.
 
 Called through `explain`. In: a finding, what is proposed against it, what guards said, the receipts of what was done.
-Out: parts in a fixed order: seen, rule, technique, why, remedy, effect, guards, done, undo. A part without facts is
-left out; no placeholder is ever left unfilled.
+Out: parts in a fixed order: seen, cause, rule, technique, why, remedy, effect, guards, done, undo. A part without
+facts is left out; no placeholder is ever left unfilled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ from loomidi.ionic.decide.radius import MOST_NAMED
 from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import BadPlan
 
+_CAUSE = "root_cause"  # evidence of that name is told apart: who makes the others suffer
 _FOLDS_TOLD = 3  # the rest is counted: a finding with many sources has many folds of the same kind
 
 
@@ -72,6 +73,7 @@ def tell(
     intended = not any(receipt.step is Step.APPLIED for receipt in receipts)
     parts = (
         Part("What was seen", _seen(finding)),
+        Part("Likely cause", _causes(finding.evidence)),
         Part("By which rule", f"{_sentence(words.rule)} Detector: {wording.printable(finding.source)}."),
         Part("ATT&CK", wording.listing([technique(name) for name in finding.techniques], 9)),
         Part("Why it matters", words.why),
@@ -97,7 +99,19 @@ def _seen(finding: Finding) -> str:
 
 
 def _facts(evidence: Sequence[Evidence]) -> str:
-    return "; ".join(fact(item) for item in evidence) or "no figures were recorded"
+    return "; ".join(fact(item) for item in evidence if not item.name.startswith(_CAUSE)) or "no figures were recorded"
+
+
+def _causes(evidence: Sequence[Evidence]) -> str:
+    """`Most likely workload/shop/db, 71% of the blame, by latency: ... Next: node/n1, ...`: in the order of blame."""
+    causes = [item for item in evidence if item.name.startswith(_CAUSE)]
+    told = [f"{wording.name(str(item.value))}, {wording.printable(item.meaning)}" for item in causes]
+    words = ("Most likely", "Next")
+    return " ".join(f"{words[min(at, 1)]}: {_sentence_end(text)}" for at, text in enumerate(told))
+
+
+def _sentence_end(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def fact(item: Evidence) -> str:

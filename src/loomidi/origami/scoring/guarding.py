@@ -46,6 +46,10 @@ class Guarded:
 
     def p_values(self, seen: Seen) -> F64:
         """Twice the lesser of both, which is again a p-value; then what passes the gate is learned."""
+        return lesser(*self.both(seen))
+
+    def both(self, seen: Seen) -> tuple[F64, F64]:
+        """Those of the frozen detector and of the learning one; then what passes the gate is learned."""
         frozen = self.calibration.p_values(self.frozen.score(seen, np.zeros(len(seen), bool)))
         strange = frozen < self.settings.gate
         learning = self.calibration.p_values(self.learning.score(seen, ~strange))
@@ -54,8 +58,7 @@ class Guarded:
         self.counts["gated"] += int(np.sum(strange))
         self.counts["only_frozen"] += int(np.sum(strange & ~odd))
         self.counts["only_learning"] += int(np.sum(odd & ~strange))
-        lesser: F64 = np.minimum(1.0, 2 * np.minimum(frozen, learning))
-        return lesser
+        return frozen, learning
 
     @property
     def apart(self) -> float:
@@ -78,3 +81,9 @@ class Guarded:
 
     def _parts(self) -> dict[str, Detector | Calibration]:
         return {"frozen": self.frozen, "learning": self.learning, "calibration": self.calibration}
+
+
+def lesser(frozen: F64, learning: F64) -> F64:
+    """Of two p-values of one edge, one that holds for both together (Bonferroni)."""
+    told: F64 = np.minimum(1.0, 2 * np.minimum(frozen, learning))
+    return told

@@ -6,9 +6,14 @@ joins nothing; whoever has many others only now (a scan, a flood) does. Memory i
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from loomidi.contracts.errors import InputError
 from loomidi.contracts.records import content_id
+
+_PAIRS = 16  # told of one incident, those with the most alerts first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class Alert:
     score: float  # the highest
     p_value: float  # the least
     contributions: tuple[tuple[str, float], ...] = ()  # feature and its share of the score, the greatest first
+    quoted: tuple[tuple[str, float, float], ...] = ()  # the same features: value, usual value, as they were counted
+    frozen: float = 1.0  # p-value by the detector that never learns
+    learning: float = 1.0  # by the one that does
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,6 +61,13 @@ class Incident:
     score: float
     p_value: float
     contributions: tuple[tuple[str, float], ...]  # of the strangest alert
+    quoted: tuple[tuple[str, float, float], ...] = ()  # of the strangest alert: feature, value, usual value
+    pairs: tuple[tuple[str, str, int], ...] = ()  # source, destination, alerts; those with the most first, 16 at most
+    frozen: float = 1.0  # p-value of the strangest alert by the detector that never learns
+    learning: float = 1.0  # by the one that does
+
+
+_NUMBERS = ("first_ns", "last_ns", "unnamed", "alerts", "edges", "told")
 
 
 class _Open:
@@ -62,6 +77,7 @@ class _Open:
         self.first_ns, self.last_ns = alert.time_ns, alert.time_ns
         self.first = (alert.source, alert.destination)
         self.entities: dict[str, int] = {}
+        self.pairs: dict[tuple[str, str], int] = {}
         self.unnamed = self.alerts = self.edges = self.told = 0
         self.top = alert
 
@@ -72,6 +88,7 @@ class _Open:
         self.top = _stranger(self.top, alert)
         for end in (alert.source, alert.destination):
             self._name(end, 1, most)
+        self._pair((alert.source, alert.destination), 1, most)
 
     def join(self, other: "_Open", most: int) -> None:
         """Two that an alert connects are one, as old as the older."""
@@ -81,6 +98,8 @@ class _Open:
         self.top = _stranger(self.top, other.top)
         for end, count in other.entities.items():
             self._name(end, count, most)
+        for pair, count in other.pairs.items():
+            self._pair(pair, count, most)
 
     def as_record(self, state: str) -> Incident:
         """As it is told."""
@@ -96,7 +115,38 @@ class _Open:
             score=self.top.score,
             p_value=self.top.p_value,
             contributions=self.top.contributions,
+            quoted=self.top.quoted,
+            pairs=tuple((*pair, count) for pair, count in self._most_pairs()),
+            frozen=self.top.frozen,
+            learning=self.top.learning,
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a snapshot; orders are kept."""
+        plain = {name: getattr(self, name) for name in _NUMBERS}
+        pairs = [[*pair, count] for pair, count in self.pairs.items()]
+        named = {"first": self.first, "entities": list(self.entities.items()), "pairs": pairs}
+        return plain | named | {"top": dataclasses.asdict(self.top)}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "_Open":
+        """What `as_dict` gave."""
+        top = dict(plain["top"])
+        top |= {name: tuple(tuple(one) for one in top[name]) for name in ("contributions", "quoted")}
+        one = cls(Alert(**top))
+        for name in _NUMBERS:
+            setattr(one, name, plain[name])
+        one.first = (plain["first"][0], plain["first"][1])
+        one.entities = dict(plain["entities"])
+        one.pairs = {(source, destination): count for source, destination, count in plain["pairs"]}
+        return one
+
+    def _most_pairs(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self.pairs.items(), key=lambda item: (-item[1], item[0]))[:_PAIRS]
+
+    def _pair(self, pair: tuple[str, str], count: int, most: int) -> None:
+        if pair in self.pairs or len(self.pairs) < most:
+            self.pairs[pair] = self.pairs.get(pair, 0) + count
 
     def _name(self, end: str, count: int, most: int) -> None:
         if end in self.entities or len(self.entities) < most:
@@ -118,6 +168,7 @@ class Incidents:
         self.hubs = hubs
         self._open: list[_Open] = []  # the oldest first
         self._holder: dict[str, _Open] = {}  # of each end the incident that holds it
+        self._merged: list[Incident] = []  # were told, and have become part of another one: they are over
         self.counts = {"alerts": 0, "incidents": 0, "joined": 0, "crowded_out": 0}
 
     def take(self, alerts: Sequence[Alert]) -> Iterator[Incident]:
@@ -130,6 +181,8 @@ class Incidents:
             one.take(alert, self.settings.entities)
             self._holder |= dict.fromkeys(self._joining(alert), one)
             touched[one] = None
+            yield from self._merged
+            self._merged = []
         for one in touched:
             many = len(one.entities)
             if one in self._open and (not one.told or many >= self.settings.worse * one.told):
@@ -147,6 +200,23 @@ class Incidents:
         quiet_ns = int(self.settings.quiet_s * 1e9)
         yield from self._close([one for one in self._open if now_ns - one.last_ns > quiet_ns])
 
+    def snapshot(self) -> bytes:
+        """What is open, the hubs and the counts."""
+        places = {id(one): at for at, one in enumerate(self._open)}
+        holder = [[end, places[id(one)]] for end, one in self._holder.items()]
+        state = {"open": [one.as_dict() for one in self._open], "holder": holder}
+        return json.dumps(state | {"hubs": sorted(self.hubs), "counts": self.counts}).encode()
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a `snapshot`. Raises InputError when it is none."""
+        try:
+            kept = json.loads(state)
+            self._open = [_Open.of(one) for one in kept["open"]]
+            self._holder = {end: self._open[at] for end, at in kept["holder"]}
+            self.hubs, self.counts = frozenset(kept["hubs"]), dict(kept["counts"])
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise InputError("a snapshot of incidents cannot be read; start anew without it") from error
+
     def _of(self, alert: Alert) -> _Open:
         """The incident that this alert belongs to: all that it connects, as one; a fresh one where there is none."""
         found = {self._holder[end] for end in self._joining(alert) if end in self._holder}
@@ -161,6 +231,7 @@ class Incidents:
     def _join(self, first: _Open, other: _Open) -> None:
         self.counts["joined"] += 1
         self._open.remove(other)
+        self._merged += [other.as_record("over")] if other.told else []
         first.join(other, self.settings.entities)
         first.told = max(first.told, other.told)
         self._holder |= {end: first for end, one in self._holder.items() if one is other}

@@ -7,6 +7,7 @@ the slice itself, grouped as alerts are, has as many incidents a day as the budg
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,22 @@ import pyarrow.compute as pc
 
 from loomidi.origami.features import CAUSAL, SHAPE, hashes, matrix
 from loomidi.origami.online.norms import RobustNorm
-from loomidi.origami.online.seen import Detector, Seen
+from loomidi.origami.online.seen import Detector, Seen, packed, unpacked
 from loomidi.origami.scoring.calibrating import discoveries
-from loomidi.origami.scoring.guarding import Guarded, GuardSettings
+from loomidi.origami.scoring.guarding import Guarded, GuardSettings, lesser
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
 
 _DAY_NS = 86_400 * 10**9
+F64 = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Scored:
+    """Of each edge."""
+
+    p_values: F64
+    frozen: F64
+    learning: F64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,31 +81,54 @@ class Judge:
         if not batch.num_rows:
             return []
         seen = self._seen([batch])
-        p_values = self.guarded.p_values(seen)  # 1, 2
-        strange = (p_values <= self.risk) & discoveries(p_values, self.settings.share)  # 3
-        alerts = list(self._alerts(batch, seen.values, p_values, strange))  # 4
+        frozen, learning = self.guarded.both(seen)  # 1, 2
+        scored = _Scored(*_both(frozen, learning))
+        strange = (scored.p_values <= self.risk) & discoveries(scored.p_values, self.settings.share)  # 3
+        alerts = list(self._alerts(batch, seen.values, scored, strange))  # 4
         return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
 
+    def snapshot(self) -> bytes:
+        """Both detectors, their calibration, the threshold, and what is open."""
+        told = {"guarded": self.guarded.snapshot(), "explain": self._explain.snapshot()}
+        told["incidents"] = self.incidents.snapshot()
+        states = {name: np.frombuffer(state, np.uint8) for name, state in told.items()}
+        return packed({**states, "limits": np.array([self.risk, len(self._explain.middle)])})
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a `snapshot` of the same detectors. Raises InputError where it does not fit."""
+        octets = dict.fromkeys(("guarded", "explain", "incidents"), np.zeros(0, np.uint8))
+        kept = unpacked(state, {**octets, "limits": np.zeros(2)})
+        self.risk = float(kept["limits"][0])
+        self._explain = RobustNorm(features=int(kept["limits"][1]))
+        self._explain.restore(kept["explain"].tobytes())
+        self.guarded.restore(kept["guarded"].tobytes())
+        self.incidents.restore(kept["incidents"].tobytes())
+
     def _affordable(self, batches: list[pa.RecordBatch]) -> float:
-        """The largest p-value at which the slice has no more incidents than its days may have."""
+        """The largest p-value at which the slice has no more incidents than its days may have.
+
+        Judged as live: by both detectors, the learning one as it learns the slice. Where less than one incident may be
+        in the slice, the p-value at which it has one is taken, and so much less of it.
+        """
         seen = self._seen(batches)
-        p_values = self.guarded.calibration.p_values(self.guarded.frozen.score(seen, np.zeros(len(seen), bool)))
-        days = max((int(seen.times_ns[-1]) - int(seen.times_ns[0])) / _DAY_NS, 1 / 24)
+        scored = _Scored(*_both(*self.guarded.both(seen)))
+        days = max((int(seen.times_ns[-1]) - int(seen.times_ns[0])) / _DAY_NS, 1 / 1440)
         table = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+        allowed = self.settings.incidents_per_day * days
         for step in range(1, self.settings.steps):
             risk = self.settings.guard.gate * 0.5**step
             incidents = Incidents(self.settings.incidents, self.incidents.hubs)
-            for _ in incidents.take(list(self._alerts(table, seen.values[:0], p_values, p_values <= risk))):
+            for _ in incidents.take(list(self._alerts(table, seen.values[:0], scored, scored.p_values <= risk))):
                 pass
-            if incidents.counts["incidents"] <= self.settings.incidents_per_day * days:
-                return risk
-        return self.settings.guard.gate * 0.5**self.settings.steps
+            if incidents.counts["incidents"] <= max(allowed, 1.0):
+                return risk * min(allowed, 1.0)
+        return self.settings.guard.gate * 0.5**self.settings.steps * min(allowed, 1.0)
 
     def _alerts(
         self,
         batch: pa.RecordBatch,
         values: npt.NDArray[np.float32],
-        p_values: npt.NDArray[np.float64],
+        scored: _Scored,
         which: npt.NDArray[np.bool_],
     ) -> Iterator[Alert]:
         """One for each pair of ends and moment among the chosen rows, with the reason of its strangest row."""
@@ -102,7 +136,7 @@ class Judge:
         if not len(rows):
             return
         chosen = batch.select(["time", "source", "destination"]).take(pa.array(rows))
-        times = chosen.column("time").cast(pa.int64()).to_numpy()
+        p_values, times = scored.p_values, chosen.column("time").cast(pa.int64()).to_numpy()
         ends = [hashes(chosen.column(end), self.settings.seed) for end in ("source", "destination")]
         order = np.lexsort((p_values[rows], *ends, times))
         keys = np.stack([times.view(np.uint64), *ends])[:, order]
@@ -117,22 +151,33 @@ class Judge:
                 edges=many,
                 score=float(-np.log10(max(p_values[at], 1e-300))),
                 p_value=float(p_values[at]),
-                contributions=self._reasons(values[at : at + 1]),
+                frozen=float(scored.frozen[at]),
+                learning=float(scored.learning[at]),
+                **self._reasons(values[at : at + 1]),
             )
 
-    def _reasons(self, values: npt.NDArray[np.float32]) -> tuple[tuple[str, float], ...]:
+    def _reasons(self, values: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """`contributions` and `quoted` of an alert."""
         if not len(values):
-            return ()
+            return {}
         off = self._explain.deviations(values)[0]
         share = off / max(float(off.sum()), 1e-12)
-        names = (*CAUSAL, *SHAPE)
-        return tuple((names[at], round(float(share[at]), 4)) for at in np.argsort(-share)[: self.settings.told])
+        names, most = (*CAUSAL, *SHAPE), np.argsort(-share, kind="stable")[: self.settings.told].tolist()
+        now, usual = np.expm1(values[0].astype(float)), np.expm1(self._explain.middle.astype(float))
+        return {
+            "contributions": tuple((names[at], round(float(share[at]), 4)) for at in most),
+            "quoted": tuple((names[at], float(now[at]), float(usual[at])) for at in most),
+        }
 
     def _seen(self, batches: list[pa.RecordBatch]) -> Seen:
         table = pa.Table.from_batches(batches).combine_chunks()
         batch = table.to_batches()[0] if table.num_rows else table.schema.empty_table().to_batches()[0]
         source, destination = (hashes(batch.column(end), self.settings.seed) for end in ("source", "destination"))
         return Seen(batch.column("time").cast(pa.int64()).to_numpy(), source, destination, matrix(batch))
+
+
+def _both(frozen: F64, learning: F64) -> tuple[F64, F64, F64]:
+    return lesser(frozen, learning), frozen, learning
 
 
 def hubs(batches: list[pa.RecordBatch], share: float) -> frozenset[str]:

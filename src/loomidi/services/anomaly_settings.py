@@ -1,0 +1,59 @@
+"""Settings of the part that learns what windows usually look like, as a group of the one configuration file.
+
+Read by `anomalies`, `noticing` and `answering`. A part that is on tells findings and touches nothing: no fold is
+proposed for what only the model holds to be strange.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from loomidi.contracts.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnomalySettings:
+    """What is learned, and how much may be told."""
+
+    on: bool = True
+    # Learn what windows of edges usually look like, then tell what does not; nothing is proposed for it.
+    incidents_per_day: float = 1.0
+    # False incidents that are put up with: the budget.
+    size_s: int = 0
+    # Of the windows that are looked at; 0: the shortest that are made.
+    learn_s: float = 43_200.0
+    # Of windows with traffic, before which nothing is told: with the slice after it a day, each hour once.
+    calibrate_s: float = 43_200.0
+    # Of the slice after it, by which p-values and the threshold are set.
+    learn_rows: int = 20_480
+    # Edges that are learned from at least, whatever the time; fewer suit a small cluster, and tell more coarsely.
+    quiet_s: float = 600.0
+    # An incident without an alert for so long is over.
+    settle_s: float = 0.5
+    # Silence after which the window that came last is whole.
+    snapshot_s: float = 60.0
+    # Between snapshots of what was learned; what is told is written down before it is told.
+    pairs: int = 65_536
+    # Edges remembered by the features, 200 octets each; the least recently seen makes room.
+    kept_rows: int = 250_000
+    # Edges kept to learn from, and as many to calibrate by, 250 octets each; of more, every second window is.
+    champion: str = ""
+    # Folder of the trained model; empty: models/champion under the state folder. Without one: robust norm and trees.
+
+    def size(self, made: Sequence[int]) -> int:
+        """Of the windows to look at, 0 where none are made. Raises UsageError for a size that is not made."""
+        if self.size_s and self.size_s not in made:
+            raise UsageError(f"anomalies.size_s is {self.size_s}; windows are made of {', '.join(map(str, made))} s")
+        return self.size_s or min(made, default=0)
+
+    def checked(self) -> "AnomalySettings":
+        """Raises UsageError for what makes no sense, before anything is opened."""
+        if self.incidents_per_day <= 0 or self.learn_rows < 1280 or self.kept_rows < 2 * self.learn_rows:
+            raise UsageError(
+                "anomalies: incidents_per_day must be above 0, learn_rows at least 1280, kept_rows twice that"
+            )
+        return self
+
+    def folder(self, state: Path) -> Path:
+        """Where the champion lies."""
+        return Path(self.champion).expanduser() if self.champion else state.expanduser() / "models" / "champion"

@@ -1,0 +1,227 @@
+"""What is strange in the windows of edges, as a state machine: batches in, incidents out, all state in one value.
+
+Called by `anomalies` and by the bench. In: EDGE_WINDOWS as they come from the bus. Out: `Incident`s. First it learns,
+then it calibrates on what follows, then it tells. A window is judged as a whole, when a later one begins or nothing
+more comes. The same windows give the same features as in training and the same incidents, however they are cut, and
+after `restore` too. No I/O and no clock. Leaves words, causes and the bus to its caller.
+"""
+
+import collections
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from loomidi.contracts.errors import InputError, UsageError
+from loomidi.contracts.schemas import EDGE_WINDOWS
+from loomidi.origami.features import SHAPED_FEATURES, FeatureSettings, WindowFeatures
+from loomidi.origami.scoring import CalibrationSettings, GuardSettings, Incident, IncidentSettings, Judge, JudgeSettings
+from loomidi.services.anomaly_settings import AnomalySettings
+from loomidi.services.champions import Makers
+
+LEARNING, CALIBRATING, TELLING = "learning", "calibrating", "telling"
+PHASES = (LEARNING, CALIBRATING, TELLING)
+LEAST = 1000  # edges to calibrate by
+_VERSION = 1
+Watch = Callable[[pa.RecordBatch], None]
+
+
+class Noticing:
+    """One stream of windows of one size."""
+
+    def __init__(self, settings: AnomalySettings, size_s: int, makers: Makers, watch: Watch | None = None) -> None:
+        """`watch` is given the features of every tick, as they are learned from or judged."""
+        self.settings, self.size_s, self.makers = settings, size_s, makers
+        self.counts = collections.Counter[str]()
+        self.phase, self.problem = LEARNING, ""
+        self.features = WindowFeatures(FeatureSettings(pairs=settings.pairs, ends=max(settings.pairs // 4, 1024)))
+        self.judge = Judge(makers.make, _judge_settings(settings))
+        self._watch = watch
+        self._kept = {phase: Kept(settings.kept_rows) for phase in (LEARNING, CALIBRATING)}
+        self._pending = dict[int, list[pa.RecordBatch]]()  # end of a window -> what has come of it
+        self._done_ns = 0  # end of the last window that was judged
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a window has come that is not judged yet."""
+        return bool(self._pending)
+
+    def take(self, windows: pa.RecordBatch) -> list[Incident]:
+        """Rows as they come; those of other sizes, and of windows that overlap, are left out."""
+        mine = pc.and_(windows.column("window_aligned"), pc.equal(windows.column("window_size_s"), self.size_s))
+        rows = windows.filter(mine)
+        self.counts["other_windows"] += windows.num_rows - rows.num_rows
+        self.counts["read"] += rows.num_rows
+        ends = rows.column("window_end").cast(pa.int64())
+        for end in sorted(pc.unique(ends).to_pylist()):
+            some = rows.filter(pc.equal(ends, end))
+            self.counts["late"] += some.num_rows if end <= self._done_ns else 0
+            self._pending.setdefault(end, []).append(some)
+        newest = max((self._done_ns, *self._pending))
+        return self._judged(end for end in sorted(self._pending) if end < newest)
+
+    def settle(self) -> list[Incident]:
+        """Nothing more comes of what has come so far."""
+        return self._judged(iter(sorted(self._pending)))
+
+    def _judged(self, ends: Iterator[int]) -> list[Incident]:
+        told = list[Incident]()
+        for end in list(ends):
+            table = pa.Table.from_batches(self._pending.pop(end)).combine_chunks()
+            told += self._tick(table.to_batches()[0])
+            self._done_ns = max(self._done_ns, end)
+        return told
+
+    def _tick(self, windows: pa.RecordBatch) -> list[Incident]:
+        features = self.features.feed(windows)
+        if self._watch is not None:
+            self._watch(features)
+        if self.phase == TELLING:
+            self.counts["scored"] += features.num_rows
+            return self.judge.tick(features)
+        self.counts["learned"] += features.num_rows
+        self._kept[self.phase].add(features)
+        self._advance()
+        return []
+
+    def _advance(self) -> None:
+        """From learning to calibrating to telling, when there is enough of each."""
+        kept, settings = self._kept[self.phase], self.settings
+        wanted_s = settings.learn_s if self.phase == LEARNING else settings.calibrate_s
+        least = settings.learn_rows if self.phase == LEARNING else LEAST
+        if kept.ticks * self.size_s < wanted_s or kept.rows < least:
+            return
+        if self.phase == LEARNING:
+            self.phase = CALIBRATING
+            return
+        try:
+            self.judge.fit(self._kept[LEARNING].batches, kept.batches)
+        except UsageError as error:  # too few for this detector: learn these too, calibrate by what follows
+            self.problem = str(error)
+            for batch in kept.batches:
+                self._kept[LEARNING].add(batch)
+            self._kept[CALIBRATING] = Kept(settings.kept_rows)
+            return
+        self.phase, self.problem = TELLING, ""
+        self._kept = {phase: Kept(settings.kept_rows) for phase in self._kept}
+
+    def standing(self) -> str:
+        """In words, how far it is."""
+        if self.phase == TELLING:
+            return f"telling, by {self.makers.name}"
+        kept = self._kept[self.phase]
+        wanted_s = self.settings.learn_s if self.phase == LEARNING else self.settings.calibrate_s
+        least = self.settings.learn_rows if self.phase == LEARNING else LEAST
+        told = f"{self.phase}: {kept.ticks * self.size_s:g} of {wanted_s:g} s, {kept.rows} of {least} edges"
+        return f"{told} ({self.problem})" if self.problem else told
+
+    def figures(self) -> dict[str, int]:
+        """What was counted, here and in its pieces."""
+        found = self.features.edges.counts
+        forgotten = {name: count for name, count in found.items() if name.startswith("forgotten")}
+        held = {"pending": sum(one.num_rows for some in self._pending.values() for one in some)}
+        incidents = {name: count for name, count in self.judge.incidents.counts.items() if name != "alerts"}
+        alerts = {"alerts": self.judge.incidents.counts["alerts"], "gated": self.judge.guarded.counts["gated"]}
+        return dict(self.counts) | forgotten | held | incidents | alerts
+
+    # -- snapshots -------------------------------------------------------------------------------------------------
+
+    @property
+    def fits(self) -> str:
+        """What a snapshot must have been made with: columns, sizes, detectors."""
+        about = [_VERSION, EDGE_WINDOWS.names, SHAPED_FEATURES.names, self.size_s, self.settings.pairs]
+        return hashlib.sha256(json.dumps([*about, self.settings.learn_rows, self.makers.name]).encode()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """Everything."""
+        pieces = [
+            self.features.snapshot(),
+            self.judge.snapshot() if self.phase == TELLING else b"",
+            *(ipc(self._kept[phase].batches, SHAPED_FEATURES) for phase in self._kept),
+            ipc([one for end in sorted(self._pending) for one in self._pending[end]], EDGE_WINDOWS),
+        ]
+        head = {
+            "fits": self.fits,
+            "phase": self.phase,
+            "problem": self.problem,
+            "counts": dict(self.counts),
+            "done_ns": self._done_ns,
+            "kept": {phase: kept.as_dict() for phase, kept in self._kept.items()},
+            "lengths": [len(piece) for piece in pieces],
+        }
+        return json.dumps(head).encode() + b"\n" + b"".join(pieces)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from `to_bytes`. Raises InputError with the reason where it was made with something else."""
+        line, _, rest = state.partition(b"\n")
+        head = json.loads(line)
+        if head["fits"] != self.fits:
+            raise InputError("what was learned belongs to other features, windows or detectors than those of now")
+        pieces = list(_cut(rest, head["lengths"]))
+        self.features.restore(pieces[0])
+        if pieces[1]:
+            self.judge.restore(pieces[1])
+        for phase, piece in zip((LEARNING, CALIBRATING), pieces[2:4], strict=True):
+            self._kept[phase].restore(head["kept"][phase], _batches(piece))
+        self._pending = {}
+        for batch in _batches(pieces[4]):
+            self._pending.setdefault(batch.column("window_end").cast(pa.int64())[0].as_py(), []).append(batch)
+        self.phase, self.problem, self._done_ns = head["phase"], head["problem"], head["done_ns"]
+        self.counts = collections.Counter(head["counts"])
+
+
+class Kept:
+    """Ticks to learn from, evenly over their time: when there are too many rows, every second one goes."""
+
+    def __init__(self, most_rows: int) -> None:
+        self.batches = list[pa.RecordBatch]()
+        self.ticks = self.rows = 0  # that came, kept or not
+        self._most, self._stride = most_rows, 1
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """One tick."""
+        if self.ticks % self._stride == 0:
+            self.batches.append(batch)
+        self.ticks, self.rows = self.ticks + 1, self.rows + batch.num_rows
+        while sum(one.num_rows for one in self.batches) > self._most and len(self.batches) > 1:
+            self.batches, self._stride = self.batches[::2], self._stride * 2
+
+    def as_dict(self) -> dict[str, int]:
+        """All but the rows."""
+        return {"ticks": self.ticks, "rows": self.rows, "stride": self._stride}
+
+    def restore(self, plain: dict[str, Any], batches: list[pa.RecordBatch]) -> None:
+        """Go on from there."""
+        self.ticks, self.rows, self._stride, self.batches = plain["ticks"], plain["rows"], plain["stride"], batches
+
+
+def ipc(batches: list[pa.RecordBatch], schema: pa.Schema) -> bytes:
+    """An Arrow stream, batch by batch."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _batches(data: bytes) -> list[pa.RecordBatch]:
+    with pa.ipc.open_stream(data) as reader:
+        return list(reader)
+
+
+def _cut(data: bytes, lengths: list[int]) -> Iterator[bytes]:
+    at = 0
+    for length in lengths:
+        yield data[at : at + length]
+        at += length
+
+
+def _judge_settings(settings: AnomalySettings) -> JudgeSettings:
+    return JudgeSettings(
+        incidents_per_day=settings.incidents_per_day,
+        guard=GuardSettings(calibration=CalibrationSettings(least=LEAST)),
+        incidents=IncidentSettings(quiet_s=settings.quiet_s),
+    )
