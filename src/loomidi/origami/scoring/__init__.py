@@ -5,7 +5,9 @@ within a budget of false ones a day. Leaves to `ionic` what to do about one.
 """
 
 from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings, discoveries
+from loomidi.origami.scoring.cards import Card
 from loomidi.origami.scoring.champions import Bounds, BoundSettings, Shelf, champion, watched
+from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
 from loomidi.origami.scoring.judging import Judge, JudgeSettings
@@ -18,6 +20,8 @@ __all__ = [
     "Bounds",
     "Calibration",
     "CalibrationSettings",
+    "Card",
+    "GraphModel",
     "GuardSettings",
     "Guarded",
     "Incident",

@@ -18,6 +18,7 @@ from loomidi.origami.features import CAUSAL, SHAPE, hashes, matrix
 from loomidi.origami.online.norms import RobustNorm
 from loomidi.origami.online.seen import Detector, Seen, packed, unpacked
 from loomidi.origami.scoring.calibrating import discoveries
+from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings, lesser
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
 
@@ -84,7 +85,7 @@ class Judge:
         frozen, learning = self.guarded.both(seen)  # 1, 2
         scored = _Scored(*_both(frozen, learning))
         strange = (scored.p_values <= self.risk) & discoveries(scored.p_values, self.settings.share)  # 3
-        alerts = list(self._alerts(batch, seen.values, scored, strange))  # 4
+        alerts = list(self._alerts(batch, seen, scored, strange))  # 4
         return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
 
     def snapshot(self) -> bytes:
@@ -118,7 +119,7 @@ class Judge:
         for step in range(1, self.settings.steps):
             risk = self.settings.guard.gate * 0.5**step
             incidents = Incidents(self.settings.incidents, self.incidents.hubs)
-            for _ in incidents.take(list(self._alerts(table, seen.values[:0], scored, scored.p_values <= risk))):
+            for _ in incidents.take(list(self._alerts(table, seen.part(0, 0), scored, scored.p_values <= risk))):
                 pass
             if incidents.counts["incidents"] <= max(allowed, 1.0):
                 return risk * min(allowed, 1.0)
@@ -127,7 +128,7 @@ class Judge:
     def _alerts(
         self,
         batch: pa.RecordBatch,
-        values: npt.NDArray[np.float32],
+        seen: Seen,
         scored: _Scored,
         which: npt.NDArray[np.bool_],
     ) -> Iterator[Alert]:
@@ -153,17 +154,18 @@ class Judge:
                 p_value=float(p_values[at]),
                 frozen=float(scored.frozen[at]),
                 learning=float(scored.learning[at]),
-                **self._reasons(values[at : at + 1]),
+                **self._reasons(seen.part(at, at + 1)),
             )
 
-    def _reasons(self, values: npt.NDArray[np.float32]) -> dict[str, Any]:
-        """`contributions` and `quoted` of an alert."""
-        if not len(values):
+    def _reasons(self, seen: Seen) -> dict[str, Any]:
+        """`contributions` and `quoted` of an alert: of a graph model the shares of its own score, else the norm's."""
+        if not len(seen):
             return {}
-        off = self._explain.deviations(values)[0]
+        frozen = self.guarded.frozen
+        off = (frozen.shares(seen) if isinstance(frozen, GraphModel) else self._explain.deviations(seen.values))[0]
         share = off / max(float(off.sum()), 1e-12)
         names, most = (*CAUSAL, *SHAPE), np.argsort(-share, kind="stable")[: self.settings.told].tolist()
-        now, usual = np.expm1(values[0].astype(float)), np.expm1(self._explain.middle.astype(float))
+        now, usual = np.expm1(seen.values[0].astype(float)), np.expm1(self._explain.middle.astype(float))
         return {
             "contributions": tuple((names[at], round(float(share[at]), 4)) for at in most),
             "quoted": tuple((names[at], float(now[at]), float(usual[at])) for at in most),
