@@ -82,10 +82,11 @@ FACES = {
         "Judged LinearArms Logged METHODS MaskedAction NO_ACTION OUTCOMES Outcome candidates_of dr effective_size "
         "estimate ips joined modelled read replay snips"
     ),
+    "loomidi.origami.model": "ModelSettings TrainedModel learn train",
     "loomidi.origami.scoring": (
-        "Alert BoundSettings Bounds Calibration CalibrationSettings GuardSettings Guarded Incident IncidentSettings "
-        "Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf champion discoveries "
-        "watched"
+        "Alert BoundSettings Bounds Calibration CalibrationSettings Card GraphModel GuardSettings Guarded Incident "
+        "IncidentSettings Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf "
+        "champion discoveries watched"
     ),
     "loomidi.origami.train": (
         "CHALLENGER CHAMPION Compared Criterion FitSettings Gate GateSettings Known RaySeeds Registry Seeds Stream "
