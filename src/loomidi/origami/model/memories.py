@@ -26,9 +26,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from loomidi.origami.model.settings import ModelSettings
+
+_WIDEST = 6.0
+"""Logarithm of the greatest variance that is told."""
 
 
 class Layers(nn.Module):
@@ -134,7 +136,7 @@ class GraphMemory(nn.Module):
         """z^2 and the logarithm of the variance, each (members, E, F)."""
         rows, clip = self.scaled(values), self.settings.clip
         mean, raw = self.expect(rows.clamp(-clip, clip), context, ends).chunk(2, dim=2)
-        variance = self.settings.least**2 + functional.softplus(raw)
+        variance = self.settings.least**2 + torch.exp(raw.clamp(max=_WIDEST))
         return (rows - mean) ** 2 / variance, torch.log(variance)
 
     def renewed(self, memory: Tensor, gap: Tensor, news: Tensor, last: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -21,8 +21,8 @@ class ModelSettings:
     # Of the memory of an end, per member.
     encoded: int = 8
     # Cosines of the time since an end was seen.
-    hidden: int = 64
-    # Units of each hidden layer, per member.
+    hidden: int = 32
+    # Units of a hidden layer, per member; more cost time in every tick.
     bottleneck: int = 6
     # Of the autoencoder that stands in where `graph` is off: a quarter of the features, as its peer in the bench.
     remember: str = "all"

@@ -221,7 +221,7 @@ class GraphModel:
         nothing = _whole(np.zeros(0, np.uint64), np.zeros((0, len(self._start)), np.float32))
         one = (self._folded() or [nothing])[0]
         model = np.frombuffer(bytes.fromhex(self.digest), np.uint8)
-        opened = {
+        opened: Arrays = {
             "open_keys": one.ends,
             "open_state": one.state,
             "tick": np.array([self._tick], np.int64),
