@@ -45,7 +45,9 @@ def test_a_replica_tells_whether_it_could_act(stage: Stage) -> None:
             while not (answer := asked(port, "/readyz"))["ready"]:
                 assert time.monotonic() < until, answer
                 time.sleep(0.1)
-            assert "loomidi_operator_leading 1" in asked(port, "/metrics")
+            while "loomidi_operator_leading 1" not in (answer := asked(port, "/metrics")):
+                assert time.monotonic() < until, answer  # it is known who leads before it is us
+                time.sleep(0.1)
         finally:
             process.send_signal(signal.SIGTERM)
         told = process.stderr.read()  # to its end: a log line must find somebody who reads it
