@@ -15,7 +15,7 @@ import click
 from loomidi import __version__
 from loomidi.conductor.verbs import VERBS
 from loomidi.contracts.errors import LoomidiError
-from loomidi.kit import logging, settings
+from loomidi.kit import leaving, logging, settings
 
 INTERRUPTED = 130
 _log = logging.logger("conductor")
@@ -98,4 +98,5 @@ def _unexpected(error: Exception, program: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(lambda: loomidi.main(args=arguments, prog_name="loomidi", standalone_mode=False)))
+    code = guarded(lambda: loomidi.main(args=arguments, prog_name="loomidi", standalone_mode=False))
+    sys.exit(code if arguments is not None else leaving.told(code))  # with arguments it is a part of another process

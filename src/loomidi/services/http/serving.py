@@ -16,6 +16,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from loomidi.contracts.errors import Conflict, EnvironmentLacks, InputError, UsageError
+from loomidi.kit import leaving
 from loomidi.services.http.authority import Door
 
 _HEADERS_MS = 10_000  # a client must have sent its headers by then
@@ -57,6 +58,7 @@ async def serve(
     """
     if not public:
         door.check()
+    leaving.at_once()  # granian's threads outlive the server by a little
     port = bound_port(door)
     server = Server(
         app,
