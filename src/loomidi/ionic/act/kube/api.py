@@ -48,14 +48,14 @@ class KubeApi:
         self.requests = 0
         self.discoveries = 0  # how often it was asked what a group has
         self._offered: dict[str, tuple[int, frozenset[str]]] = {}  # group and version -> until when, its resources
-        self._dated = (0, 0)  # ns: the API server's clock in its last answer, our monotonic one when it came
+        self._dated = ("", 0)  # the API server's clock in its last answer, our monotonic one in ns when it came
 
     def earliest_ns(self) -> int:
         """What time it is at least, ns since the epoch: by our clock or the API server's, whichever is behind.
 
         Whoever says that something has ended by itself asks here, not a clock of its own that may have jumped."""
-        server_ns, came_ns = self._dated
-        own_ns = self._clock.now_ns()
+        date, came_ns = self._dated
+        server_ns, own_ns = _date_ns(date), self._clock.now_ns()
         return min(own_ns, server_ns + self._clock.monotonic_ns() - came_ns) if server_ns else own_ns
 
     def get(self, path: str) -> Object | None:
@@ -132,7 +132,7 @@ class KubeApi:
             except httpx.HTTPError as error:
                 why = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
-                self._dated = (_date_ns(response), self._clock.monotonic_ns())
+                self._dated = (response.headers.get("Date", ""), self._clock.monotonic_ns())
                 if not _passing(response):
                     return response
                 why = _told(response)
@@ -162,10 +162,10 @@ def _retry_after(response: httpx.Response) -> float:
     return 0.0
 
 
-def _date_ns(response: httpx.Response) -> int:
-    """When the API server answered, by its own clock, to the second; 0 when it does not say."""
+def _date_ns(date: str) -> int:
+    """A header's time, to the second, as ns since the epoch; 0 when it says none."""
     with contextlib.suppress(ValueError):
-        return round(email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp() * 1e9)
+        return round(email.utils.parsedate_to_datetime(date).timestamp() * 1e9)
     return 0
 
 
