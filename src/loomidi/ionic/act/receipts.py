@@ -17,6 +17,7 @@ from typing import Any
 from loomidi.contracts import EnvironmentLacks, Receipt, Retryable, Step
 from loomidi.ionic.act.chain import ROOT, ChainCheck, check_chain, sealed
 from loomidi.ionic.errors import BadStore, PlanHeld
+from loomidi.ionic.holding import transaction
 from loomidi.kit.clock import Clock, SystemClock
 
 BEGUN = (Step.INTENT, Step.APPLIED)
@@ -108,7 +109,7 @@ class SqliteReceipts:
     ) -> Receipt:
         """Add one; durable when it returns. Raises PlanHeld for a second intent of a plan, Retryable when locked."""
         inverse, detail = json.loads(json.dumps([inverse, detail]))
-        with self._lock, self._mapped(plan_id), self._transaction():
+        with self._lock, self._mapped(plan_id), transaction(self._base):
             last = self._base.execute("SELECT id FROM receipts ORDER BY position DESC LIMIT 1").fetchone()
             unsealed = Receipt("", plan_id, step, self._clock.now_ns(), driver, inverse, detail, "")
             receipt = sealed(unsealed, last[0] if last else ROOT)
@@ -145,17 +146,6 @@ class SqliteReceipts:
         with self._lock, self._mapped():
             rows = self._base.execute(f"SELECT {_COLUMNS} FROM receipts {rest}", values).fetchall()  # noqa: S608
             return [_receipt(row) for row in rows]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._base.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._base.execute("COMMIT")
-        except BaseException:
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _mapped(self, plan_id: str = "") -> Iterator[None]:

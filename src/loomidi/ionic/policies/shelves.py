@@ -6,7 +6,6 @@ ended once. What is in force follows from the steps alone. One process has the f
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
@@ -17,6 +16,7 @@ from typing import Any
 
 from loomidi.contracts import EnvironmentLacks, Retryable
 from loomidi.ionic.errors import BadStore, PolicyHeld
+from loomidi.ionic.holding import hold, transaction
 from loomidi.ionic.policies.records import Policy, PolicyType, Shadow, Step, Version
 from loomidi.kit.clock import Clock, SystemClock
 
@@ -53,7 +53,7 @@ class Shelf:
         self.path = path
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._held = _held(path)
+        self._held = hold(path, "policy", PolicyHeld)
         with self._mapped():
             self._base = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             self._base.execute("PRAGMA journal_mode=WAL")
@@ -67,7 +67,7 @@ class Shelf:
 
     def add(self, policy: Policy, shadow: Shadow, author: str, decision: str) -> Version:
         """A version; the same text again gives the version that is there, with this decision added to it."""
-        with self._lock, self._mapped(), self._transaction():
+        with self._lock, self._mapped(), transaction(self._base):
             found = self._one(
                 "SELECT number FROM versions WHERE name = ? AND digest = ? ORDER BY number DESC LIMIT 1",
                 (policy.name, policy.digest),
@@ -111,14 +111,14 @@ class Shelf:
         """Written before the change is made; `id` and time are given here. Raises PolicyHeld while one is open."""
         change = (step.name, step.version, step.before, json.dumps(step.inverse))
         row = (*change, "begun", step.author, self._clock.now_ns(), step.decision, step.engine, "[]")
-        with self._lock, self._mapped(), self._transaction():
+        with self._lock, self._mapped(), transaction(self._base):
             columns = _STEP.removeprefix("id, ")
             made = self._base.execute(f"INSERT INTO steps ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
         return self._step(made.lastrowid or 0)
 
     def end(self, step: Step, state: str, reasons: Sequence[str] = ()) -> Step:
         """`active` after it was verified, `undone` after it was taken back."""
-        with self._lock, self._mapped(), self._transaction():
+        with self._lock, self._mapped(), transaction(self._base):
             self._base.execute(
                 "UPDATE steps SET state = ?, reasons = ? WHERE id = ?", (state, json.dumps(list(reasons)), step.id)
             )
@@ -160,17 +160,6 @@ class Shelf:
             return self._base.execute(query, values).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._base.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._base.execute("COMMIT")
-        except BaseException:
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
         """Errors of SQLite and of the file system as ours."""
         try:
@@ -185,21 +174,6 @@ class Shelf:
             ) from error
         except sqlite3.DatabaseError as error:
             raise BadStore(f"{self.path}: cannot be read as a store of policies: {error}") from error
-
-
-def _held(path: Path) -> int:
-    """A lock of the kernel beside the file: it ends with the process, however that ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise EnvironmentLacks(f"{path}: {error.strerror}; name a state folder that can be written") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise PolicyHeld(f"{path}: another policy service has it; end that one, or name another --state") from error
-    return lock
 
 
 def _step(row: Sequence[Any]) -> Step:

@@ -7,7 +7,6 @@ same key after a crash gets that answer. Bounded: the oldest go, and are counted
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import sqlite3
@@ -19,6 +18,7 @@ from typing import Any
 
 from loomidi.contracts import Conflict, EnvironmentLacks, Finding, InputError, Retryable
 from loomidi.ionic.documents import read_record
+from loomidi.ionic.holding import hold, transaction
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.services.transformer_api.asking import Page
 from loomidi.services.transformer_api.graphs import Edge
@@ -98,7 +98,7 @@ class Shelf:
         self.forgotten: Counter[str] = Counter()
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
-        self._held = _held(path)
+        self._held = hold(path, "transformer", Held)
         with self._mapped():
             self._base = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             self._base.execute("PRAGMA journal_mode=WAL")
@@ -120,7 +120,7 @@ class Shelf:
 
     def keep(self, answer: str, key: Key, found: Sequence[Known] = (), decided: Sequence[Decision] = ()) -> None:
         """What a request leaves behind, with its answer: all of it or nothing."""
-        with self._lock, self._mapped(), self._transaction():
+        with self._lock, self._mapped(), transaction(self._base):
             for known in found:
                 self._put_finding(known)
             for decision in decided:
@@ -132,7 +132,7 @@ class Shelf:
 
     def hear(self, found: Sequence[Known], mark: str = "", at_ns: int = 0) -> int:
         """Findings of the pipeline, and how far it was read; returns how many are news."""
-        with self._lock, self._mapped(), self._transaction():
+        with self._lock, self._mapped(), transaction(self._base):
             news = sum(self._put_finding(known) for known in found)
             if mark:
                 self._base.execute(
@@ -220,17 +220,6 @@ class Shelf:
             return self._base.execute(query, values).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._base.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._base.execute("COMMIT")
-        except BaseException:
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
     def _mapped(self) -> Iterator[None]:
         """Errors of SQLite and of the file system as ours."""
         try:
@@ -260,18 +249,3 @@ def _known(row: Sequence[Any]) -> Known:
 
 def _decision(row: Sequence[Any]) -> Decision:
     return Decision(row[0], row[1], row[2], row[3], json.loads(row[4]))
-
-
-def _held(path: Path) -> int:
-    """A lock of the kernel beside the file: it ends with the process, however that ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise EnvironmentLacks(f"{path}: {error.strerror}; name a state folder that can be written") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise Held(f"{path}: another transformer service has it; end that one, or name another --state") from error
-    return lock
