@@ -65,10 +65,10 @@ def heal(lab: "Lab", name: str, seed: int, *, with_loomidi: bool, say: Say) -> H
     observer = Observer(lab)
     with contextlib.ExitStack() as stack:
         stack.enter_context(metering(observer))
-        users = stack.enter_context(_users(lab, seed))
+        users = stack.enter_context(users_of(lab, seed))
         defence = stack.enter_context(defended(lab, say)) if with_loomidi else None
         time.sleep(_AHEAD_S)
-        looking = _Looking(TROUBLES[name](lab, drawn, observer, users))
+        looking = Looking(TROUBLES[name](lab, drawn, observer, users))
         with looking:
             occurrence = running.run(lab, drawn, observer=observer, shop=users, say=say)
             if not occurrence.valid:
@@ -79,15 +79,15 @@ def heal(lab: "Lab", name: str, seed: int, *, with_loomidi: bool, say: Say) -> H
         return _told(drawn, occurrence, folds, looking.last_ns, users.load_between(occurrence.start_ns, ended_ns))
 
 
-class _Looking:
-    """Asks for the trouble until the block ends."""
+class Looking:
+    """Asks for the trouble until the block ends; `last_ns`: when it was there last, 0 for never."""
 
     def __init__(self, trouble: Trouble) -> None:
         self._trouble, self._stop = trouble, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.last_ns = 0
 
-    def __enter__(self) -> "_Looking":
+    def __enter__(self) -> "Looking":
         self._thread.start()
         return self
 
@@ -102,7 +102,7 @@ class _Looking:
 
 
 def _told(drawn: "Drawn", run: "Occurrence", folds: Sequence[dict[str, Any]], last_ns: int, load: Any) -> Healed:
-    applied = [fold for fold in folds if _at(fold, "applied")]
+    applied = [fold for fold in folds if receipt_ns(fold, "applied")]
     first = applied[0] if applied else None
     over = last_ns if last_ns > run.start_ns else 0
     return Healed(
@@ -110,32 +110,32 @@ def _told(drawn: "Drawn", run: "Occurrence", folds: Sequence[dict[str, Any]], la
         seed=drawn.seed,
         defended=bool(folds),
         confirmed=run.valid,
-        detected_s=_after(run, _ns(first["spec"]["plan"]["createdTime"])) if first else None,
-        folded_s=_after(run, _at(first, "applied")) if first else None,
+        detected_s=_after(run, nanoseconds(first["spec"]["plan"]["createdTime"])) if first else None,
+        folded_s=_after(run, receipt_ns(first, "applied")) if first else None,
         over_s=_after(run, over) if over else None,
         lasted_s=round((run.end_ns - run.start_ns) / 1e9, 1),
         requests=load.requests,
         errors=load.errors,
         p99_ms=round(load.p99_ms, 1),
-        folds=tuple(map(_fold, folds)),
-        taken_back=all(_at(fold, "undone") or _at(fold, "expired") for fold in applied),
+        folds=tuple(map(fold_told, folds)),
+        taken_back=all(receipt_ns(fold, "undone") or receipt_ns(fold, "expired") for fold in applied),
     )
 
 
-def _fold(fold: dict[str, Any]) -> str:
+def fold_told(fold: dict[str, Any]) -> str:
     """In words; why, where nothing was done."""
     phase, spec = fold["status"]["phase"], fold["spec"]
     why = f": {fold['status'].get('message', '')[:160]}" if phase in ("Denied", "Expired", "RolledBack") else ""
     return f"{spec['kind']} {spec['target']} {phase}{why}"
 
 
-def _at(fold: dict[str, Any], step: str) -> int:
+def receipt_ns(fold: dict[str, Any], step: str) -> int:
     """When a receipt of that step was written, ns; 0: never."""
     receipts = fold.get("status", {}).get("receipts") or ()
-    return next((_ns(one["atTime"]) for one in receipts if one["step"] == step), 0)
+    return next((nanoseconds(one["atTime"]) for one in receipts if one["step"] == step), 0)
 
 
-def _ns(text: str) -> int:
+def nanoseconds(text: str) -> int:
     whole, _, rest = text.rstrip("Z").partition(".")
     return int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int((rest or "0").ljust(9, "0")[:9])
 
@@ -145,7 +145,8 @@ def _after(run: "Occurrence", at_ns: int) -> float:
 
 
 @contextlib.contextmanager
-def _users(lab: "Lab", seed: int) -> Iterator[RequestLines]:
+def users_of(lab: "Lab", seed: int) -> Iterator[RequestLines]:
+    """The shop's users while the block runs, at `RATE`."""
     from loomidi_lab.shop import find
     from loomidi_lab.shop.load import Load, LoadProfile
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loomidi.contracts import EnvironmentLacks, Mode
+from loomidi.contracts.schemas import FINDINGS
 from loomidi.kit import configuring
 from loomidi.loom.bus import BusSettings
-from loomidi.loom.lake import LakeSettings
+from loomidi.loom.lake import Lake, LakeSettings
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.answer_settings import DetectSettings, FoldingSettings
 from loomidi.services.http.authority import Door
@@ -26,6 +27,8 @@ from loomidi.services.source_settings import SourceSettings
 from loomidi_lab.cluster import certificates, processes
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from loomidi_lab.cluster import Lab
 
 FOLDS = "/apis/loomidi.io/v1alpha1/folds"
@@ -41,8 +44,8 @@ Object = dict[str, Any]
 class Defence:
     """What is at work, and what it did."""
 
-    def __init__(self, lab: "Lab") -> None:
-        self._lab = lab
+    def __init__(self, lab: "Lab", lake: LakeSettings) -> None:
+        self._lab, self._lake = lab, lake
 
     def folds(self) -> list[Object]:
         """All Folds, the oldest first."""
@@ -63,6 +66,18 @@ class Defence:
             time.sleep(0.5)
         return self.folds()
 
+    def findings(self, since_ns: int) -> "pa.Table":
+        """Rows of `FINDINGS` that were told since then and lie in the lake by now."""
+        lake = Lake(self._lake)
+        try:
+            return lake.read("findings", since_ns=since_ns) if "findings" in lake.tables() else FINDINGS.empty_table()
+        finally:
+            lake.close()
+
+    def forget(self) -> None:
+        """Folds that are over go, so that none is counted for what comes next."""
+        _swept(self._lab)
+
     def _open(self) -> list[Object]:
         over = ("Released", "RolledBack", "Expired", "Denied", "Superseded")
         return [fold for fold in self.folds() if fold.get("status", {}).get("phase") not in over]
@@ -79,7 +94,7 @@ def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
         for label, words in _processes(lab, Path(folder)).items():
             started, within = lab.start(f"heal-{label}", words), label.startswith(_WITHIN)
             stack.callback(processes.end, started, within=within, patience_s=_END_S)
-        defence = Defence(lab)
+        defence = Defence(lab, _lake(Path(folder)))
         stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
         stack.callback(_swept, lab)
         _await_leader(lab)
@@ -115,7 +130,7 @@ def _settings(lab: "Lab", folder: Path) -> RunSettings:
     return RunSettings(
         node=NodeSettings(name="heal", state=folder / "state"),
         bus=BusSettings(folder=folder / "bus"),
-        lake=LakeSettings(folder=folder / "lake"),
+        lake=_lake(folder),
         ingest=IngestSettings(door=Door(port=0)),
         agent=AgentSettings(
             links=("veth*", "lxc*", "eth0"), netns=tuple(node.netns for node in lab.nodes), capture="sockets"
@@ -126,6 +141,10 @@ def _settings(lab: "Lab", folder: Path) -> RunSettings:
         fold=FoldingSettings(kubeconfig=str(lab.kubeconfig), mode=Mode.AUTONOMOUS, rest_s=10.0),
         probes=Door(port=0),
     )
+
+
+def _lake(folder: Path) -> LakeSettings:
+    return LakeSettings(folder=folder / "lake")
 
 
 def _await_leader(lab: "Lab") -> None:

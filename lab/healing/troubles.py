@@ -1,9 +1,11 @@
 """Until when the trouble of a scenario was there, measured on the cluster and not asked of Loomidi.
 
-Called by `comparing`, every half second. In: lab, drawn scenario, what was observed on links and by users. Out: for
-each scenario of `TROUBLES` a question with the answer "ns since the epoch at which it was there last; 0: never so far".
+Called by `comparing` and `drills`, every half second. In: lab, drawn scenario, what was observed on links and by users.
+Out: for each scenario of `TROUBLES`, and by kind for others (`trouble_of`), a question with the answer "ns since the
+epoch at which it was there last; 0: never so far".
 """
 
+import ipaddress
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -91,6 +93,41 @@ def pressed_node(lab: "Lab", drawn: "Drawn", _observer: "Observer", _users: "Req
         return time.time_ns() if lacks else 0
 
     return last
+
+
+def from_outside_arrives(_lab: "Lab", drawn: "Drawn", observer: "Observer", _users: "RequestLines") -> Trouble:
+    """When a packet from the attackers' addresses beyond the cluster arrived last at a pod's link."""
+    began_ns = time.time_ns()
+    networks = [ipaddress.ip_network(one.name, strict=False) for one in drawn.sources if one.kind == "External"]
+
+    def last() -> int:
+        flows = observer.window.since(began_ns, observer.pod_links())
+        known = flows["source_ip_address"].unique().to_pylist()
+        theirs = [one for one in known if any(ipaddress.ip_address(one) in network for network in networks)]
+        return _latest(flows.filter(pc.is_in(flows["source_ip_address"], pa.array(theirs, pa.utf8()))))
+
+    return last
+
+
+def users_suffer(lab: "Lab", drawn: "Drawn", observer: "Observer", users: "RequestLines") -> Trouble:
+    """Users get errors, or wait longer than usual."""
+    waiting = slow_service(lab, drawn, observer, users)
+
+    def last() -> int:
+        until_ns = time.time_ns() - _LATE_NS
+        failing = users.load_between(until_ns - _SPAN_NS, until_ns).errors > 0
+        return until_ns if failing else waiting()
+
+    return last
+
+
+def trouble_of(drawn: "Drawn") -> Callable[..., Trouble]:
+    """A scenario's own question, else the one of its kind: packets that arrive, for attacks; users, for the rest."""
+    if own := TROUBLES.get(drawn.scenario.name):
+        return own
+    if drawn.scenario.category != "attack":
+        return users_suffer
+    return packets_arrive if drawn.sources[0].kind == "Pod" else from_outside_arrives
 
 
 TROUBLES: dict[str, Callable[..., Trouble]] = {

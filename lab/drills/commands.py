@@ -1,0 +1,156 @@
+"""The verb `drill`: many scenarios, without Loomidi and with it, a line each; goes on where it was ended.
+
+Called by `loomidi_lab.cli`. In: names, seeds. Out: lines of JSON in a file, the table between the marks of a page.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, UsageError
+from loomidi_lab.drills.records import Drilled
+from loomidi_lab.drills.tables import BEGIN, END, ending, latest, lines
+
+if TYPE_CHECKING:
+    from loomidi_lab.cluster import Lab
+    from loomidi_lab.healing.defending import Defence
+
+
+@click.command("drill")
+@click.argument("names", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--category", type=click.Choice(["attack", "failure", "benign"]), multiple=True, help="Only these.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2, 3), show_default=True, help="One or more.")
+@click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
+@click.option("--only", type=click.Choice(["with", "without"]), help="One of the two ways.")
+@click.option("--again", is_flag=True, help="Also what lies in the results already.")
+@click.option("--minutes", type=float, metavar="M", help="Begin no run after so long; the next call goes on there.")
+@click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the lines go.  [the labs' own]")
+@click.option("--into", metavar="PAGE", type=click.Path(path_type=Path), help="Renew the tables of this page.")
+def command(
+    names: tuple[str, ...],
+    category: tuple[str, ...],
+    seeds: tuple[int, ...],
+    lab_name: str,
+    only: str | None,
+    again: bool,
+    minutes: float | None,
+    results: Path | None,
+    into: Path | None,
+) -> int:
+    """Run every attack, failure and look-alike on a lab with the shop, without Loomidi and with it acting by itself.
+
+    What lies in the results is not run again, so that a long drill can be done in stages. Exit code 1: an attack or a
+    failure that was not detected, a harmful fold, or one that was not taken back.
+    """
+    from loomidi_lab.cluster import Lab
+    from loomidi_lab.staging import loading
+
+    lab = Lab.open(lab_name)
+    file = results or lab.folder.parent / "drills.jsonl"
+    chosen = [loading.load(name) for name in names or loading.names()]
+    scenarios = [one.name for one in chosen if not category or one.category in category]
+    if not scenarios:
+        raise UsageError("no scenario is left; see `loomidi-lab scenarios`")
+    ways = {"with": (True,), "without": (False,), None: (False, True)}[only]
+    drill = _Drill(lab, file, time.monotonic() + 60 * minutes if minutes else None)
+    for seed in seeds:
+        for with_loomidi in ways:
+            left = [name for name in scenarios if again or (name, seed, lab.network, with_loomidi) not in drill.known]
+            drill.run(left, seed, with_loomidi)
+    runs = latest(read(file))
+    if into:
+        put(into, runs)
+    click.echo(ending(runs))
+    return 0 if all(map(_well, runs)) else 1
+
+
+class _Drill:
+    """Runs and their file."""
+
+    def __init__(self, lab: "Lab", file: Path, until: float | None) -> None:
+        self._lab, self._file, self._until = lab, file, until
+        self._started = time.monotonic()
+        self.known = {run.key for run in read(file)}
+
+    def run(self, names: list[str], seed: int, with_loomidi: bool) -> None:
+        """These scenarios one after the other, under one defence; a defence that breaks is put up anew."""
+        waiting = list(names)
+        while waiting and not self._late():
+            try:
+                with self._defence(with_loomidi) as defence:
+                    while waiting and not self._late():
+                        self._one(waiting.pop(0), seed, defence)
+            except EnvironmentLacks as error:
+                self._say(f"begun anew: {error}")
+
+    def _one(self, name: str, seed: int, defence: "Defence | None") -> None:
+        from loomidi_lab.drills.playing import play
+
+        self._say(f"{name}, seed {seed}, {'with' if defence else 'without'} Loomidi")
+        try:
+            run = play(self._lab, name, seed, defence, self._say)
+        except EnvironmentLacks as error:
+            self._say(f"left out: {error}")
+            if defence is not None:
+                raise
+            return
+        except LoomidiError as error:
+            self._say(f"void: {error}")
+            return
+        with self._file.open("a", encoding="utf-8") as kept:
+            kept.write(json.dumps(run.as_dict()) + "\n")
+        self.known.add(run.key)
+        click.echo(_told(run))
+
+    @contextlib.contextmanager
+    def _defence(self, with_loomidi: bool) -> "Iterator[Defence | None]":
+        from loomidi_lab.healing.defending import defended
+
+        if not with_loomidi:
+            yield None
+            return
+        with defended(self._lab, self._say) as defence:
+            yield defence
+
+    def _late(self) -> bool:
+        return self._until is not None and time.monotonic() > self._until
+
+    def _say(self, text: str) -> None:
+        click.echo(f"[{time.monotonic() - self._started:6.1f} s] {text}", err=True)
+
+
+def read(file: Path) -> list[Drilled]:
+    """Runs of a file, in their order; none where there is no file."""
+    if not file.exists():
+        return []
+    return [Drilled.of(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def put(page: Path, runs: list[Drilled]) -> None:
+    """Renew the tables between the marks. Raises UsageError for a page without them."""
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise UsageError(f"{page}: no place for the tables; it needs the lines {BEGIN} and {END}")
+    before, rest = text.split(BEGIN)
+    table = "\n".join(lines(runs))
+    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def _well(run: Drilled) -> bool:
+    """Nothing harmful, everything taken back, and what took hold was found."""
+    found = run.detected_s is not None or run.category == "benign" or not run.confirmed
+    return not run.defended or (found and not run.harmful and run.applied == run.undone)
+
+
+def _told(run: Drilled) -> str:
+    way = "with" if run.defended else "off"
+    found = f"{run.pattern} after {run.detected_s:.1f} s" if run.detected_s is not None else "nothing found"
+    over = f"over after {run.over_s:.1f} s" if run.over_s is not None else "no trouble seen"
+    said = f"{found}, {len(run.folds)} folds ({run.right} right, {run.harmful} harmful), " if run.defended else ""
+    void = f"; void: {run.void_because[:120]}" if run.void_because else ""
+    return f"{run.scenario} {run.seed} {way}: {said}{over}, {run.errors} of {run.requests} requests failed{void}"
