@@ -7,7 +7,6 @@ what the last publisher said. Each part's work is left to the file that it names
 
 import asyncio
 import dataclasses
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,10 +64,8 @@ async def run(settings: RunSettings, *, only: Sequence[str] = (), listening: Lis
     supervisor = Supervisor([part for part in _parts(plant, listening) if {part.name, _kind(part.name)} & chosen])
     plant.sampled["parts"] = lambda: _states(supervisor)
     plant.ready = lambda: supervisor.ready
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.stop)
     try:
-        await supervisor.run()
+        await supervisor.run_until_signal()
     finally:
         await plant.close()
 

@@ -8,6 +8,7 @@ logged with its traceback and treated as passing, a few times. Leaves what a par
 
 import asyncio
 import dataclasses
+import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -86,6 +87,13 @@ class Supervisor:
             await self._end(part, task)
         if self._failed is not None:
             raise self._failed
+
+    async def run_until_signal(self) -> None:
+        """`run`, ended in good order by SIGINT or SIGTERM."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        await self.run()
 
     async def _end(self, part: Part, task: asyncio.Task[None]) -> None:
         _done, late = await asyncio.wait([task], timeout=self._patience.ending_s)

@@ -143,14 +143,30 @@ def test_a_body_that_comes_too_slowly_is_given_up() -> None:
         asyncio.run(read(slow, limits))
 
 
-def test_a_slow_body_that_is_fast_enough_is_taken() -> None:
-    chunks = [b"x" * 100_000] * 3
+class FakeClockLoop(asyncio.SelectorEventLoop):
+    """A loop whose time passes only when it is told so."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("pause_s", "taken"), [(0.9, True), (1.6, False)])
+def test_a_body_is_taken_for_as_long_as_it_comes_fast_enough(pause_s: float, taken: bool) -> None:
+    chunks, limits = [b"x" * 100_000] * 3, BodyLimits(grace_s=1.0, least_rate=100_000)
 
     async def receive() -> Any:
-        await asyncio.sleep(0.03)
+        asyncio.get_running_loop().now += pause_s  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
         return {"type": "http.request", "body": chunks.pop(), "more_body": bool(chunks)}
 
-    assert len(asyncio.run(read(receive, BodyLimits(grace_s=0.05, least_rate=100_000)))) == 300_000
+    with asyncio.Runner(loop_factory=FakeClockLoop) as runner:
+        if taken:
+            assert len(runner.run(read(receive, limits))) == 300_000
+            return
+        with pytest.raises(Problem, match="less than 100,000 octets a second"):
+            runner.run(read(receive, limits))
 
 
 def test_what_a_body_took_is_given_back_whatever_happens() -> None:

@@ -8,7 +8,6 @@ Conflict (port in use), Retryable (no bus at the start), UsageError (open door).
 import asyncio
 import dataclasses
 import itertools
-import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -48,11 +47,7 @@ async def run(settings: AloneSettings, listening: Listening) -> None:
     settings.ingest.door.check()  # before anything is started
     async with await open_bus(settings.bus) as bus:
         api = IngestApi(bus, settings.ingest, node=settings.node)
-        supervisor = Supervisor(list(_parts(api, bus, settings, listening)))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, supervisor.stop)
-        await supervisor.run()
+        await Supervisor(list(_parts(api, bus, settings, listening))).run_until_signal()
 
 
 def _parts(api: IngestApi, bus: Bus, settings: AloneSettings, listening: Listening) -> Iterator[Part]:

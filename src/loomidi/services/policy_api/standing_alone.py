@@ -5,8 +5,6 @@ is in progress. Raises what a person must mend: Conflict (port or folder in use)
 EnvironmentLacks (a cluster or a file that is not there).
 """
 
-import asyncio
-import signal
 from collections.abc import Callable, Iterator, Mapping
 
 from loomidi.services.http.authority import Door
@@ -30,11 +28,7 @@ async def run(
     settings.door.check()  # before anything is opened
     with desk(settings, environment, fault) as made:
         api = PolicyApi(made, settings)
-        supervisor = Supervisor(list(_parts(api, probes, listening)))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, supervisor.stop)
-        await supervisor.run()
+        await Supervisor(list(_parts(api, probes, listening))).run_until_signal()
 
 
 def _parts(api: PolicyApi, probes: Door | None, listening: Listening) -> Iterator[Part]:

@@ -5,8 +5,6 @@ what is in progress. Raises what a person must mend: Conflict (port or folder in
 EnvironmentLacks (a cluster or a file that is not there).
 """
 
-import asyncio
-import signal
 from collections.abc import Callable, Iterator, Mapping
 
 from loomidi.services.http.authority import Door
@@ -30,11 +28,7 @@ async def run(
     settings.door.check()  # before anything is opened
     with desk(settings, environment) as made:
         api = TransformerApi(made, settings, fault)
-        supervisor = Supervisor(list(_parts(api, made, probes, listening)))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, supervisor.stop)
-        await supervisor.run()
+        await Supervisor(list(_parts(api, made, probes, listening))).run_until_signal()
 
 
 def _parts(api: TransformerApi, made: Desk, probes: Door | None, listening: Listening) -> Iterator[Part]:
