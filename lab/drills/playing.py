@@ -81,7 +81,9 @@ def _undefended(
 
 def _found(findings: "pa.Table", run: "Occurrence") -> dict[str, Any]:
     """The first finding that names somebody of the scenario, and how many named nobody."""
-    everybody = [*run.sources, *run.victims]
+    everybody = [*run.sources, *run.victims] or [
+        {"entity": one.as_dict()} for one in (*run.drawn.sources, *run.drawn.victims)
+    ]  # an act that did not come to its end has only the names that were planned
     rows = findings.filter([one != "info" for one in findings["severity"].to_pylist()]).sort_by("told")
     told = rows["told"].cast("int64").to_pylist()
     mine = [named(entities, everybody) for entities in rows["entities"].to_pylist()]

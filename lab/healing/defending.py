@@ -61,8 +61,8 @@ class Defence:
         until = time.monotonic() + timeout_s
         while open_ones := self._open():
             if time.monotonic() > until:
-                names = ", ".join(fold["metadata"]["name"] for fold in open_ones)
-                raise EnvironmentLacks(f"not over after {timeout_s:.0f} s: {names}; see the operator's log")
+                told = "; ".join(map(_how_it_is, open_ones))
+                raise EnvironmentLacks(f"not over after {timeout_s:.0f} s: {told}; see the operator's log")
             time.sleep(0.5)
         return self.folds()
 
@@ -141,6 +141,11 @@ def _settings(lab: "Lab", folder: Path) -> RunSettings:
         fold=FoldingSettings(kubeconfig=str(lab.kubeconfig), mode=Mode.AUTONOMOUS, rest_s=10.0),
         probes=Door(port=0),
     )
+
+
+def _how_it_is(fold: Object) -> str:
+    status, name = fold.get("status", {}), fold["metadata"]["name"]
+    return f"{name} {fold['spec']['kind']} {status.get('phase', 'new')}: {str(status.get('message', ''))[:200]}"
 
 
 def _lake(folder: Path) -> LakeSettings:
