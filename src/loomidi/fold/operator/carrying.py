@@ -134,7 +134,7 @@ class Carrier:
         if not failing and held_s >= stable_s:
             return self._in_force(view, answers, probes, now_ns)
         if failing and (now_ns - view.at("since")) / 1e9 >= timeout_s:
-            return self._take_back(view, Phase.ROLLED_BACK, Step.UNDONE, f"it did not hold: {failing}")
+            return self._take_back(view, Phase.ROLLED_BACK, Step.UNDONE, f"it did not hold: {failing}", probes=probes)
         told = failing or "everything holds, it must stay so for a while"
         status = following(view, now_ns, None, told, probes=probes)
         self._world.pen.status(view, status, "noted")
@@ -171,8 +171,8 @@ class Carrier:
             self._world.pen.status(view, conditioned(status, now_ns, Escalation=told), "noted")
         return min(LOOK_S, (view.at("until") - now_ns) / 1e9)
 
-    def _take_back(self, view: View, phase: Phase, step: Step, why: str) -> float | None:
-        """Carry out the stored inverse and write down how it went."""
+    def _take_back(self, view: View, phase: Phase, step: Step, why: str, **noted: Any) -> float | None:
+        """Carry out the stored inverse and write down how it went; `noted` goes into the status beside it."""
         self._world.pen.check()
         try:
             with self._world.at_hand(view) as view:
@@ -181,16 +181,18 @@ class Carrier:
             result = {"undone": False, "error": f"{type(error).__name__}: {error}"}
         now_ns, name = self._world.clock.now_ns(), self._world.driver.name
         if result.get("undone") is True:
-            return self._taken_back(view, phase, why, receipted(view, step, name, {"why": why} | result, now_ns))
-        status = following(view, now_ns, None, f"{why}; it could not be taken back yet: {result.get('error', result)}")
+            noted["receipts"] = receipted(view, step, name, {"why": why} | result, now_ns)
+            return self._taken_back(view, phase, why, noted)
+        told = f"{why}; it could not be taken back yet: {result.get('error', result)}"
+        status = following(view, now_ns, None, told, **noted)
         status["receipts"] = receipted(view, Step.FAILED, name, {"why": why} | result, now_ns)
         status = conditioned(status, now_ns, Stalled=(True, "UndoFailed", str(result.get("error", result))))
         self._world.pen.status(view, status, "undone")
         return STALLED_S
 
-    def _taken_back(self, view: View, phase: Phase, why: str, receipts: Any) -> float | None:
+    def _taken_back(self, view: View, phase: Phase, why: str, noted: Mapping[str, Any]) -> float | None:
         now_ns = self._world.clock.now_ns()
-        status = following(view, now_ns, phase, why) | {"receipts": receipts}
+        status = following(view, now_ns, phase, why, **noted)
         status = conditioned(status, now_ns, Applied=(False, phase.value, why), Stalled=(False, phase.value, why))
         self._world.pen.status(view, status, "undone")
         return AT_ONCE

@@ -26,6 +26,7 @@ ADDED_REPLICAS = 2
 FEW_SOURCES = 3  # more distinct sources than this: distributed, so no source is blamed
 _WIDEST = {4: 24, 6: 64}  # IP version -> the shortest prefix that counts as close together
 _ONE_PROTOCOL = {"amplification": 17, "udp_flood": 17, "syn_flood": 6, "tcp_flag_flood": 6}  # when the entity has none
+_ANSWERED = frozenset({"syn_flood", "tcp_flag_flood"})  # by pods; more of them take no load off a link that is full
 _RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
 _SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
 
@@ -58,7 +59,8 @@ def _flood(finding: Finding, where: Where) -> list[FoldSpec]:
     if service is None:
         return []
     limit = _limit_service(finding, *service)
-    return [limit] if service[1].kind == "node" else [limit, _scale(finding, *service)]
+    more = service[1].kind != "node" and finding.pattern in _ANSWERED
+    return [limit, _scale(finding, *service)] if more else [limit]
 
 
 def _one_source(finding: Finding, where: Where) -> list[FoldSpec]:
@@ -274,7 +276,10 @@ def _distributed(finding: Finding) -> bool:
 
 
 def _their_network(finding: Finding, where: Where) -> str:
-    """The smallest network of all sources, where each is named and they lie close together; '' otherwise."""
+    """The smallest network of all sources, where they lie close together: as the detector tells it, or by those that
+    are named when these are all; '' otherwise."""
+    if crowd := next((str(evidence.value) for evidence in finding.evidence if evidence.name == "source_network"), ""):
+        return crowd
     named = [there.address for there in map(where, finding.entities) if there.kind in REMOTE_KINDS and there.address]
     told = [evidence.value for evidence in finding.evidence if evidence.name in _SOURCE_COUNTS]
     if len(named) < 2 or told != [len(named)] or any("/" in address for address in named):

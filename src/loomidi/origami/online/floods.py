@@ -6,7 +6,8 @@ many sources (they may be forged), the source when there are few.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +24,8 @@ WIDTH_NS = 10_000_000_000
 _DNS = 53
 _FEW = 3  # sources: fewer than a crowd
 _NAMED = 8  # sources that are named one by one
+_NETWORK = {4: 24, 6: 64}  # IP version -> the shortest prefix that is told as where all sources are
+_CROWD = 256  # sources: more are not looked at for that
 _MOST_CELLS = 60_000
 _NOTABLE = 60  # packets of an attack's kind in a window; below it no rule is asked
 _ATTACKS = (
@@ -53,6 +56,7 @@ class Cell:
     ports: int = 0  # distinct destination ports
     source_ports: int = 0
     names: tuple[str, ...] = ()  # of the sources, when they are few
+    network: str = ""  # the smallest that holds all sources, when they are many and lie close together
     parts: tuple["Cell", ...] = ()  # by source port, the largest first (reflected traffic only)
 
     @property
@@ -161,6 +165,7 @@ class FloodDetector:
     def _cell(self, table: Table, row: int) -> Cell:
         key = table["key"][row : row + 1]
         sources = int(self._sources.counts(key)[0])
+        names = self._sources.names(key[0], _CROWD) if sources <= _CROWD else []
         top = int(table["top"][row])
         return Cell(
             packets=int(table["packets"][row]),
@@ -174,7 +179,8 @@ class FloodDetector:
             sources=sources,
             ports=int(self._ports.counts(key)[0]),
             source_ports=int(self._source_ports.counts(key)[0]),
-            names=tuple(self._sources.names(key[0], _NAMED)) if sources <= _NAMED else (),
+            names=tuple(names) if sources <= _NAMED else (),
+            network=_network(names) if sources > _NAMED else "",
         )
 
     def _judge_target(self, target: str, cells: dict[Kind, Cell]) -> list[Hit]:
@@ -427,7 +433,19 @@ def _together(one: Cell, other: Cell) -> Cell:
         first=min(one.first, other.first),
         last=max(one.last, other.last),
         sources=max(one.sources, other.sources),
+        network=one.network if one.network == other.network else "",
     )
+
+
+def _network(addresses: Sequence[str]) -> str:
+    """The smallest network of them all, where it is not wider than a site's; '' otherwise."""
+    if not addresses:
+        return ""
+    low, high = (bound(map(ipaddress.ip_address, addresses), key=int) for bound in (min, max))
+    shared = low.max_prefixlen - (int(low) ^ int(high)).bit_length()
+    if low.version != high.version or shared < _NETWORK[low.version]:
+        return ""
+    return str(ipaddress.ip_network((low, shared), strict=False))
 
 
 def _hit(
@@ -446,6 +464,8 @@ def _hit(
     spread_out = pattern == "amplification" or not attackers
     entities = (victim, *attackers) if spread_out else (*attackers, victim)
     more = [Evidence("sources", cell.sources, None, "", "distinct source addresses")]
+    if cell.network:
+        more.append(Evidence("source_network", cell.network, None, "", "the smallest that holds all of the sources"))
     if protocol in (6, 17):
         more.append(
             Evidence("destination_ports", cell.ports, None, "", f"distinct {protocol_name(protocol)} ports hit")

@@ -235,6 +235,7 @@ def test_what_does_not_hold_in_time_is_rolled_back() -> None:
     stage.until("RolledBack")
     assert stage.steps == ["intent", "applied", "undone"]
     assert "it did not hold" in stage.fold["status"]["message"]
+    assert [one["holds"] for one in stage.fold["status"]["probes"]] == [False]  # also where the first look was the last
 
 
 def test_it_is_active_only_after_it_has_held_without_a_gap() -> None:
