@@ -1,5 +1,6 @@
 """The Rego guard: nothing but an explicit yes of every rule is a yes."""
 
+import gc
 import json
 import re
 import sys
@@ -123,6 +124,17 @@ def test_a_late_answer_is_a_denial_and_so_is_everything_until_the_engine_is_back
     late.put(late.get(timeout=10))  # the engine is back
     guard._timeout_s = 10
     assert {verdict.allow for verdict in guard.judge(a_plan(), the_facts())} == {True}
+
+
+def test_a_guard_that_nobody_holds_any_more_frees_its_engine() -> None:
+    guard = RegoGuard(timeout_s=10)
+    guard.judge(a_plan(), the_facts())
+    thread = guard._engine._thread
+    assert thread is not None
+    del guard
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_policy_file_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:

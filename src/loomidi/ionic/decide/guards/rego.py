@@ -12,6 +12,7 @@ with a denial, and the guard denies everything until the engine is back.
 import math
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -195,12 +196,19 @@ def _fits(value: object) -> bool:
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
+_Questions = queue.SimpleQueue[tuple[Question, queue.SimpleQueue[Any]] | None]  # None: nobody asks any more
+
+
 class _Worker:
-    """One daemon thread that owns the engine; a question waits for its answer for a limited time."""
+    """One daemon thread that owns the engine; a question waits for its answer for a limited time.
+
+    The thread knows the questions and not who asks: when the last one who could ask is gone, it ends, and the engine
+    (up to 15 MB) goes with it.
+    """
 
     def __init__(self, make: Callable[[], _Engine]) -> None:
         self._make = make
-        self._questions: queue.SimpleQueue[tuple[Question, queue.SimpleQueue[Any]]] = queue.SimpleQueue()
+        self._questions: _Questions = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._pending: queue.SimpleQueue[Any] | None = None  # of a question whose answer was late
         self._thread: threading.Thread | None = None
@@ -212,8 +220,10 @@ class _Worker:
                 raise TimeoutError("the policy engine is still busy with an earlier question")
             self._pending = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="rego", daemon=True)
+                asked_of = (self._make, self._questions)
+                self._thread = threading.Thread(target=_answer, args=asked_of, name="rego", daemon=True)
                 self._thread.start()
+                weakref.finalize(self, self._questions.put, None).atexit = False  # a leaving process frees all anyway
             answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
             self._questions.put((asked, answers))
             try:
@@ -225,12 +235,14 @@ class _Worker:
             raise answer
         return answer
 
-    def _work(self) -> None:
-        engine: Any = None
-        while True:
-            asked, answers = self._questions.get()
-            try:
-                engine = engine or self._make()
-                answers.put(engine(asked))
-            except Exception as error:  # noqa: BLE001 - handed to the one who asked
-                answers.put(error)
+
+def _answer(make: Callable[[], _Engine], questions: _Questions) -> None:
+    """Questions until there is None. The engine is made when the first one comes."""
+    engine: Any = None
+    while (one := questions.get()) is not None:
+        asked, answers = one
+        try:
+            engine = engine or make()
+            answers.put(engine(asked))
+        except Exception as error:  # noqa: BLE001 - handed to the one who asked
+            answers.put(error)
