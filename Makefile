@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
+# Workers of `make test`: half of its time is waiting for servers, so one more than the two cores of the smallest machine.
+WORKERS ?= 3
+# What `make check` tests; empty where `make test` follows, which runs all of it (.ci/run).
+GUARDS ?= tests/guards
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 .PHONY: help setup native demo lab-ready test lab-test check bench bench-ml accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
 
@@ -37,7 +41,7 @@ lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten
 	  else echo "lab: needs root and Go, its tests are skipped"; fi
 
 test: setup lab-ready flink-ready train-ready ## every test that this machine can run, with the reason of each skip
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS)
 	@if [ -f $(TRAIN)/.ready ]; then $(MAKE) -s train-test; else echo "train: no environment with torch and MLflow, tests/train is skipped"; fi
 
 lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
@@ -51,7 +55,7 @@ check: setup ## lint, format, types, layers, house figures, C format
 	@$(BIN)/mypy --no-error-summary
 	@for file in .importlinter .importlinter-lab; do \
 	  $(BIN)/lint-imports --no-logo --no-cache --config $$file > .venv/layers.txt || { cat .venv/layers.txt; exit 1; }; done
-	@$(BIN)/python -m pytest --no-header tests/guards -m "not slow"
+	@test -z "$(GUARDS)" || $(BIN)/python -m pytest --no-header $(GUARDS) -m "not slow"
 	@if command -v clang-format >/dev/null; then \
 	  find bpf -name '*.[ch]' ! -path 'bpf/build/*' -print0 | xargs -0 clang-format --dry-run -Werror; \
 	  else echo "check: clang-format is not installed, C format not checked"; fi

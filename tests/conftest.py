@@ -5,12 +5,14 @@ the run fails when a `required` test was skipped, or a `kernel` test although th
 """
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests import rungs
+from tests import rungs, sharing
 
 ROOT = Path(__file__).resolve().parent.parent
 UNPACKED = Path.home() / ".cache" / "loomidi" / "data"
@@ -28,7 +30,12 @@ def unpacked(archive: str) -> Path:
     with tarfile.open(source) as archive_file:
         archive_file.extraction_filter = getattr(tarfile, "data_filter", None)  # absent before 3.11.4
         archive_file.extractall(partial)
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(partial)  # another worker was first
     return folder
 
 
@@ -56,6 +63,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root: loads BPF programs and makes network namespaces")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a worker of pytest-xdist the long lanes come first."""
+    if hasattr(config, "workerinput"):
+        items[:] = sharing.in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Lanes instead of files, whatever `--dist` says."""
+    return sharing.scheduler(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """What ran on a worker ran."""
+    rungs.RAN.update(getattr(node, "workeroutput", {}).get("ran", {}))
+
+
 def _must_run(report: pytest.TestReport) -> bool:
     return "required" in report.keywords or ("kernel" in report.keywords and os.geteuid() == 0)
 
@@ -63,6 +89,8 @@ def _must_run(report: pytest.TestReport) -> bool:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Say which real servers ran. In CI a required test that skipped fails the run."""
+    if hasattr(session.config, "workerinput"):
+        session.config.workeroutput["ran"] = rungs.RAN  # type: ignore[attr-defined]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and rungs.told():
         reporter.write_line(f"\nreal servers that ran: {rungs.told()}")

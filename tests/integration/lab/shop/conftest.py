@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -223,7 +224,8 @@ def local_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalShop]:
     if lacking:
         pytest.skip(lacking)
     folder = tmp_path_factory.mktemp("shop")
-    for above in (folder, *folder.parents[:2]):
+    above_all = Path(tempfile.gettempdir()).resolve()
+    for above in (folder, *(one for one in folder.parents if above_all in one.parents)):
         above.chmod(0o755)  # PostgreSQL runs as its own user
     shop = LocalShop(folder)
     try:
