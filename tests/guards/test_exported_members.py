@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FACES = {
     "loomidi": "__version__ analyze meter",
     "loomidi.contracts": (
-        "Approval BlastRadius Conflict Conversation Edge Entity EnvironmentLacks Evidence Finding FoldKind FoldSpec "
-        "InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step UsageError "
-        "Verdict content_id"
+        "Approval BlastRadius Conflict Conversation Edge Entity EnvironmentLacks Evidence Extension Finding FoldKind "
+        "FoldSpec InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step "
+        "UsageError Verdict content_id"
     ),
     "loomidi.fold.operator": (
         "ASKERS Approvers Carrier FAULTS Fence Leadership LeaseSettings NotLeading Operator OwnKeys Pen People "
@@ -31,7 +31,8 @@ FACES = {
     ),
     "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",
     "loomidi.ionic.act": (
-        "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Lease MemoryReceipts ShieldDriver SqliteReceipts"
+        "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Fence Lease MemoryReceipts ShieldDriver "
+        "SqliteReceipts"
     ),
     "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
     "loomidi.ionic.act.kube": (

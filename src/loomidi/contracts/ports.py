@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from loomidi.contracts.records import Approval, FoldSpec, Match, Plan, Receipt, Step, Verdict
+from loomidi.contracts.records import Approval, Extension, FoldSpec, Match, Plan, Receipt, Step, Verdict
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,6 +135,35 @@ class Driver(Protocol):
         """Carry out the stored inverse and check that it took: {"undone": bool, ...}. Idempotent."""
 
 
+class LeaseDriver(Driver, Protocol):
+    """A driver that the engine drives: fenced, so that of two engines the one that began later wins."""
+
+    def token(self) -> int:
+        """The next fencing token: greater than all before it, for a lease that begins now."""
+
+    def at_least(self, token: int) -> None:
+        """Tokens to come are greater than this one, which a receipt holds."""
+
+    def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
+        """Do it. Raises Refused when the approval does not verify, or the token is not newer than the newest that had
+        an effect on the target, or was taken back (`undo` knows by the inverse's `target` and `token`). 0: it begins.
+        """
+
+    def extend(self, plan: Plan, extension: Extension, approval: Approval, token: int) -> Mapping[str, Any]:
+        """Move its end, under a token of its own. Raises Refused as `apply` does, and when it is not in force."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """A receipt that is to be written."""
+
+    plan_id: str
+    step: Step
+    driver: str
+    inverse: Mapping[str, Any]
+    detail: Mapping[str, Any]
+
+
 class ReceiptStore(Protocol):
     """Where receipts are kept. Adapters: SQLite with fsync, and in memory."""
 
@@ -142,6 +171,10 @@ class ReceiptStore(Protocol):
         self, plan_id: str, step: Step, driver: str, inverse: Mapping[str, Any], detail: Mapping[str, Any]
     ) -> Receipt:
         """Durable when it returns."""
+
+    def append_all(self, lines: Sequence[Line], *, ended_stays: bool = False) -> list[Receipt | None]:
+        """All of them by one write, or none; durable when it returns. `ended_stays`: a line of a plan that is over
+        already is left out, and None stands in its place."""
 
     def of(self, plan_id: str) -> list[Receipt]:
         """All receipts of a plan, oldest first."""

@@ -51,11 +51,13 @@ class Mode(enum.StrEnum):
 
 
 class Step(enum.StrEnum):
-    """What a receipt records. `intent` is written before the first effect."""
+    """What a receipt records. `intent` is written before the first effect, `extending` before a longer end."""
 
     INTENT = "intent"
     APPLIED = "applied"
     VERIFIED = "verified"
+    EXTENDING = "extending"
+    EXTENDED = "extended"
     UNDONE = "undone"
     EXPIRED = "expired"
     REFUSED = "refused"
@@ -231,6 +233,17 @@ class Plan(_Record):
     fold: FoldSpec
     blast_radius: BlastRadius
     mode: Mode
+    created_ns: int
+    expires_ns: int  # an approval after this is void
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extension(_Record):
+    """A later end for a plan at work. It takes an approval of its own, as a plan does: see `ionic.approvals`."""
+
+    id: str  # bound to its content
+    plan_id: str
+    until_ns: int  # epoch, the new end
     created_ns: int
     expires_ns: int  # an approval after this is void
 

@@ -13,7 +13,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 
-from loomidi.contracts import Approval, Plan, Verdict
+from loomidi.contracts import Approval, Extension, Plan, Verdict
 from loomidi.ionic.documents import canonical, plan_hash
 from loomidi.ionic.errors import ApprovalInvalid
 
@@ -30,13 +30,13 @@ class Signer:
         self._key = key if key is not None else secrets.token_bytes(KEY_OCTETS)
 
     def sign(
-        self, plan: Plan, verdicts: Sequence[Verdict], *, approver: str, granted_ns: int, expires_ns: int
+        self, plan: Plan | Extension, verdicts: Sequence[Verdict], *, approver: str, granted_ns: int, expires_ns: int
     ) -> Approval:
-        """An approval of this plan as it is now. Judging is the caller's; times are ns since the epoch."""
+        """An approval of this plan or extension as it is now. Judging is the caller's; times are ns since the epoch."""
         unsigned = Approval(plan.id, plan_hash(plan), tuple(verdicts), approver, granted_ns, expires_ns, "")
         return dataclasses.replace(unsigned, signature=self._mac(unsigned))
 
-    def verify(self, plan: Plan, approval: Approval, now_ns: int) -> None:
+    def verify(self, plan: Plan | Extension, approval: Approval, now_ns: int) -> None:
         """Raises ApprovalInvalid unless the approval opens this plan now. Steps, in this order:
 
         1 it was signed with our key   2 it names this plan   3 the plan is unchanged

@@ -15,21 +15,27 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from loomidi.contracts import Plan, content_id
+from loomidi.contracts import Extension, Plan, content_id
 from loomidi.ionic.errors import BadPlan
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
     """Sorted keys, no spaces, UTF-8. Raises BadPlan for NaN and infinities, which JSON does not have."""
+    return canonical_text(value).encode()
+
+
+def canonical_text(value: Any) -> str:
+    """The same before it is octets; of any JSON value."""
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise BadPlan(f"the plan holds a value that JSON cannot carry: {error}") from error
-    return text.encode()
 
 
-def plan_hash(plan: Plan) -> str:
-    """SHA-256 hex of the plan's canonical JSON, the manifest included."""
+def plan_hash(plan: Plan | Extension) -> str:
+    """SHA-256 hex of the plan's canonical JSON, the manifest included; of an extension likewise."""
     return hashlib.sha256(canonical(plan.as_dict())).hexdigest()
 
 
@@ -38,6 +44,19 @@ def plan_id(plan: Plan) -> str:
     content = plan.as_dict()
     del content["id"]
     return content_id("plan", content)
+
+
+def extension_of(plan: Plan, until_ns: int, now_ns: int, valid_s: float = 60.0) -> Extension:
+    """A later end for this plan, to be judged and signed within `valid_s`; times are ns since the epoch."""
+    unnamed = Extension("", plan.id, until_ns, now_ns, now_ns + round(valid_s * 1e9))
+    return dataclasses.replace(unnamed, id=extension_id(unnamed))
+
+
+def extension_id(extension: Extension) -> str:
+    """The id that its content gives."""
+    content = extension.as_dict()
+    del content["id"]
+    return content_id("extension", content)
 
 
 def rule_id(plan: str) -> int:

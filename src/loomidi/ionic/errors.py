@@ -6,6 +6,7 @@ Refused
 |-- NotActing          no driver can do it, or the plan is in shadow mode
 |-- PolicyBreaks       a policy that would refuse what must never be refused
 |-- PolicyNotInForce   an engine took a policy and does not follow it; what was before is back
+|-- Fenced             somebody who began later has acted on the same target since
 |-- OrderRefused       a node agent does not do what it was asked for; carries the reason that is counted
 `-- ChangedMeanwhile   what was to be changed is no longer as it was when its inverse was computed
 InputError
@@ -51,6 +52,14 @@ class ApprovalInvalid(Refused):
 
 class NotActing(Refused):
     """Nothing was done, on purpose."""
+
+
+class Fenced(Refused):
+    """Nothing was done; look again at what is there now, and decide anew."""
+
+    def __init__(self, target: str, token: int, newest: int) -> None:
+        self.target, self.token, self.newest = target, token, newest
+        super().__init__(f"{target}: fenced: token {token} is not newer than {newest}, which acted there since")
 
 
 class OrderRefused(Refused):

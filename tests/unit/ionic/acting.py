@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from loomidi.contracts import Approval, Match, Mode, Plan, Verdict
-from loomidi.contracts.ports import Driver, ReceiptStore
+from loomidi.contracts import Approval, Extension, Match, Mode, Plan, Verdict
+from loomidi.contracts.ports import LeaseDriver, ReceiptStore
 from loomidi.ionic.act import Engine, MemoryReceipts, ShieldDriver, SqliteReceipts
 from loomidi.ionic.approvals import GUARDS, Signer
+from loomidi.ionic.documents import extension_of
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield
 from tests.unit.ionic.making import NOW_NS, a_clock, a_fold, a_plan
@@ -18,6 +19,13 @@ ALLOWED = (Verdict("floor", "ttl", True, ""),)
 
 def approved(plan: Plan, approver: str = GUARDS) -> Approval:
     return SIGNER.sign(plan, ALLOWED, approver=approver, granted_ns=NOW_NS, expires_ns=plan.expires_ns)
+
+
+def longer(plan: Plan, until_s: float, now_ns: int = NOW_NS) -> tuple[Extension, Approval]:
+    """An extension to so many seconds after the plans' own time, and leave for it."""
+    extension = extension_of(plan, NOW_NS + round(until_s * 1e9), now_ns)
+    leave = SIGNER.sign(extension, ALLOWED, approver=GUARDS, granted_ns=now_ns, expires_ns=extension.expires_ns)
+    return extension, leave
 
 
 def plan_for(source: str, action: str = "drop", mode: Mode = Mode.GUARDED) -> Plan:
@@ -45,7 +53,7 @@ class Bench:
 
 def a_bench(
     fault: Callable[[str], None] | None = None,
-    drivers: Callable[[Driver], list[Driver]] = lambda shield: [shield],
+    drivers: Callable[[LeaseDriver], list[LeaseDriver]] = lambda shield: [shield],
     folder: Path | None = None,
 ) -> Bench:
     """In memory, or with store and data plane in files of `folder` that outlive a process."""

@@ -22,7 +22,7 @@ KILLED = 99
 CHILD = """
 import os, sys
 from pathlib import Path
-from tests.unit.ionic.acting import a_bench, approved
+from tests.unit.ionic.acting import a_bench, approved, longer
 from tests.unit.ionic.making import a_plan
 folder, point, lane = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 bench = a_bench(lambda name: os._exit(99) if name == point else None, folder=folder)
@@ -31,6 +31,7 @@ if lane == "fast":
     bench.engine.receipt_after(bench.engine.act_first(plan, approved(plan)))
 else:
     bench.engine.carry_out(plan, approved(plan))
+    bench.engine.extend(*longer(plan, 400))
 bench.engine.undo(plan.id)
 """
 
@@ -92,7 +93,7 @@ def test_an_effect_that_was_recorded_stands(tmp_path: Path) -> None:
 
 def test_a_crash_during_recovery_is_recovered_from(tmp_path: Path) -> None:
     crash(tmp_path, "applied_unrecorded", "slow")
-    again = CHILD.replace("bench.engine.carry_out(plan, approved(plan))", "bench.engine.recover()")
+    again = CHILD.replace("bench.engine.carry_out(plan, approved(plan))", "bench.engine.recover(); os._exit(0)")
     child = [sys.executable, "-c", again, str(tmp_path), "undone_unrecorded", "slow"]
     assert subprocess.run(child, cwd=ROOT, check=False, timeout=120).returncode == KILLED
     store, shield = recovered(tmp_path)

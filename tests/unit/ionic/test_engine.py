@@ -32,8 +32,8 @@ class Breaks(DryRunDriver):
         self._fail("inverse")
         return super().inverse(fold)
 
-    def apply(self, plan: Plan, approval: Approval) -> Mapping[str, Any]:
-        result = super().apply(plan, approval)
+    def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
+        result = super().apply(plan, approval, token)
         self._fail("apply")
         return result
 

@@ -46,7 +46,7 @@ def _draw(receipts: "list[Receipt]", chain: "ChainCheck") -> None:
     driver_width = max((len(receipt.driver) for receipt in receipts), default=0)
     for receipt in receipts:
         when = datetime.datetime.fromtimestamp(receipt.at_ns // 10**9, datetime.UTC)
-        what = f"{receipt.plan_id:24}  {receipt.step.value:8}  {receipt.driver:{driver_width}}"
+        what = f"{receipt.plan_id:24}  {receipt.step.value:9}  {receipt.driver:{driver_width}}"
         click.echo(f"{when:%Y-%m-%d %H:%M:%SZ}  {what}  {inverse_text(receipt)}")
     if chain.broken_at is None:
         click.echo(f"{chain.count} receipts, chain sound, head {chain.head}")

@@ -264,6 +264,10 @@ def _step(receipt: Receipt) -> str:
         return f"At {at} {driver} undid it and checked that it is gone{_because(receipt)}."
     if receipt.step is Step.EXPIRED:
         return f"At {at} it ended{_because(receipt)}."
+    if receipt.step is Step.EXTENDING:
+        return f"At {at} a later end was asked for and recorded ({receipt.id})."
+    if receipt.step is Step.EXTENDED:
+        return f"At {at} {driver} moved its end ({receipt.id})."
     what = "nothing was touched" if receipt.step is Step.REFUSED else f"{driver} failed, it will be tried again"
     return f"At {at} {what}{_because(receipt)}."
 

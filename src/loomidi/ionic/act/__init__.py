@@ -3,6 +3,7 @@
 from loomidi.ionic.act.chain import ChainCheck
 from loomidi.ionic.act.drivers import DryRunDriver, ShieldDriver
 from loomidi.ionic.act.engine import FAULTS, Acted, Engine
+from loomidi.ionic.act.fencing import Fence
 from loomidi.ionic.act.leases import Lease
 from loomidi.ionic.act.receipts import FILE_NAME, MemoryReceipts, SqliteReceipts
 
@@ -13,6 +14,7 @@ __all__ = [
     "ChainCheck",
     "DryRunDriver",
     "Engine",
+    "Fence",
     "Lease",
     "MemoryReceipts",
     "ShieldDriver",

@@ -6,10 +6,12 @@ receipts cut off at the end are found only by who has kept a later head (see doc
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable
 
 from loomidi.contracts import Receipt
-from loomidi.ionic.documents import canonical
+from loomidi.contracts.ports import Line
+from loomidi.ionic.documents import canonical, canonical_text
 
 ROOT = "receipt-root"  # `previous` of the first
 
@@ -24,17 +26,46 @@ class ChainCheck:
     why: str  # '' when sound
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """A receipt with its two documents as text, which is what a store writes."""
+
+    receipt: Receipt
+    inverse: str  # canonical JSON
+    detail: str  # canonical JSON
+
+
 def sealed(receipt: Receipt, previous: str) -> Receipt:
     """The receipt behind `previous` in the chain, with the id that follows from its content."""
     linked = dataclasses.replace(receipt, previous=previous)
     return dataclasses.replace(linked, id=receipt_id(linked))
 
 
+def written(line: Line, at_ns: int, previous: str) -> Written:
+    """The line as a receipt behind `previous`. Each document is turned into text once: it is hashed, kept and copied
+    from that. The id is the one that `receipt_id` gives, which a test holds.
+    """
+    inverse, detail = canonical_text(line.inverse), canonical_text(line.detail)
+    driver, plan_id, before, step = (canonical_text(x) for x in (line.driver, line.plan_id, previous, line.step.value))
+    content = (
+        f'{{"at_ns":{at_ns},"detail":{detail},"driver":{driver},"inverse":{inverse},'
+        f'"plan_id":{plan_id},"previous":{before},"step":{step}}}'
+    )
+    identity = _id(content.encode())
+    documents = (json.loads(inverse), json.loads(detail))
+    receipt = Receipt(identity, line.plan_id, line.step, at_ns, line.driver, *documents, previous)
+    return Written(receipt, inverse, detail)
+
+
 def receipt_id(receipt: Receipt) -> str:
     """`receipt-` and 64 hex digits."""
     content = receipt.as_dict()
     del content["id"]
-    return f"receipt-{hashlib.sha256(canonical(content)).hexdigest()}"
+    return _id(canonical(content))
+
+
+def _id(content: bytes) -> str:
+    return f"receipt-{hashlib.sha256(content).hexdigest()}"
 
 
 def check_chain(receipts: Iterable[Receipt], head: str | None = None) -> ChainCheck:

@@ -23,6 +23,8 @@ class Lease:
     inverse: Mapping[str, Any]
     until_ns: int  # epoch; 0: not known to have been applied
     last: Receipt
+    since_ns: int = 0  # epoch, when it was applied; 0: not known to have been
+    token: int = 0  # the newest fencing token that was written down for it; 0: of an older version, or adopted
 
     @property
     def over(self) -> bool:
@@ -38,7 +40,10 @@ def read_lease(receipts: Sequence[Receipt]) -> Lease | None:
     document = began.detail.get("plan")
     plan = read_plan(document) if document else None
     until_ns = max((int(receipt.detail.get("until_ns", 0)) for receipt in receipts), default=0)
+    since_ns = next((receipt.at_ns for receipt in receipts if receipt.step is Step.APPLIED), 0)
+    told = [int(receipt.detail.get("token", 0)) for receipt in receipts if receipt.step is Step.EXTENDING]
+    token = max(told, default=int(began.inverse.get("token", 0)))
     steps = [receipt for receipt in receipts if receipt.step is not Step.REFUSED]
     last = next((receipt for receipt in steps if receipt.step in OVER), steps[-1])
     target = plan.fold.target if plan else str(began.detail.get("target", ""))
-    return Lease(began.plan_id, plan, target, began.driver, began.inverse, until_ns, last)
+    return Lease(began.plan_id, plan, target, began.driver, began.inverse, until_ns, last, since_ns, token)

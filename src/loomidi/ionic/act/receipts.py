@@ -9,13 +9,14 @@ neither opens nor closes a plan, and a failed undo leaves it open.
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from loomidi.contracts import EnvironmentLacks, Receipt, Retryable, Step
-from loomidi.ionic.act.chain import ROOT, ChainCheck, check_chain, sealed
+from loomidi.contracts.ports import Line
+from loomidi.ionic.act.chain import ROOT, ChainCheck, Written, check_chain, written
 from loomidi.ionic.errors import BadStore, PlanHeld
 from loomidi.ionic.holding import transaction
 from loomidi.kit.clock import Clock, SystemClock
@@ -25,6 +26,8 @@ OVER = (Step.UNDONE, Step.EXPIRED)
 FILE_NAME = "receipts.sqlite"  # in the state folder
 _BUSY_S = 5.0
 _COLUMNS = "id, plan_id, step, at_ns, driver, inverse, detail, previous"
+_INSERT = f"INSERT INTO receipts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_ENDED = "SELECT 1 FROM receipts WHERE plan_id = ? AND step IN ('undone', 'expired') LIMIT 1"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS receipts (
   position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, plan_id TEXT NOT NULL, step TEXT NOT NULL,
@@ -43,35 +46,47 @@ class MemoryReceipts:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._receipts: list[Receipt] = []
+        self._plans: dict[str, list[Receipt]] = {}
         self._lock = threading.Lock()
 
     def append(
         self, plan_id: str, step: Step, driver: str, inverse: Mapping[str, Any], detail: Mapping[str, Any]
     ) -> Receipt:
         """Add one. Raises PlanHeld for a second intent of a plan."""
+        return _only(self.append_all([Line(plan_id, step, driver, inverse, detail)]))
+
+    def append_all(self, lines: Sequence[Line], *, ended_stays: bool = False) -> list[Receipt | None]:
+        """Add all or none. Raises PlanHeld for a second intent of a plan."""
         with self._lock:
-            if step is Step.INTENT and any(r.plan_id == plan_id and r.step is step for r in self._receipts):
-                raise PlanHeld(f"{plan_id} has a lease already; settle it with recover()")
-            previous = self._receipts[-1].id if self._receipts else ROOT
-            inverse, detail = json.loads(json.dumps([inverse, detail]))
-            receipt = Receipt("", plan_id, step, self._clock.now_ns(), driver, inverse, detail, "")
-            self._receipts.append(sealed(receipt, previous))
-            return self._receipts[-1]
+            held = [one.plan_id for one in lines if one.step is Step.INTENT and self._has(one.plan_id, (Step.INTENT,))]
+            if held:
+                raise PlanHeld(f"{held[0]} has a lease already; settle it with recover()")
+            return [None if ended_stays and self._has(one.plan_id, OVER) else self._add(one) for one in lines]
 
     def of(self, plan_id: str) -> list[Receipt]:
         """All receipts of a plan, oldest first."""
-        return [receipt for receipt in self.all() if receipt.plan_id == plan_id]
+        with self._lock:
+            return list(self._plans.get(plan_id, ()))
 
     def open_plans(self) -> Iterable[str]:
         """Plans that were begun and are not over, oldest first."""
-        begun = dict.fromkeys(r.plan_id for r in self.all() if r.step in BEGUN)
-        over = {r.plan_id for r in self.all() if r.step in OVER}
-        return [plan_id for plan_id in begun if plan_id not in over]
+        with self._lock:
+            return [one for one in self._plans if self._has(one, BEGUN) and not self._has(one, OVER)]
 
     def all(self) -> list[Receipt]:
         """Every receipt, oldest first."""
         with self._lock:
             return list(self._receipts)
+
+    def _has(self, plan_id: str, steps: Sequence[Step]) -> bool:
+        return any(receipt.step in steps for receipt in self._plans.get(plan_id, ()))
+
+    def _add(self, line: Line) -> Receipt:
+        previous = self._receipts[-1].id if self._receipts else ROOT
+        receipt = written(line, self._clock.now_ns(), previous).receipt
+        self._receipts.append(receipt)
+        self._plans.setdefault(line.plan_id, []).append(receipt)
+        return receipt
 
     def verify_chain(self, head: str | None = None) -> ChainCheck:
         """Whether any receipt was changed, taken out, put in or moved."""
@@ -108,13 +123,26 @@ class SqliteReceipts:
         self, plan_id: str, step: Step, driver: str, inverse: Mapping[str, Any], detail: Mapping[str, Any]
     ) -> Receipt:
         """Add one; durable when it returns. Raises PlanHeld for a second intent of a plan, Retryable when locked."""
-        inverse, detail = json.loads(json.dumps([inverse, detail]))
-        with self._lock, self._mapped(plan_id), transaction(self._base):
+        return _only(self.append_all([Line(plan_id, step, driver, inverse, detail)]))
+
+    def append_all(self, lines: Sequence[Line], *, ended_stays: bool = False) -> list[Receipt | None]:
+        """Add all by one transaction, which is one wait for the disk, or none. Raises as `append` does."""
+        with self._lock, self._mapped(lines[0].plan_id if lines else ""), transaction(self._base):
             last = self._base.execute("SELECT id FROM receipts ORDER BY position DESC LIMIT 1").fetchone()
-            unsealed = Receipt("", plan_id, step, self._clock.now_ns(), driver, inverse, detail, "")
-            receipt = sealed(unsealed, last[0] if last else ROOT)
-            self._base.execute(f"INSERT INTO receipts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _row(receipt))  # noqa: S608
-        return receipt
+            previous = last[0] if last else ROOT
+            added: list[Receipt | None] = []
+            for line in lines:
+                if ended_stays and self._ended(line.plan_id):
+                    added.append(None)
+                    continue
+                one = written(line, self._clock.now_ns(), previous)
+                self._base.execute(_INSERT, _row(one))
+                previous = one.receipt.id
+                added.append(one.receipt)
+        return added
+
+    def _ended(self, plan_id: str) -> bool:
+        return self._base.execute(_ENDED, (plan_id,)).fetchone() is not None
 
     def of(self, plan_id: str) -> list[Receipt]:
         """All receipts of a plan, oldest first."""
@@ -166,11 +194,18 @@ class SqliteReceipts:
             raise EnvironmentLacks(f"{self.path}: {error.strerror}; name a folder that can be written") from error
 
 
-def _row(receipt: Receipt) -> tuple[Any, ...]:
+def _only(receipts: Sequence[Receipt | None]) -> Receipt:
+    """That of the one line that was given; without `ended_stays` there always is one."""
+    (receipt,) = receipts
+    assert receipt is not None
+    return receipt
+
+
+def _row(one: Written) -> tuple[Any, ...]:
     """A receipt as the values of `_COLUMNS`."""
-    inverse, detail = (json.dumps(dict(value), sort_keys=True) for value in (receipt.inverse, receipt.detail))
+    receipt = one.receipt
     given = (receipt.id, receipt.plan_id, receipt.step.value, receipt.at_ns, receipt.driver)
-    return (*given, inverse, detail, receipt.previous)
+    return (*given, one.inverse, one.detail, receipt.previous)
 
 
 def _receipt(row: tuple[Any, ...]) -> Receipt:

@@ -11,20 +11,31 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from loomidi.contracts import Approval, FoldKind, FoldSpec, Match, Plan
+from loomidi.contracts import Approval, Extension, FoldKind, FoldSpec, Match, Plan
 from loomidi.contracts.ports import Deny, DenyState, Shield
-from loomidi.ionic.act.drivers.admission import admit
+from loomidi.ionic.act.drivers.admission import admit, admit_extension
+from loomidi.ionic.act.fencing import Fence
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.documents import rule_id
+from loomidi.ionic.errors import NotActing
 from loomidi.kit.clock import Clock, SystemClock
 
 
 class ShieldDriver:
     """Carries folds out on one Shield, and takes them back."""
 
-    def __init__(self, shield: Shield, signer: Signer | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        shield: Shield,
+        signer: Signer | None = None,
+        *,
+        clock: Clock | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        """`fence`: one file for all processes that act on this data plane; by default this driver's alone."""
         self.name = f"shield:{shield.name}"
         self.shield = shield
+        self.fence = fence or Fence()
         self._signer = signer or process_signer()
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()  # an undo looks and then writes: nothing may be applied in between
@@ -53,13 +64,32 @@ class ShieldDriver:
             before = dataclasses.asdict(found.deny) | {"expires_ns": found.expires_ns}
         return {"match": fold.match.as_dict(), "before": before}
 
-    def apply(self, plan: Plan, approval: Approval) -> Mapping[str, Any]:
-        """Write the entry. Takes effect with the next packet."""
+    def token(self) -> int:
+        """The next of the fence."""
+        return self.fence.take()
+
+    def at_least(self, token: int) -> None:
+        """Tokens to come are greater."""
+        self.fence.at_least(token)
+
+    def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
+        """Write the entry. Takes effect with the next packet. Raises Fenced when somebody acts there since `token`."""
         now_ns = self._clock.now_ns()
         admit(plan, approval, self._signer, now_ns)
-        with self._lock:
+        with self.fence.passing(plan.fold.target, token or self.token()), self._lock:
             self.shield.deny(deny_of(plan))
         return {"rule_id": rule_id(plan.id), "expires_ns": now_ns + round(plan.fold.ttl_s * 1e9)}
+
+    def extend(self, plan: Plan, extension: Extension, approval: Approval, token: int) -> Mapping[str, Any]:
+        """Write the plan's entry once more, with the later end; its counters begin anew. Raises NotActing, Fenced."""
+        now_ns = self._clock.now_ns()
+        admit_extension(plan, extension, approval, self._signer, now_ns)
+        with self.fence.passing(plan.fold.target, token), self._lock:
+            found = self._find(plan.fold.match)
+            if found is None or not found.live or found.deny.rule_id != rule_id(plan.id):
+                raise NotActing(f"{plan.id} is not in force on {self.shield.name}: there is nothing to extend")
+            self.shield.deny(dataclasses.replace(deny_of(plan), ttl_s=(extension.until_ns - now_ns) / 1e9))
+        return {"expires_ns": extension.until_ns, "hits": found.hits, "dropped": found.dropped, "octets": found.octets}
 
     def verify(self, plan: Plan) -> Mapping[str, Any]:
         """Whether the plan's own entry is in force, with what it has done so far."""
@@ -79,10 +109,13 @@ class ShieldDriver:
     def undo(self, inverse: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put back what was there before, and look whether it took. Idempotent. Steps, in this order:
 
+        0 nothing that was begun under its token can have an effect from here on
         1 find our entry; when it is not ours (any more), nothing is to do
         2 restore what was in force before, unless its own time is over; else remove   3 look again
         """
-        with self._lock:
+        target = inverse.get("target", "")
+        # 0 its token is closed
+        with self.fence.closing(target, inverse.get("token", 0)), self._lock:
             return self._undone(Match(**inverse["match"]), inverse["rule_id"], inverse.get("before"))
 
     def _undone(self, match: Match, ours: int, was: Mapping[str, Any] | None) -> Mapping[str, Any]:
