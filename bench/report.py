@@ -27,6 +27,7 @@ SCRIPTS = (
     "xdp_cost",
     "lossless",
     "decision_to_drop",
+    "plans",
     "policy_latency",
     "fold_cut",
     "bus_speed",

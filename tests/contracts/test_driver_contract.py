@@ -19,6 +19,7 @@ from loomidi.ionic.act import DryRunDriver, ShieldDriver
 from loomidi.ionic.act.kube import KubeApi, KubeDriver
 from loomidi.ionic.approvals import GUARDS, Signer
 from loomidi.ionic.documents import rule_id
+from loomidi.ionic.errors import Fenced
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield
 from tests.integration.kube.servers import kube_server
@@ -193,4 +194,20 @@ def test_an_approval_that_does_not_verify_has_no_effect(driver: Driver, clock: M
 def test_the_inverse_can_be_stored_as_json(driver: Driver) -> None:
     inverse = applied(driver, a_plan())
     assert driver.undo(json.loads(json.dumps(inverse)))["undone"] is True
+    assert not holds(driver, a_plan())
+
+
+def test_an_older_token_and_one_that_was_taken_back_have_no_effect(driver: Driver) -> None:
+    if not isinstance(driver, DryRunDriver | ShieldDriver):
+        pytest.skip("its operator's Lease fences it, and the API server's versions do")
+    older, newer = driver.token(), driver.token()
+    driver.apply(a_plan("rate"), approved(a_plan("rate")), newer)
+    with pytest.raises(Fenced):
+        driver.apply(a_plan(), approved(a_plan()), older)
+    closed = dict(driver.inverse(a_plan().fold)) | {"rule_id": 1, "target": a_plan().fold.target}
+    closed["token"] = driver.token()
+    driver.undo(closed)
+    with pytest.raises(Fenced):
+        driver.apply(a_plan(), approved(a_plan()), closed["token"])
+    assert holds(driver, a_plan("rate"))
     assert not holds(driver, a_plan())

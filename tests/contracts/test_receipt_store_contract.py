@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from loomidi.contracts import Step
+from loomidi.contracts.ports import Line
 from loomidi.ionic.act import MemoryReceipts, SqliteReceipts
 from loomidi.ionic.errors import PlanHeld
 from loomidi.kit.clock import ManualClock
@@ -96,3 +97,23 @@ def test_the_chain_can_be_held_against_a_noted_head(store: Store) -> None:
     store.append("b", Step.INTENT, "d", {}, {})
     assert store.verify_chain(head).broken_at is None
     assert "cut off" in store.verify_chain("receipt-later").why
+
+
+def test_many_are_written_whole_or_not_at_all(store: Store) -> None:
+    store.append("b", Step.INTENT, "d", {}, {})
+    with pytest.raises(PlanHeld):
+        store.append_all([Line(plan, Step.INTENT, "d", {}, {}) for plan in ("a", "b")])
+    assert store.of("a") == []
+    written = store.append_all([Line(plan, Step.INTENT, "d", {}, {"n": 1.5}) for plan in ("c", "d")])
+    assert [*store.of("c"), *store.of("d")] == written
+    assert store.verify_chain().count == 3
+
+
+def test_a_plan_that_is_over_takes_no_line_where_its_end_stays(store: Store) -> None:
+    for step in (Step.INTENT, Step.UNDONE):
+        store.append("a", step, "d", {}, {})
+    lines = [Line(plan, Step.EXPIRED, "d", {}, {}) for plan in ("a", "b")]
+    first, second = store.append_all(lines, ended_stays=True)
+    assert first is None
+    assert second is not None
+    assert [receipt.step for receipt in store.of("a")] == [Step.INTENT, Step.UNDONE]

@@ -83,8 +83,9 @@ class Extender:
             return "not-in-force", "it is not known to be in force now; let it be settled, and decide anew"
         if extension.until_ns <= lease.until_ns:
             return "not-later", "its end is not later than the one that it has"
-        if extension.until_ns - lease.since_ns > self.longest_s * 1e9:
-            lasts = (extension.until_ns - lease.since_ns) / 1e9
+        began_ns = min(lease.since_ns, self.clock.now_ns())  # a clock that was set back lends nothing
+        if extension.until_ns - began_ns > self.longest_s * 1e9:
+            lasts = (extension.until_ns - began_ns) / 1e9
             return "too-long", f"it would last {lasts:.0f} s in all, and {self.longest_s:.0f} s are the most; plan anew"
         return None
 
