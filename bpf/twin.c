@@ -137,6 +137,11 @@ LM_INLINE struct lm_watch_state *lm_watch_find(struct lm_env *env, const struct 
 	return lm_pairs_find(&env->watch, key);
 }
 
+LM_INLINE const struct lm_own_limits *lm_own_limits_find(struct lm_env *env, const struct lm_watch_key *key)
+{
+	return lm_pairs_find(&env->tables[LM_TWIN_OWN_LIMITS], key);
+}
+
 LM_INLINE void lm_watch_put(struct lm_env *env, const struct lm_watch_key *key, const struct lm_watch_state *state)
 {
 	if (lm_pairs_full(&env->watch))
@@ -173,6 +178,8 @@ struct lm_env *lm_twin_open(const struct lm_twin_settings *s)
 	failed |= lm_pairs_open(&env->tables[LM_TWIN_CIDRS], sizeof(struct lm_prefix), sizeof(struct lm_verdict),
 				s->entries);
 	failed |= lm_pairs_open(&env->tables[LM_TWIN_PROTECTED], sizeof(struct lm_prefix), sizeof(__u32), s->entries);
+	failed |= lm_pairs_open(&env->tables[LM_TWIN_OWN_LIMITS], sizeof(struct lm_watch_key),
+				sizeof(struct lm_own_limits), LM_OWN_LIMITS);
 	failed |= lm_pairs_open(&env->flows, sizeof(struct lm_key), sizeof(struct lm_flow), s->flows);
 	failed |= lm_pairs_open(&env->watch, sizeof(struct lm_watch_key), sizeof(struct lm_watch_state), s->watched);
 	failed |= lm_queue_open(&env->records, sizeof(struct lm_record), s->records);
@@ -251,7 +258,7 @@ int lm_twin_delete(struct lm_env *env, uint32_t table, const void *key)
 
 int64_t lm_twin_next(struct lm_env *env, uint32_t table, int64_t slot, void *key, void *value)
 {
-	struct lm_pairs *pairs = &env->tables[table];
+	struct lm_pairs *pairs = table == LM_TWIN_WATCH ? &env->watch : &env->tables[table];
 
 	slot = lm_pairs_next(pairs, slot);
 	if (slot < 0)

@@ -14,12 +14,16 @@
 #include "capture.h"
 #include "meter.h"
 
+#define LM_OWN_LIMITS 4096 /* as many as the kernel's map */
+
 enum lm_twin_table {
 	LM_TWIN_TUPLES = 0,
 	LM_TWIN_HOSTS = 1,
 	LM_TWIN_CIDRS = 2,
 	LM_TWIN_PROTECTED = 3,
-	LM_TWIN_TABLES = 4,
+	LM_TWIN_OWN_LIMITS = 4,
+	LM_TWIN_TABLES = 5,
+	LM_TWIN_WATCH = 5, /* counters: to read with lm_twin_next only */
 };
 
 struct lm_twin_settings {

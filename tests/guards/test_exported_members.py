@@ -32,9 +32,9 @@ FACES = {
     "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",
     "loomidi.ionic.act": (
         "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Fence Lease MemoryReceipts ShieldDriver "
-        "SqliteReceipts"
+        "SqliteReceipts ThresholdDriver"
     ),
-    "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver",
+    "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver ThresholdDriver",
     "loomidi.ionic.act.kube": (
         "AgentSettings Agents EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule"
     ),
@@ -43,6 +43,7 @@ FACES = {
         "RegoGuard Signer load_library person_asked process_signer propose standard_guards"
     ),
     "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard GuardrailRule ManifestGuard RegoGuard load_library",
+    "loomidi.ionic.enforcer": "Bounds Standing Tuning Usual UsualWindows read_bounds tuned",
     "loomidi.ionic.policies": (
         "Asker Deployer Engine FAULTS FILE_NAME Judge JudgeSettings KyvernoEngine Opa OpaEngine Policy PolicyType "
         "Reports Shelf Standing Status Tally Version read_policy"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Short-window counters of sources and services, and the suspect that is told when one crosses a threshold. Called by
- * shield.h. The embedder provides lm_watch_find, lm_watch_put, lm_count and lm_suspect_tell (maps.h, twin.c).
+ * shield.h. The embedder provides lm_watch_find, lm_watch_put, lm_own_limits_find, lm_count and lm_suspect_tell (maps.h,
+ * twin.c).
  *
  * These are evidence, not accounting: two CPUs that start a window at the same time may lose a few counts.
  */
@@ -69,11 +70,23 @@ LM_INLINE __u32 lm_causes(const struct lm_watch_state *w, const struct lm_limits
 	return causes;
 }
 
+/* The thresholds that hold for `key` at this moment: its own while their lease lasts, else those of its kind. */
+LM_INLINE const struct lm_limits *lm_limits_of(struct lm_env *env, const struct lm_watch_key *key, __u64 at_ns,
+					       const struct lm_control *control)
+{
+	if (control->enabled & LM_HAVE_OWN_LIMITS) {
+		const struct lm_own_limits *own = lm_own_limits_find(env, key);
+
+		if (own && own->expires_ns > at_ns)
+			return &own->limits;
+	}
+	return key->kind == LM_WATCH_SOURCE ? &control->source : &control->service;
+}
+
 /* Adds a charge to the counters of `key` and tells what it makes cross, once per cause and window. */
 LM_OUTLINE int lm_watch_charge(struct lm_env *env, const struct lm_charge *c, const struct lm_watch_key *key,
 			       const struct lm_control *control)
 {
-	const struct lm_limits *limits = key->kind == LM_WATCH_SOURCE ? &control->source : &control->service;
 	struct lm_watch_state *w = lm_watch_find(env, key);
 	__u32 causes;
 
@@ -90,7 +103,7 @@ LM_OUTLINE int lm_watch_charge(struct lm_env *env, const struct lm_charge *c, co
 		w->from_ns = c->at_ns;
 	}
 	lm_watch_add(w, c, key->kind);
-	causes = lm_causes(w, limits) & ~w->told;
+	causes = lm_causes(w, lm_limits_of(env, key, c->at_ns, control)) & ~w->told;
 	if (!causes)
 		return 0;
 	if (lm_suspect_tell(env, causes, key->kind, c, w))

@@ -93,6 +93,13 @@ struct {
 } lm_watch SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct lm_watch_key);
+	__type(value, struct lm_own_limits);
+} lm_own_limits SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 262144);
 } lm_events SEC(".maps");
@@ -274,6 +281,11 @@ LM_OUTLINE int lm_record_split(struct lm_env *env, const struct lm_key *key, str
 LM_INLINE struct lm_watch_state *lm_watch_find(struct lm_env *env, const struct lm_watch_key *key)
 {
 	return bpf_map_lookup_elem(&lm_watch, key);
+}
+
+LM_INLINE const struct lm_own_limits *lm_own_limits_find(struct lm_env *env, const struct lm_watch_key *key)
+{
+	return bpf_map_lookup_elem(&lm_own_limits, key);
 }
 
 LM_INLINE void lm_watch_put(struct lm_env *env, const struct lm_watch_key *key, const struct lm_watch_state *state)

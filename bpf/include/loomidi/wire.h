@@ -246,6 +246,17 @@ struct lm_limits {
 	__u64 octets;
 };
 
+/*
+ * Thresholds of one source or service instead of those in lm_control: a lease, as a verdict is. Once it has ended, the
+ * general ones count again, whatever has become of who wrote it.
+ */
+struct lm_own_limits {
+	__u64 expires_ns;
+	struct lm_limits limits;
+	__u32 rule_id;
+	__u32 pad;
+};
+
 enum lm_enabled {
 	LM_HAVE_TUPLES = 1,
 	LM_HAVE_HOSTS = 2,
@@ -254,6 +265,7 @@ enum lm_enabled {
 	LM_HAVE_PROTECTED = 8,
 	LM_ACCOUNTING = 16,
 	LM_WATCHING = 32, /* source and service counters */
+	LM_HAVE_OWN_LIMITS = 64,
 };
 
 /*

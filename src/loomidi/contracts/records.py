@@ -195,6 +195,8 @@ class FoldSpec(_Record):
     undo: str = ""  # in words; the machine's inverse is in the receipt
     means: str = dataclasses.field(default="", metadata=_LATER)  # who carries out a RECONFIGURE_NETWORK:
     # agent, networkpolicy, cilium, istio; empty leaves it to the driver
+    thresholds: Mapping[str, int] = dataclasses.field(default_factory=dict, metadata=_LATER)  # of `tune`: counts in
+    # one short window of `window_ms` at which the data plane tells a suspect
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -158,6 +158,7 @@ class FastLane:
         for prefix in self.settings.protected:
             self.shield.allow(prefix)
         self.known.learn(pa.RecordBatch.from_pylist([], schema=FLOWS))  # loads what the first drain would wait for
+        self._detectors.attune(self.shield.attuned())
         self._restart()
 
     def run(self, stop: Callable[[], bool]) -> None:
@@ -412,6 +413,7 @@ class FastLane:
         Yields often: the loop looks at the ring between two steps, so that a large drain holds no decision up.
         """
         self._writer.put(self._engine.expire_due)
+        self._detectors.attune(self.shield.attuned())
         batches = list(self.shield.drain())
         yield
         findings: list[Finding] = []

@@ -104,6 +104,12 @@ class Shared:
         with self._lock:
             return self._shield.protected()
 
+    def attuned(self) -> Mapping[str, Mapping[str, float]]:
+        """Thresholds of single sources and services that are in force; none for a shield that knows no such."""
+        with self._lock:
+            found: Mapping[str, Mapping[str, float]] = getattr(self._shield, "attuned", dict)()
+            return found
+
     def suspects(self, timeout_s: float) -> list[Suspect]:
         """Wait for threshold crossings; the lock is free meanwhile."""
         return self._shield.suspects(timeout_s)

@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "meter": "Turn packets of captures or interfaces into flow records.",
     "replay": "Captures as if they were live, at any speed, to the bus or the ingestion API.",
     "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
+    "tune": "Thresholds of the kernel, learned from normal traffic within bounds: show, propose, apply, undo.",
     "cuts": "Pods and sources that the node agent has cut here: list, give back.",
     "balance": "Account for every packet of an interface; it must add up.",
     "bus": "The streams of the bus and who lags behind; dead letters: list, show, publish anew.",

@@ -9,10 +9,15 @@ from types import MappingProxyType
 from typing import Any
 
 _MIN_CONFIDENCE = MappingProxyType(
-    {"rate": 0.5, "scale": 0.5, "resize": 0.5, "eject": 0.5}  # gives more, or takes a little
+    {"rate": 0.5, "scale": 0.5, "resize": 0.5, "eject": 0.5, "tune": 0.5}  # gives more, or takes a little
     | {"drop": 0.6, "cordon": 0.6, "restart": 0.6}  # takes one peer, one node's room, each pod in its turn
     | {"isolate": 0.7, "rollback": 0.7}  # cuts off, or changes what runs
     | {"evict": 0.8, "terminate": 0.9}  # has no way back; a terminated pod may have nobody who makes it anew
+)
+
+_THRESHOLDS = MappingProxyType(
+    {"packets": (20, 100_000), "octets": (10_000, 1_000_000_000), "syns": (10, 20_000)}
+    | {"ports": (8, 400), "peers": (8, 1_000), "window_ms": (50, 5_000)}
 )
 
 
@@ -38,9 +43,12 @@ class Limits:
     # Plans at work on one entity: rate, drop and two to spare; more means that acting does not help.
     max_active: int = 1024
     # Plans at work in total; beyond it something is wrong with us, not with the network.
+    thresholds: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=lambda: _THRESHOLDS)
+    # Least and most that a tuned threshold may be, in one short window: lower tells everybody, higher tells nobody.
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values, for the facts."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {
-            "min_confidence": dict(self.min_confidence)
+            "min_confidence": dict(self.min_confidence),
+            "thresholds": {name: list(ends) for name, ends in self.thresholds.items()},
         }

@@ -58,7 +58,7 @@ def measure(
     A fold that ends pods and names no address in its match counts for all traffic that is seen: rather too much.
     `where`: the places of entities that are named otherwise than by their address.
     """
-    if fold.kind in _CUTS_NOTHING or fold.action == "eject":
+    if fold.kind in _CUTS_NOTHING or fold.action in ("eject", "tune"):
         hits = () if fold.kind is FoldKind.SCALE_OUT else _protected_hits(fold, where(fold.target), (), protected)
         return BlastRadius(0, 0, 0, 0, 0.0, protected=hits)
     if graph is None:

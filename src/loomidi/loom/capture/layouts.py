@@ -67,6 +67,7 @@ class Enabled(IntFlag):
     PROTECTED = 8
     ACCOUNTING = 16
     WATCHING = 32
+    OWN_LIMITS = 64
 
 
 class Cause(IntFlag):
@@ -206,6 +207,12 @@ class Limits(ctypes.Structure):
     _fields_ = [("packets", u32), ("syns", u32), ("ports", u32), ("peers", u32), ("octets", u64)]
 
 
+class OwnLimits(ctypes.Structure):
+    """Thresholds of one source or service, with their end."""
+
+    _fields_ = [("expires_ns", u64), ("limits", Limits), ("rule_id", u32), ("pad", u32)]
+
+
 class Settings(ctypes.Structure):
     """Timeouts of the flow table, ns."""
 
@@ -301,6 +308,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "lm_tuple": Tuple,
     "lm_prefix": Prefix,
     "lm_limits": Limits,
+    "lm_own_limits": OwnLimits,
     "lm_settings": Settings,
     "lm_control": Control,
     "lm_tunables": Tunables,
@@ -321,10 +329,11 @@ HOSTS = "lm_hosts"
 CIDRS = "lm_cidrs"
 PROTECTED = "lm_protected"
 WATCH = "lm_watch"
+OWN_LIMITS = "lm_own_limits"
 EVENTS = "lm_events"
 RECORDS = "lm_records"
 SCRATCH = "lm_scratch"
-MAPS = (CONTROL, COUNTERS, FLOWS, TUPLES, HOSTS, CIDRS, PROTECTED, WATCH, EVENTS, RECORDS, SCRATCH)
+MAPS = (CONTROL, COUNTERS, FLOWS, TUPLES, HOSTS, CIDRS, PROTECTED, WATCH, OWN_LIMITS, EVENTS, RECORDS, SCRATCH)
 
 CUTS = "lm_cuts"
 CUT_SPARED = "lm_cut_spared_set"

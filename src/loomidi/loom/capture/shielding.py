@@ -4,14 +4,17 @@ Called by `xdp.kernel` and `twin`, which bring the tables. In: records of the co
 attaching, rings and flow tables to them.
 """
 
+import dataclasses
 import errno
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+import pyarrow as pa
+
 from loomidi.contracts.errors import Refused, Retryable
 from loomidi.contracts.ports import Deny, DenyState
 from loomidi.contracts.records import Match
-from loomidi.loom.capture import layouts, verdicts
+from loomidi.loom.capture import layouts, own_limits, verdicts
 from loomidi.loom.capture.layouts import Enabled
 
 _VERDICTS = {layouts.TUPLES: Enabled.TUPLES, layouts.HOSTS: Enabled.HOSTS, layouts.CIDRS: Enabled.CIDRS}
@@ -34,6 +37,9 @@ class Tables(Protocol):
 
     def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """All elements."""
+
+    def raw(self, table: str) -> tuple[bytes, bytes]:
+        """All keys and all values, each one after the other."""
 
     def counts(self) -> list[layouts.Count]:
         """One per reason, summed over CPUs."""
@@ -106,7 +112,8 @@ class TableShield:
     def sweep(self) -> int:
         """Remove dead entries; returns how many."""
         dead = [state.deny.match for state in self.entries() if not state.live]
-        return sum(self.remove(match) for match in dead)
+        ended = [own.watched for own in self.own_limits() if not own.live]
+        return sum(self.remove(match) for match in dead) + sum(map(self.unlimit, ended))
 
     def watch(self, watch: verdicts.Watch | None) -> None:
         """Set the thresholds of the short windows; None stops counting."""
@@ -118,6 +125,48 @@ class TableShield:
         control.source = verdicts.limits_of(watch.source)
         control.service = verdicts.limits_of(watch.service)
         self.tables.enable(Enabled.WATCHING)
+
+    def watching(self) -> verdicts.Watch | None:
+        """The thresholds in force for all that have none of their own; None when nothing is counted."""
+        control = self.tables.control
+        if not control.enabled & Enabled.WATCHING:
+            return None
+        source, service = own_limits.plain_limits(control.source), own_limits.plain_limits(control.service)
+        return verdicts.Watch(control.window_ns / 1e9, source, service)
+
+    def limit(
+        self, watched: own_limits.Watched, limits: verdicts.Limits, ttl_s: float, rule_id: int = 0
+    ) -> own_limits.OwnLimits:
+        """Give one source or service thresholds of its own, until `ttl_s` has passed. Counts with the next packet.
+
+        Raises UsageError for thresholds that make no sense, Retryable when the table is full of live ones.
+        """
+        key, now_ns = own_limits.key_of(watched), self.tables.now_ns()
+        value = own_limits.value_of(limits, ttl_s, now_ns, rule_id)
+        self._write(layouts.OWN_LIMITS, key, value)
+        self.tables.enable(Enabled.OWN_LIMITS)
+        return own_limits.own_limits_of(key, value, now_ns, self.offset_ns)
+
+    def unlimit(self, watched: own_limits.Watched) -> bool:
+        """Back to the thresholds of all. False when it had none of its own."""
+        return self.tables.delete(layouts.OWN_LIMITS, own_limits.key_of(watched))
+
+    def own_limits(self) -> list[own_limits.OwnLimits]:
+        """All thresholds of single sources and services, live and dead."""
+        now_ns = self.tables.now_ns()
+        found = self.tables.items(layouts.OWN_LIMITS)
+        return [own_limits.own_limits_of(key, value, now_ns, self.offset_ns) for key, value in found]
+
+    def attuned(self) -> Mapping[str, Mapping[str, float]]:
+        """The live ones of them as the fast lane's detectors take them (`SuspectDetectors.attune`)."""
+        window_s = self.tables.control.window_ns / 1e9
+        live = [own for own in self.own_limits() if own.live] if window_s else []
+        return {own.watched.text: dataclasses.asdict(own.limits) | {"window_s": window_s} for own in live}
+
+    def windows(self) -> pa.RecordBatch:
+        """The short-window counters of all that is watched (schema `own_limits.WINDOWS`)."""
+        keys, values = self.tables.raw(layouts.WATCH)
+        return own_limits.windows_of(keys, values, self.tables.now_ns(), self.tables.control.window_ns)
 
     def counters(self) -> Mapping[str, tuple[int, int]]:
         """reason -> (packets, octets), summed over CPUs. Every packet is in exactly one."""
@@ -160,6 +209,6 @@ class TableShield:
         except OSError as error:
             if error.errno not in (errno.E2BIG, errno.ENOSPC):
                 raise
-            if table in _VERDICTS and self.sweep():
+            if table in (*_VERDICTS, layouts.OWN_LIMITS) and self.sweep():
                 return self._write(table, key, value)
             raise Retryable(f"{self.name}: the table {table} is full of live entries; remove some or wait") from error

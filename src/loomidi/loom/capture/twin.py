@@ -25,8 +25,12 @@ from loomidi.loom.flows.tables import FlowTable
 ETHERNET = 1  # LINKTYPE_
 _FLOWS = MeterSettings()
 _ROOM = 1024  # suspects of one call
-_NUMBERS = {layouts.TUPLES: 0, layouts.HOSTS: 1, layouts.CIDRS: 2, layouts.PROTECTED: 3}
-_KEYS = {layouts.TUPLES: 40, layouts.HOSTS: 16, layouts.CIDRS: 20, layouts.PROTECTED: 20}
+_TABLES = (layouts.TUPLES, layouts.HOSTS, layouts.CIDRS, layouts.PROTECTED, layouts.OWN_LIMITS, layouts.WATCH)
+_NUMBERS = {name: number for number, name in enumerate(_TABLES)}
+_KEYS = dict(zip(_TABLES, (40, 16, 20, 20, 24, 24), strict=True))
+_VALUES = {layouts.PROTECTED: 4, layouts.OWN_LIMITS: ctypes.sizeof(layouts.OwnLimits)} | {
+    layouts.WATCH: ctypes.sizeof(layouts.WatchState)
+}
 _P, _U32 = ctypes.c_void_p, ctypes.c_uint32
 _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "lm_twin_open": (_P, [_P]),
@@ -125,6 +129,11 @@ class TwinTables:
             found.append((key.raw, value.raw))
         return iter(found)
 
+    def raw(self, table: str) -> tuple[bytes, bytes]:
+        """All keys and all values, each one after the other."""
+        found = list(self.items(table))
+        return b"".join(key for key, _ in found), b"".join(value for _, value in found)
+
     def counts(self) -> list[layouts.Count]:
         """One per reason."""
         return self._counts()[: len(layouts.Reason)]
@@ -169,7 +178,7 @@ class TwinTables:
 
 
 def _value_octets(table: str) -> int:
-    return 4 if table == layouts.PROTECTED else ctypes.sizeof(layouts.Verdict)
+    return _VALUES.get(table, ctypes.sizeof(layouts.Verdict))
 
 
 class TwinShield(TableShield):

@@ -39,6 +39,7 @@ class SuspectDetectors:
         self._talkative = self._rules["udp_flood"].talkative_ports
         self._logins = self._rules["brute_force"].fast_ports
         self._baselines = Baselines(self._settings.baseline)
+        self._own: Mapping[str, Mapping[str, float]] = {}
 
     def judge(self, suspect: "Suspect") -> Finding | None:
         """A finding, or None when nothing speaks against this source or service; then its rate is learned.
@@ -59,9 +60,19 @@ class SuspectDetectors:
         self.learn(suspect)
         return None
 
+    def attune(self, own: Mapping[str, Mapping[str, float]]) -> None:
+        """Thresholds of single sources and services, as the data plane has them, instead of those of the rules.
+
+        By `source/ADDRESS` or `service/ADDRESS:PORT/NUMBER`: counts in one short window, and its length `window_s`.
+        They were learned within bounds; what a suspect shows is no longer learned beside them.
+        """
+        self._own = own
+
     def learn(self, suspect: "Suspect") -> None:
-        """Take the rates of this window as usual for its source or service."""
+        """Take the rates of this window as usual for its source or service, where no thresholds of its own hold."""
         key = _key(suspect)
+        if key in self._own:
+            return
         self._baselines.learn(key + "|packets", _rate(suspect, suspect.packets))
         if suspect.protocol == _TCP:
             self._baselines.learn(key + "|syns", _rate(suspect, suspect.syns))
@@ -77,10 +88,17 @@ class SuspectDetectors:
 
     def _limit(self, suspect: "Suspect", name: str, floor: float) -> tuple[float, str]:
         """The rate that must be exceeded, and where it comes from."""
+        if own := self._own.get(_key(suspect)):
+            return own[name] / own["window_s"], "; tuned to what is usual here"
         usual = self._baselines.usual(f"{_key(suspect)}|{name}")
         if usual is None or usual[1] <= floor:
             return floor, ""
         return usual[1], f"; usual here: {usual[0]:.0f}"
+
+    def _least(self, suspect: "Suspect", name: str, rule: float) -> float:
+        """The count that must be reached: its own, else the rule's."""
+        own = self._own.get(_key(suspect))
+        return own[name] if own else rule
 
     def _syn_flood(self, suspect: "Suspect") -> Finding | None:
         rule = self._rules["syn_flood"].suspect
@@ -88,7 +106,12 @@ class SuspectDetectors:
         rate = _rate(suspect, suspect.syns)
         limit, origin = self._limit(suspect, "syns", rule["rate"])
         dispersed = suspect.kind == "source" and 4 * suspect.hosts > suspect.packets  # a scan, or many peers
-        if suspect.syns < rule["packets"] or share < rule["syn_share"] or rate <= limit or dispersed:
+        if (
+            suspect.syns < self._least(suspect, "syns", rule["packets"])
+            or share < rule["syn_share"]
+            or rate <= limit
+            or dispersed
+        ):
             return None
         facts = (
             Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts {origin}"),
@@ -109,7 +132,8 @@ class SuspectDetectors:
             if suspect.source_port in self._talkative and suspect.source_port != _DNS:
                 return None  # a VPN, a call: only flows show whether it was asked for
             floor = rule.suspect["dns_octets" if suspect.source_port == _DNS else "single_octets"]
-        if suspect.packets < rule.suspect["packets"] or size < floor or rate <= limit:
+        least = self._least(suspect, "packets", rule.suspect["packets"])
+        if suspect.packets < least or size < floor or rate <= limit:
             return None
         facts = (
             Evidence("answer_rate", round(rate, 1), round(limit, 1), "packets/s", f"{name} answers {origin}"),
@@ -129,7 +153,7 @@ class SuspectDetectors:
         rule = self._rules[pattern].suspect
         rate = _rate(suspect, suspect.packets)
         limit, origin = self._limit(suspect, "packets", rule[floor])
-        if suspect.packets < rule["packets"] or rate <= limit:
+        if suspect.packets < self._least(suspect, "packets", rule["packets"]) or rate <= limit:
             return None
         facts = (Evidence("packet_rate", round(rate, 1), round(limit, 1), "packets/s", f"packets {origin}"),)
         return self._finding(pattern, suspect, facts, rate / limit)
@@ -140,7 +164,8 @@ class SuspectDetectors:
         rate = _rate(suspect, suspect.packets)
         limit, origin = self._limit(suspect, "packets", rule["rate"])
         scattered = suspect.hosts >= rule["sources"] and suspect.packets <= 3 * suspect.hosts
-        wanted = suspect.kind == "service" and suspect.packets >= rule["packets"] and rate > limit
+        least = self._least(suspect, "packets", rule["packets"])
+        wanted = suspect.kind == "service" and suspect.packets >= least and rate > limit
         if not (wanted and scattered and suspect.syns * 20 <= suspect.packets):
             return None
         facts = (
@@ -153,18 +178,20 @@ class SuspectDetectors:
         if suspect.kind != "source" or (suspect.protocol == _TCP and suspect.syns * 2 < suspect.packets):
             return None
         down, across = self._rules["vertical_scan"].suspect, self._rules["horizontal_scan"].suspect
-        if suspect.hosts >= across["hosts"] and suspect.packets <= across["packets_per_host"] * suspect.hosts:
+        most_hosts = self._least(suspect, "peers", across["hosts"])
+        most_ports = self._least(suspect, "ports", down["ports"])
+        if suspect.hosts >= most_hosts and suspect.packets <= across["packets_per_host"] * suspect.hosts:
             if suspect.destination_port in self._rules["horizontal_scan"].peer_ports or suspect.protocol == _UDP:
                 return None  # peers and resolvers: whether they answer is only seen in flows
-            facts = (Evidence("hosts", suspect.hosts, int(across["hosts"]), "", "distinct hosts in one short window"),)
-            return self._finding("horizontal_scan", suspect, facts, suspect.hosts / across["hosts"])
+            facts = (Evidence("hosts", suspect.hosts, int(most_hosts), "", "distinct hosts in one short window"),)
+            return self._finding("horizontal_scan", suspect, facts, suspect.hosts / most_hosts)
         few_hosts = suspect.ports >= 3 * max(suspect.hosts, 1)
         answers = suspect.source_port < 1024 and suspect.protocol == _UDP
         sparse = suspect.packets <= down["packets_per_port"] * suspect.ports
-        if suspect.ports < down["ports"] or not (few_hosts and sparse) or answers:
+        if suspect.ports < most_ports or not (few_hosts and sparse) or answers:
             return None
-        facts = (Evidence("ports", suspect.ports, int(down["ports"]), "", "distinct ports in one short window"),)
-        return self._finding("vertical_scan", suspect, facts, suspect.ports / down["ports"])
+        facts = (Evidence("ports", suspect.ports, int(most_ports), "", "distinct ports in one short window"),)
+        return self._finding("vertical_scan", suspect, facts, suspect.ports / most_ports)
 
     def _brute_force(self, suspect: "Suspect") -> Finding | None:
         """Many new conversations of one source with one password service; a flood of SYNs is no guessing."""

@@ -5,5 +5,6 @@ A driver refuses by itself what it cannot verify; it does not trust the engine t
 
 from loomidi.ionic.act.drivers.dry_run import DryRunDriver
 from loomidi.ionic.act.drivers.shield import ShieldDriver
+from loomidi.ionic.act.drivers.thresholds import ThresholdDriver
 
-__all__ = ["DryRunDriver", "ShieldDriver"]
+__all__ = ["DryRunDriver", "ShieldDriver", "ThresholdDriver"]

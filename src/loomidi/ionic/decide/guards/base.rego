@@ -74,7 +74,7 @@ holds contains "confidence_enough" if {
 reason["action_fits_kind"] := sprintf("%v by %v", [fold.kind, fold.action])
 
 actions := {
-	"RECONFIGURE_NETWORK": {"rate", "drop", "eject"},
+	"RECONFIGURE_NETWORK": {"rate", "drop", "eject", "tune"},
 	"ISOLATE_POD": {"isolate"},
 	"SCALE_OUT": {"scale"},
 	"CORDON": {"cordon"},
@@ -111,7 +111,7 @@ objects := {
 final := {"evict", "terminate"}
 
 # nobody is cut off from what he talks to
-gentle := {"rate", "eject", "scale", "cordon", "resize", "restart", "rollback"}
+gentle := {"rate", "eject", "scale", "cordon", "resize", "restart", "rollback", "tune"}
 
 holds contains "action_fits_kind" if {
 	fold.action in actions[fold.kind]
@@ -140,6 +140,13 @@ holds contains "aimed" if {
 	named(fold.target)
 }
 
+holds contains "aimed" if {
+	fold.action == "tune"
+	regex.match(`^(host|service)/[^\s]+$`, fold.target)
+	fold.match.source == ""
+	fold.match.destination == ""
+}
+
 parts := split(fold.target, "/") if is_string(fold.target)
 
 object_name(text) if regex.match(`^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$`, text)
@@ -166,7 +173,7 @@ reason["namespace_spared"] := sprintf("%v on %v", [fold.kind, fold.target])
 
 holds contains "namespace_spared" if {
 	fold.kind == "RECONFIGURE_NETWORK"
-	fold.action in {"rate", "drop"}
+	fold.action in {"rate", "drop", "tune"}
 }
 
 holds contains "namespace_spared" if {
@@ -197,6 +204,26 @@ holds contains "sized" if {
 	fold.action == "scale"
 	at_most(1, fold.replicas)
 	at_most(fold.replicas, limits.max_replicas)
+}
+
+# thresholds: each a whole number within its limits, by a name that is known
+beyond contains name if {
+	some name, value in fold.thresholds
+	not within(name, value)
+}
+
+within(name, value) if {
+	is_number(value)
+	value == floor(value)
+	at_most(limits.thresholds[name][0], value)
+	at_most(value, limits.thresholds[name][1])
+}
+
+holds contains "sized" if {
+	fold.action == "tune"
+	count(fold.thresholds) > 1
+	is_number(fold.thresholds.window_ms)
+	count(beyond) == 0
 }
 
 holds contains "sized" if fold.action in {"drop", "isolate"}

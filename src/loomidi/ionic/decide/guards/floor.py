@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from loomidi.contracts import FoldKind, Mode, Plan, Verdict
+from loomidi.contracts import FoldKind, Match, Mode, Plan, Verdict
 from loomidi.ionic.decide.limits import Limits
 from loomidi.ionic.documents import plan_id
 
 Answer = tuple[bool, str]
 _IPV4 = ipaddress.IPv6Network("::ffff:0:0/96")  # where IPv4 lies in the v4-mapped space
 _ACTIONS = {
-    FoldKind.RECONFIGURE_NETWORK: ("rate", "drop", "eject"),
+    FoldKind.RECONFIGURE_NETWORK: ("rate", "drop", "eject", "tune"),
     FoldKind.ISOLATE_POD: ("isolate",),
     FoldKind.SCALE_OUT: ("scale",),
     FoldKind.CORDON: ("cordon",),
@@ -39,6 +39,7 @@ _NAMED = {  # how the one object is written that an action changes: what else is
     "rollback": re.compile(f"workload/{_SPACE}/{_NAME}"),
     "terminate": re.compile(f"pod/{_SPACE}/{_NAME}"),
 }
+_TUNED = re.compile(r"(host|service)/\S+")  # whose thresholds
 _MOST_EJECTED = 50  # percent of a service's endpoints
 _NEVER = frozenset({"kube-node-lease", "kube-public", "kube-system", "loomidi-system"})  # whatever settings say
 _FINAL = ("evict", "terminate")  # no way back
@@ -50,6 +51,7 @@ _GENTLE = (
     "resize",
     "restart",
     "rollback",
+    "tune",
 )  # nobody is cut off from what he talks to
 
 
@@ -97,6 +99,9 @@ class FloorGuard:
             return bool(plan.fold.target), "the target is named"
         if form := _NAMED.get(action):
             return bool(form.fullmatch(plan.fold.target)), f"{action} of {plan.fold.target}: one object, named in full"
+        if action == "tune":
+            whole = _TUNED.fullmatch(plan.fold.target) and _host_of(plan.fold.target) and match == Match()
+            return bool(whole), f"thresholds of {plan.fold.target}: one address or service, and no packets"
         if match.source:
             return _is_small(_prefix(match.source)), f"source {match.source}"
         return action == "rate" and bool(match.destination), "a drop names a source, a rate a source or a destination"
@@ -121,6 +126,15 @@ class FloorGuard:
             most = spec["trafficPolicy"]["outlierDetection"]["maxEjectionPercent"]
             return 0 < most <= _MOST_EJECTED, f"{kind}: at most {most} % of the endpoints are ejected"
         return True, "no object of Cilium or Istio"
+
+    def _tuned(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
+        """Thresholds lie within what the floor was told, whatever a policy file says; nothing else has any."""
+        given = plan.fold.thresholds
+        if plan.fold.action != "tune":
+            return not given, f"{plan.fold.action} with {len(given)} thresholds"
+        ends = self._limits.thresholds
+        within = all(type(n) is int and ends[name][0] <= n <= ends[name][1] for name, n in given.items())
+        return within and len(given) > 1 and "window_ms" in given, f"thresholds {dict(given)}"
 
     def _final(self, plan: Plan, facts: Mapping[str, Any]) -> Answer:
         """What has no way back is done to what the finding is about, never to something beside it."""
@@ -168,6 +182,7 @@ CHECKS: dict[str, Check] = {
     "aimed": FloorGuard._aimed,
     "spared": FloorGuard._spared,
     "written": FloorGuard._written,
+    "tuned": FloorGuard._tuned,
     "final": FloorGuard._final,
     "ttl": FloorGuard._ttl,
     "protected": FloorGuard._untouched,

@@ -68,7 +68,8 @@ def question(plan: Plan, facts: Mapping[str, Any]) -> dict[str, Any]:
                 "entities": list(finding.entities),
                 "evidence": evidence,
             },
-            "fold": {name: getattr(fold, name) for name in _FOLD} | {"match": fold.match.as_dict()},
+            "fold": {name: getattr(fold, name) for name in _FOLD}
+            | {"match": fold.match.as_dict(), "thresholds": dict(fold.thresholds)},
             "blast_radius": plan.blast_radius.as_dict(),
         },
         "facts": dict(facts),

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 0, 1, 2, 3, 4
 OBJ_PIN, OBJ_GET, PROG_TEST_RUN, PROG_FD_BY_ID, INFO_BY_FD, PROG_QUERY = 6, 7, 10, 13, 15, 16
-MAP_TAKE_BATCH, MAP_UPDATE_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 25, 26, 28, 29, 34
+MAP_READ_BATCH, MAP_TAKE_BATCH, MAP_UPDATE_BATCH = 24, 25, 26
+LINK_CREATE, LINK_UPDATE, LINK_DETACH = 28, 29, 34
 
 HASH = 1
 ANY, NOEXIST, EXIST = 0, 1, 2
@@ -105,13 +106,27 @@ class Map:
 
     def take(self, keys: ctypes.Array[ctypes.c_char], values: ctypes.Array[ctypes.c_char], room: int) -> Iterator[int]:
         """Move all elements out, up to `room` at a time, into the caller's buffers; yields how many lie there."""
+        yield from self._batches(MAP_TAKE_BATCH, keys, values, room)
+
+    def read(self, room: int = 4096) -> tuple[bytes, bytes]:
+        """All keys and all values, each one after the other; `room` elements a system call. The map stays as it is."""
+        keys, values = (ctypes.create_string_buffer(room * octets) for octets in (self.key_octets, self.value_octets))
+        parts = [
+            (keys.raw[: count * self.key_octets], values.raw[: count * self.value_octets])
+            for count in self._batches(MAP_READ_BATCH, keys, values, room)
+        ]
+        return b"".join(key for key, _ in parts), b"".join(value for _, value in parts)
+
+    def _batches(
+        self, command: int, keys: ctypes.Array[ctypes.c_char], values: ctypes.Array[ctypes.c_char], room: int
+    ) -> Iterator[int]:
         cursor = ctypes.create_string_buffer(8)
         first = True
         done = False
         while not done:
             start = 0 if first else _at(cursor)
             attr = struct.pack("=QQQQIIQQ", start, _at(cursor), _at(keys), _at(values), room, self.fd, 0, 0)
-            count, done = self._batch(MAP_TAKE_BATCH, attr)
+            count, done = self._batch(command, attr)
             first = False
             if count:
                 yield count
@@ -140,7 +155,7 @@ class Map:
         result = _syscall(_NR, ctypes.c_long(command), buffer, ctypes.c_long(_ATTR_OCTETS))
         code = ctypes.get_errno() if result < 0 else 0
         if code not in (0, errno.ENOENT):
-            raise OSError(code, f"take batch: {os.strerror(code)}")
+            raise OSError(code, f"batch: {os.strerror(code)}")
         return struct.unpack_from("=I", buffer.raw, 32)[0], code == errno.ENOENT
 
 

@@ -56,6 +56,10 @@ class KernelTables:
         """All elements."""
         return self.loaded.maps[table].items()
 
+    def raw(self, table: str) -> tuple[bytes, bytes]:
+        """All keys and all values, each one after the other, read in batches."""
+        return self.loaded.maps[table].read()
+
     def counts(self) -> list[layouts.Count]:
         """One per reason, summed over CPUs."""
         return [self._count(reason) for reason in layouts.Reason]

@@ -1,0 +1,199 @@
+"""Tuning in one place: counters of the kernel -> what is usual -> proposals -> guarded plans -> thresholds with an end.
+
+Called by `loomidi tune`, by `services.incidents` and, where a lane has one beside it, twice a window. In: a shield
+that counts, captures that somebody vouches for, a policy. Out: `Proposed`, receipts. Mode shadow is the default:
+proposals are planned, judged and put on record, and no threshold changes. Steps, repeated by number in the code:
+
+    1 look at the counters twice a window       4 plan and ask every guard
+    2 learn what is usual, unless attacked      5 carry out: the inverse is stored first, the change has an end
+    3 propose within bounds
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loomidi.contracts import FoldSpec, InputError, LoomidiError, Mode, Plan, Receipt, Verdict
+from loomidi.contracts.ports import ReceiptStore
+from loomidi.contracts.records import Finding
+from loomidi.garden.graph import host_id, service_id
+from loomidi.ionic.act import Engine, ThresholdDriver
+from loomidi.ionic.decide import Decider, DeciderSettings, PlanRefused
+from loomidi.ionic.documents import read_record
+from loomidi.ionic.enforcer import Bounds, Standing, Tuning, UsualWindows, tuned
+from loomidi.ionic.enforcer.learning import COUNTERS, F64
+from loomidi.kit.clock import Clock, ManualClock, SystemClock
+from loomidi.loom.capture.own_limits import Watched, key_of, watched_of
+from loomidi.loom.capture.shielding import TableShield
+from loomidi.loom.capture.twin import ETHERNET, TwinSettings, TwinShield, frames
+from loomidi.services.planning import decider_over
+from loomidi.services.waking import waking
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proposed:
+    """One change with what the guards say of it."""
+
+    tuning: Tuning
+    plan: Plan
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def allowed(self) -> bool:
+        """Every guard allows it."""
+        return bool(self.verdicts) and all(verdict.allow is True for verdict in self.verdicts)
+
+
+class Tuner:
+    """Learns from one shield and proposes for it. Not thread-safe."""
+
+    def __init__(self, shield: TableShield, bounds: Bounds, learned: UsualWindows | None = None) -> None:
+        self._shield, self._bounds = shield, bounds
+        self.learned = learned or UsualWindows(bounds)
+
+    @property
+    def window_s(self) -> float:
+        """Length of the short windows; 1 when nothing is counted."""
+        return self._shield.tables.control.window_ns / 1e9 or 1.0
+
+    def look(self, *, attacked: bool) -> None:
+        """1 and 2: twice a window. `attacked`: whether a finding is open that nobody has called a mistake."""
+        window_ns = self._shield.tables.control.window_ns
+        now_ns = self._shield.tables.now_ns() + self._shield.offset_ns
+        own = {key_of(one.watched): _row(one.limits) for one in self._shield.own_limits() if one.live}
+        self.learned.observe(self._shield.windows(), now_ns, window_ns, attacked=attacked, own=own)
+
+    def tunings(self) -> list[Tuning]:
+        """3: what is worth changing, the first learned first."""
+        window_ns = self._shield.tables.control.window_ns
+        now_ns = self._shield.tables.now_ns() + self._shield.offset_ns
+        standing = standings(self._shield, self.learned.keys(), now_ns)
+        made = (tuned(self.learned, key, one, self._bounds, (now_ns, window_ns)) for key, one in standing.items())
+        return [tuning for tuning in made if tuning is not None]
+
+
+def standings(shield: TableShield, keys: Iterable[bytes], now_ns: int) -> dict[bytes, Standing]:
+    """The thresholds in force for each of them; what has no entity id of its own (ICMP) is left out."""
+    own = {one.watched: one for one in shield.own_limits() if one.live}
+    watch = shield.watching()
+    found = {}
+    for key in keys:
+        watched = watched_of(key)
+        if watch is None or (watched.kind == "service" and not watched.port):
+            continue
+        mine = own.get(watched)
+        limits = mine.limits if mine else watch.source if watched.kind == "source" else watch.service
+        left_s = (mine.expires_ns - now_ns) / 1e9 if mine else 0.0
+        found[key] = Standing(entity(watched), watched.kind, dataclasses.asdict(limits), mine is not None, left_s)
+    return found
+
+
+def entity(watched: Watched) -> str:
+    """The id under which findings and plans name it."""
+    if watched.kind == "source":
+        return host_id(watched.address)
+    return service_id(watched.address, watched.port, watched.protocol)
+
+
+def learn_from(captures: Sequence[str], bounds: Bounds, shield: TwinShield | None = None) -> tuple[Tuner, TwinShield]:
+    """1 and 2 over captures of normal traffic, through the twin: the kernel's own counters, at the captures' own pace.
+
+    Whoever names the captures vouches that nothing in them is an attack. Raises InputError when they hold no frame.
+    """
+    shield = shield or TwinShield("capture", TwinSettings(watch=waking(), accounting=True))
+    tuner, due_ns, count = Tuner(shield, bounds), 0, 0
+    half_ns = shield.tables.control.window_ns // 2
+    for frame in (each for capture in captures for each in frames(capture) if each.link == ETHERNET):
+        if due_ns and frame.at_ns >= due_ns:
+            shield.move_to(due_ns)
+            tuner.look(attacked=False)
+            shield.suspects(0.0)
+            list(shield.drain())
+        if frame.at_ns >= due_ns:
+            due_ns = frame.at_ns - frame.at_ns % half_ns + half_ns
+        shield.process(frame.octets, frame.at_ns, frame.wire_octets)
+        count += 1
+    if not count:
+        raise InputError(f"{', '.join(captures)}: no Ethernet frame to learn from; name captures of normal traffic")
+    tuner.learned.settle_all()
+    return tuner, shield
+
+
+def judged(tunings: Iterable[Tuning], decider: Decider) -> Iterator[Proposed]:
+    """4: a plan for each, with every guard's answer. Nothing is touched."""
+    for tuning in tunings:
+        plan = decider.plan(tuning.finding, tuning.fold)
+        yield Proposed(tuning, plan, decider.judge(plan))
+
+
+class Enforcer:
+    """4 and 5 on one shield: plans, guards, receipts, and the way back."""
+
+    def __init__(
+        self,
+        shield: TableShield,
+        store: ReceiptStore,
+        *,
+        mode: Mode = Mode.SHADOW,
+        protected: Sequence[str] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        """Settles first what an earlier process has left: what is over is taken back and put on record."""
+        clock = clock or SystemClock()
+        self._store = store
+        self.engine = Engine(store, [ThresholdDriver(shield, clock=clock)], clock=clock)
+        self.engine.recover()
+        self._decider = decider_over(None, protected, clock, DeciderSettings(mode=mode))
+
+    def carry_out(self, finding: Finding, fold: FoldSpec) -> Receipt:
+        """One change, or a receipt that says why not; in mode shadow the receipt says what would have been done."""
+        plan = self._decider.plan(finding, fold)
+        try:
+            approval = self._decider.decide(plan)
+            return self.engine.carry_out(plan, approval)
+        except PlanRefused as refusal:
+            against = [verdict.as_dict() for verdict in refusal.verdicts if verdict.allow is not True]
+            return self._refused(plan, {"verdicts": against})
+        except LoomidiError as error:
+            return self._refused(plan, {"error": f"{type(error).__name__}: {error}"})
+
+    def undo(self, plan_ids: Sequence[str]) -> list[Receipt]:
+        """Put back what was in force before each, the newest first; none named: all that are at work here."""
+        mine = [lease.plan_id for lease in self.engine.open_leases() if lease.plan and lease.plan.fold.action == "tune"]
+        return [self.engine.undo(plan_id) for plan_id in (plan_ids or mine)[::-1]]
+
+    def _refused(self, plan: Plan, detail: Mapping[str, Any]) -> Receipt:
+        from loomidi.contracts import Step
+
+        return self._store.append(plan.id, Step.REFUSED, "none", {}, {**detail, "plan": plan.as_dict()})
+
+
+def decider_at(now_ns: int, protected: Sequence[str] = ()) -> Decider:
+    """Guards for proposals of captures: mode shadow, at the time at which the captures end."""
+    return decider_over(None, protected, ManualClock(now_ns))
+
+
+def write_proposals(path: Path, proposed: Sequence[Proposed]) -> None:
+    """The changes as a document that `read_proposals` takes."""
+    rows = [{"finding": one.tuning.finding.as_dict(), "fold": one.tuning.fold.as_dict()} for one in proposed]
+    path.write_text(json.dumps({"version": FORMAT, "proposals": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_proposals(path: Path) -> list[tuple[Finding, FoldSpec]]:
+    """What `write_proposals` wrote. Raises InputError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        rows = document["proposals"] if document["version"] == FORMAT else None
+        return [(read_record(Finding, r["finding"], "finding"), read_record(FoldSpec, r["fold"], "fold")) for r in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no proposals of `loomidi tune propose`: {error}; make them anew") from error
+
+
+def _row(limits: Any) -> F64:
+    return np.array([getattr(limits, name) for name in COUNTERS], float)
