@@ -1,32 +1,29 @@
-"""Tuning in one place: counters of the kernel -> what is usual -> proposals -> guarded plans -> thresholds with an end.
+"""Tuning up to the plan: counters of the kernel -> what is usual -> proposals -> plans that every guard has judged.
 
-Called by `loomidi tune`, by `services.incidents` and, where a lane has one beside it, twice a window. In: a shield
-that counts, captures that somebody vouches for, a policy. Out: `Proposed`, receipts. Mode shadow is the default:
-proposals are planned, judged and put on record, and no threshold changes. Steps, repeated by number in the code:
+Called by `loomidi tune` and by `services.incidents`. In: a shield that counts, captures that somebody vouches for, a
+policy. Out: `Proposed`, and proposals as a file. Nothing is changed from here: that is `enforcing`. Steps, repeated by
+number in the code:
 
-    1 look at the counters twice a window       4 plan and ask every guard
-    2 learn what is usual, unless attacked      5 carry out: the inverse is stored first, the change has an end
-    3 propose within bounds
+    1 look at the counters twice a window   2 learn what is usual, unless attacked
+    3 propose within bounds                 4 plan and ask every guard
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from loomidi.contracts import FoldSpec, InputError, LoomidiError, Mode, Plan, Receipt, Verdict
-from loomidi.contracts.ports import ReceiptStore
+from loomidi.contracts import FoldSpec, InputError, Plan, Verdict
 from loomidi.contracts.records import Finding
 from loomidi.garden.graph import host_id, service_id
-from loomidi.ionic.act import Engine, ThresholdDriver
-from loomidi.ionic.decide import Decider, DeciderSettings, PlanRefused
+from loomidi.ionic.decide import Decider
 from loomidi.ionic.documents import read_record
 from loomidi.ionic.enforcer import Bounds, Standing, Tuning, UsualWindows, tuned
 from loomidi.ionic.enforcer.learning import COUNTERS, F64
-from loomidi.kit.clock import Clock, ManualClock, SystemClock
+from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.own_limits import Watched, key_of, watched_of
 from loomidi.loom.capture.shielding import TableShield
 from loomidi.loom.capture.twin import ETHERNET, TwinSettings, TwinShield, frames
@@ -130,48 +127,6 @@ def judged(tunings: Iterable[Tuning], decider: Decider) -> Iterator[Proposed]:
     for tuning in tunings:
         plan = decider.plan(tuning.finding, tuning.fold)
         yield Proposed(tuning, plan, decider.judge(plan))
-
-
-class Enforcer:
-    """4 and 5 on one shield: plans, guards, receipts, and the way back."""
-
-    def __init__(
-        self,
-        shield: TableShield,
-        store: ReceiptStore,
-        *,
-        mode: Mode = Mode.SHADOW,
-        protected: Sequence[str] = (),
-        clock: Clock | None = None,
-    ) -> None:
-        """Settles first what an earlier process has left: what is over is taken back and put on record."""
-        clock = clock or SystemClock()
-        self._store = store
-        self.engine = Engine(store, [ThresholdDriver(shield, clock=clock)], clock=clock)
-        self.engine.recover()
-        self._decider = decider_over(None, protected, clock, DeciderSettings(mode=mode))
-
-    def carry_out(self, finding: Finding, fold: FoldSpec) -> Receipt:
-        """One change, or a receipt that says why not; in mode shadow the receipt says what would have been done."""
-        plan = self._decider.plan(finding, fold)
-        try:
-            approval = self._decider.decide(plan)
-            return self.engine.carry_out(plan, approval)
-        except PlanRefused as refusal:
-            against = [verdict.as_dict() for verdict in refusal.verdicts if verdict.allow is not True]
-            return self._refused(plan, {"verdicts": against})
-        except LoomidiError as error:
-            return self._refused(plan, {"error": f"{type(error).__name__}: {error}"})
-
-    def undo(self, plan_ids: Sequence[str]) -> list[Receipt]:
-        """Put back what was in force before each, the newest first; none named: all that are at work here."""
-        mine = [lease.plan_id for lease in self.engine.open_leases() if lease.plan and lease.plan.fold.action == "tune"]
-        return [self.engine.undo(plan_id) for plan_id in (plan_ids or mine)[::-1]]
-
-    def _refused(self, plan: Plan, detail: Mapping[str, Any]) -> Receipt:
-        from loomidi.contracts import Step
-
-        return self._store.append(plan.id, Step.REFUSED, "none", {}, {**detail, "plan": plan.as_dict()})
 
 
 def decider_at(now_ns: int, protected: Sequence[str] = ()) -> Decider:

@@ -11,7 +11,7 @@ VERBS: dict[str, str] = {
     "serve": "Run one service in a process of its own: node agent, ingestion API, operator, policy API.",
     "watch": "Watch live links: findings as they happen, with names and folds, nothing applied.",
     "meter": "Turn packets of captures or interfaces into flow records.",
-    "replay": "Captures as if they were live, at any speed, to the bus or the ingestion API.",
+    "replay": "Captures as if they were live, to the bus or the ingestion API; incidents, as tests.",
     "shield": "Deny, rate-limit or allow sources in the kernel, each entry with an end.",
     "tune": "Thresholds of the kernel, learned from normal traffic within bounds: show, propose, apply, undo.",
     "cuts": "Pods and sources that the node agent has cut here: list, give back.",

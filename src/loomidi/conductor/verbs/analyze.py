@@ -52,6 +52,7 @@ class _Outputs:
 @click.option("--max-flows", type=int, metavar="N", help="Flows kept at once, 0.8 KB each. [default: 131072]")
 @click.option("--protect", multiple=True, metavar="CIDR", help="Never propose to touch these; may be repeated.")
 @click.option("--full", type=click.IntRange(0), default=5, show_default=True, help="Findings told with their story.")
+@click.option("--incidents", metavar="DIR", help="Keep each finding as a test: headers of its packets, a threshold.")
 @click.option("--manifests", is_flag=True, help="Print the Kubernetes object of each proposed fold.")
 def command(captures: tuple[str, ...], **options: Any) -> int:
     """Find attacks in captures (pcap, pcapng, also gzipped; `-` is standard input), explain them, propose folds.
@@ -62,6 +63,8 @@ def command(captures: tuple[str, ...], **options: Any) -> int:
     captures, json_file = _captures_and_json(captures, options["json_file"])
     outputs = _Outputs(json_file, options["html_file"], options["full"], options["manifests"])
     _check(captures, outputs)
+    if options["incidents"] and STANDARD_OUTPUT in captures:
+        raise UsageError("standard input cannot be read twice; name a file, for --incidents")
 
     from loomidi.services import analyzing
 
@@ -71,7 +74,17 @@ def command(captures: tuple[str, ...], **options: Any) -> int:
     _write(report, outputs)
     for problem in report.problems:
         click.echo(f"loomidi: {problem}", err=True)
+    if options["incidents"]:
+        _keep(report, captures, options["incidents"])
     return report.exit_code
+
+
+def _keep(report: "Report", captures: tuple[str, ...], folder: str) -> None:
+    """A folder for each finding, told one a line."""
+    from loomidi.services.incidents import keeping
+
+    for kept in keeping.keep(report.findings, captures, Path(folder)):
+        click.echo(f"loomidi: incident {kept.name}: {kept.why}" if kept.name else f"loomidi: {kept.why}", err=True)
 
 
 def _captures_and_json(captures: tuple[str, ...], json_file: str | None) -> tuple[tuple[str, ...], str | None]:

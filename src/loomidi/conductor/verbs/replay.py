@@ -1,7 +1,8 @@
-"""`loomidi replay`: captures as if they were live, to the bus or to the ingestion API.
+"""`loomidi replay`: captures as if they were live, to the bus or to the ingestion API; or incidents, as tests.
 
-Called by `conductor.cli`. In: captures, a speed, where to. Out: a line per capture that says where each packet went.
-Exit code 0, 2 when a capture could not be read to its end or a packet is missing. The work is `services.replaying`.
+Called by `conductor.cli`. In: captures, a speed, where to; or a folder of incidents. Out: a line per capture that says
+where each packet went, or a line per incident. Exit code 0; 2 when a capture could not be read to its end or a packet is
+missing; 1 when an incident fails. The work is `services.replaying` and `services.incidents`.
 """
 
 import asyncio
@@ -15,11 +16,18 @@ import click
 from loomidi.contracts.errors import EnvironmentLacks, UsageError
 
 if TYPE_CHECKING:
+    from loomidi.services.incidents.replays import Caught
     from loomidi.services.replaying import Replayed, ReplaySettings
 
 
 @click.command("replay")
-@click.argument("captures", nargs=-1, required=True, metavar="CAPTURE...")
+@click.argument("captures", nargs=-1, metavar="[CAPTURE...]")
+@click.option(
+    "--incidents",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Instead: judge the incidents in DIR again, with their tuned thresholds and without.",
+)
 @click.option("--speed", default="1", metavar="X|max", help="1: as it was; 10: ten times as fast; max: at once.  [1]")
 @click.option("--bus", "bus_url", metavar="URL", help="nats://..., kafka://...; without it, our own server.")
 @click.option("--ingest", metavar="URL", help="POST to an ingestion API instead, such as http://localhost:8080.")
@@ -33,8 +41,17 @@ def command(captures: tuple[str, ...], **options: Any) -> int:
     """Replay pcap and pcapng through the meter, at the speed at which they were captured or another.
 
     Every batch is acknowledged before the next one is sent: nothing is sampled or dropped. The counters of the loss
-    balance go with them. Exit code 2: something could not be read, or does not add up.
+    balance go with them. Exit code 2: something could not be read, or does not add up. With --incidents nothing is sent;
+    exit code 1: an incident is no longer caught, is caught later, or its look-alike alarms.
     """
+    if options["incidents"]:
+        if captures or options["bus_url"] or options["ingest"]:
+            raise UsageError(
+                "--incidents has its own captures and sends nothing; leave CAPTURE, --bus and --ingest out"
+            )
+        return _incidents(options["incidents"])
+    if not captures:
+        raise UsageError("nothing to replay; name captures, or --incidents DIR")
     if options["bus_url"] and options["ingest"]:
         raise UsageError("give --bus or --ingest, not both")
     done = asyncio.run(_replayed(captures, _settings(options), options))
@@ -43,6 +60,27 @@ def command(captures: tuple[str, ...], **options: Any) -> int:
         for problem in one.problems:
             click.echo(f"loomidi: {problem}", err=True)
     return 0 if all(one.adds_up and not one.problems for one in done) else 2
+
+
+def _incidents(folder: Path) -> int:
+    from loomidi.services.incidents.replays import replay_all
+
+    failed = 0
+    click.echo(f"{'incident':36} {'packets until caught':>22} {'ms until caught':>24}  look-alike")
+    for one in replay_all(folder):
+        packets = f"{_told(one.before, 'packets')} -> {_told(one.after, 'packets')}"
+        times = f"{_told(one.before, 'ms')} -> {_told(one.after, 'ms')}"
+        quiet = (
+            f"{one.benign_packets} packets, {'ALARMS' if one.alarms else 'silent'}" if one.benign_packets else "none"
+        )
+        verdict = one.problem or ("faster" if one.faster else "as before")
+        click.echo(f"{one.name:36} {packets:>22} {times:>24}  {quiet}: {verdict}")
+        failed += bool(one.problem)
+    return 1 if failed else 0
+
+
+def _told(caught: "Caught | None", name: str) -> str:
+    return "not" if caught is None else f"{getattr(caught, name):,}"
 
 
 def _settings(options: dict[str, Any]) -> "ReplaySettings":

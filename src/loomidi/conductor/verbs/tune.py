@@ -2,7 +2,8 @@
 
 Called by `conductor.cli`. In: captures or an interface that a shield is on, a policy file, a mode. Out: lines on
 standard output, proposals as a file, receipts in the state folder. Exit code 0; 1 when something was refused.
-The work is `services.tuning`; mode shadow, the default, changes nothing.
+The work is `services.tuning`
+and `services.enforcing`; mode shadow, the default, changes nothing.
 """
 
 import time
@@ -128,13 +129,14 @@ def apply(context: click.Context, interface: str, proposals: Path, mode: str, pr
     """Carry PROPOSALS of `propose --out` out on INTERFACE. In mode shadow they are only put on record."""
     from loomidi.contracts import Mode
     from loomidi.services import tuning
+    from loomidi.services.enforcing import Enforcer
     from loomidi.services.planning import check_protected
 
     check_protected(protect)
     changes = tuning.read_proposals(proposals)
     with _reopened(interface) as shield:
         store = _store(context)
-        enforcer = tuning.Enforcer(shield, store, mode=Mode(mode), protected=protect)
+        enforcer = Enforcer(shield, store, mode=Mode(mode), protected=protect)
         receipts = [enforcer.carry_out(finding, fold) for finding, fold in changes]
         store.close()
     for (_, fold), receipt in zip(changes, receipts, strict=True):
@@ -149,11 +151,11 @@ def apply(context: click.Context, interface: str, proposals: Path, mode: str, pr
 @click.pass_context
 def undo(context: click.Context, interface: str, plans: tuple[str, ...]) -> int:
     """Put back what was in force before each PLAN; without one, before all that are at work on INTERFACE."""
-    from loomidi.services import tuning
+    from loomidi.services.enforcing import Enforcer
 
     with _reopened(interface) as shield:
         store = _store(context)
-        receipts = tuning.Enforcer(shield, store).undo(plans)
+        receipts = Enforcer(shield, store).undo(plans)
         store.close()
     for receipt in receipts:
         click.echo(f"{receipt.plan_id}: {_outcome(receipt)}")

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from loomidi.contracts import Approval, FoldKind, FoldSpec, Plan
 from loomidi.ionic.act.drivers.admission import admit
 from loomidi.ionic.approvals import Signer, process_signer
-from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import NotActing
+from loomidi.ionic.watched import watched_by
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.loom.capture.own_limits import OwnLimits, Watched
 from loomidi.loom.capture.verdicts import Limits, Watch
@@ -36,18 +36,6 @@ class Tunable(Protocol):
 
     def own_limits(self) -> list[OwnLimits]:
         """All that there are."""
-
-
-def watched_by(target: str) -> Watched | None:
-    """Whose counters an entity id names; None when it names none that the data plane keeps."""
-    there = place(target)
-    if not there.address or "/" in there.address:
-        return None
-    if there.kind == "host":
-        return Watched("source", there.address)
-    if there.kind == "service" and there.port and there.protocol:
-        return Watched("service", there.address, there.port, there.protocol)
-    return None
 
 
 class ThresholdDriver:
