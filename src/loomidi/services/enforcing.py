@@ -1,4 +1,4 @@
-"""Carrying tuning out on one shield: a proposal becomes a plan, is guarded, gets its inverse stored, and ends by itself.
+"""Carrying tuning out on one shield: a proposal becomes a plan, is guarded, its inverse is stored, it ends by itself.
 
 Called by `loomidi tune apply` and `undo`. In: a shield, a receipt store, findings and folds of `tuning`. Out: receipts,
 one at least for each proposal, also for those that were refused. Mode shadow is the default: nothing is touched.

@@ -70,7 +70,7 @@ class Tuner:
         """3: what is worth changing, the first learned first."""
         window_ns = self._shield.tables.control.window_ns
         now_ns = self._shield.tables.now_ns() + self._shield.offset_ns
-        standing = standings(self._shield, self.learned.keys(), now_ns)
+        standing = standings(self._shield, self.learned.known(), now_ns)
         made = (tuned(self.learned, key, one, self._bounds, (now_ns, window_ns)) for key, one in standing.items())
         return [tuning for tuning in made if tuning is not None]
 

@@ -9,7 +9,9 @@ import pytest
 from loomidi.contracts import Match, Mode
 from loomidi.ionic.act import MemoryReceipts
 from loomidi.kit.clock import ManualClock
+from loomidi.loom.capture.own_limits import Watched
 from loomidi.loom.capture.twin import TwinSettings, TwinShield
+from loomidi.loom.capture.verdicts import Limits
 from loomidi.services.demo import frames
 from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
 from loomidi.services.waking import waking
@@ -115,3 +117,12 @@ def test_an_entry_that_nobody_renews_ends_on_time(wire: Wire) -> None:
     assert "drop" in {wire.shield.process(frame, wire.clock.now_ns()) for _ in range(20)}
     wire.clock.sleep(2.1)  # no lane looks
     assert {wire.shield.process(frame, wire.clock.now_ns()) for _ in range(20)} == {"pass"}
+
+
+def test_a_tuned_service_is_defended_at_its_own_threshold_within_one_drain(wire: Wire) -> None:
+    wire.shield.limit(Watched("service", WEB, 80, 6), Limits(packets=5000, syns=20), 60)
+    wire.talk(5000)
+    wire.clock.move(2_000_000_000)
+    wire.talk(5001)  # the drain after which the lane goes by it
+    wire.send(frames.syn_flood(ATTACKER, WEB, 80), 40, pps=60)
+    assert [d.finding.evidence[0].threshold for d in wire.told if d.outcome == "applied"][:1] == [20.0]

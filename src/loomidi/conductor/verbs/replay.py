@@ -1,8 +1,8 @@
 """`loomidi replay`: captures as if they were live, to the bus or to the ingestion API; or incidents, as tests.
 
 Called by `conductor.cli`. In: captures, a speed, where to; or a folder of incidents. Out: a line per capture that says
-where each packet went, or a line per incident. Exit code 0; 2 when a capture could not be read to its end or a packet is
-missing; 1 when an incident fails. The work is `services.replaying` and `services.incidents`.
+where each packet went, or a line per incident. Exit code 0; 2 when a capture could not be read to its end or a packet
+is missing; 1 when an incident fails. The work is `services.replaying` and `services.incidents`.
 """
 
 import asyncio
@@ -41,14 +41,12 @@ def command(captures: tuple[str, ...], **options: Any) -> int:
     """Replay pcap and pcapng through the meter, at the speed at which they were captured or another.
 
     Every batch is acknowledged before the next one is sent: nothing is sampled or dropped. The counters of the loss
-    balance go with them. Exit code 2: something could not be read, or does not add up. With --incidents nothing is sent;
-    exit code 1: an incident is no longer caught, is caught later, or its look-alike alarms.
+    balance go with them. Exit code 2: something could not be read, or does not add up. With --incidents nothing is
+    sent; exit code 1: an incident is no longer caught, is caught later, or its look-alike alarms.
     """
     if options["incidents"]:
         if captures or options["bus_url"] or options["ingest"]:
-            raise UsageError(
-                "--incidents has its own captures and sends nothing; leave CAPTURE, --bus and --ingest out"
-            )
+            raise UsageError("--incidents sends nothing; leave CAPTURE, --bus and --ingest out")
         return _incidents(options["incidents"])
     if not captures:
         raise UsageError("nothing to replay; name captures, or --incidents DIR")

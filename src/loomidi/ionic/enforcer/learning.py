@@ -93,7 +93,7 @@ class UsualWindows:
         rows = kept.rows[: min(kept.count, len(kept.rows))]
         return {name: _usual(rows[:, at]) for at, name in enumerate(COUNTERS)}
 
-    def keys(self) -> tuple[bytes, ...]:
+    def known(self) -> tuple[bytes, ...]:
         """All that is learned, in the order of their coming."""
         return tuple(self._kept)
 

@@ -1,8 +1,8 @@
 """Keeping an incident: excerpt, look-alike, expected finding and a tuned threshold, as a folder that can be replayed.
 
-Called by `loomidi analyze --incidents`. In: findings and the captures that they were found in. Out: one folder a finding
-under the one that was named, whole or not at all. A threshold is kept only when the replay shows that it catches the
-attack no later and that the look-alike stays silent. Nothing is applied from here. Steps, repeated in the code:
+Called by `loomidi analyze --incidents`. In: findings and the captures that they were found in. Out: one folder a
+finding under the one that was named, whole or not at all. A threshold is kept only when the replay shows that it
+catches the attack earlier and that the look-alike stays silent. Nothing is applied. Steps, repeated in the code:
 
     1 cut excerpt and look-alike   2 write them   3 tune from the look-alike   4 replay, keep what helps   5 rename
 """

@@ -1,8 +1,8 @@
-"""Incidents replayed: each must be caught again, with its tuned thresholds no later than without, its look-alike silent.
+"""Incidents replayed: each must be caught again, no later with its tuned thresholds, its look-alike silent.
 
 Called by `loomidi replay --incidents` and by `keeping`, which keeps only what passes here. In: folders of incidents.
 Out: a `Replayed` each: packets and milliseconds from the attack's first packet until the finding, before and after. The
-fast lane is asked first, through the twin: the kernel's own code. What it does not see the flow detectors are asked for.
+fast lane is asked first, through the twin: the kernel's own code. Then the flow detectors, for what it does not see.
 """
 
 import dataclasses
