@@ -44,6 +44,9 @@ FACES = {
     ),
     "loomidi.ionic.decide.guards": "BASE_RULES FloorGuard GuardrailRule ManifestGuard RegoGuard load_library",
     "loomidi.ionic.enforcer": "Bounds Standing Tuning Usual UsualWindows read_bounds tuned",
+    "loomidi.ionic.events": (
+        "About OCSF_VERSION encoded finding_event outcome_event plan_event receipt_event sighting"
+    ),
     "loomidi.ionic.policies": (
         "Asker Deployer Engine FAULTS FILE_NAME Judge JudgeSettings KyvernoEngine Opa OpaEngine Policy PolicyType "
         "Reports Shelf Standing Status Tally Version read_policy"
