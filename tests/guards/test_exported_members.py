@@ -62,6 +62,10 @@ FACES = {
     "loomidi.loom.flows": "FlowStream FlowTable MeterSettings Problem meter",
     "loomidi.loom.runners": "LocalRunner RunnerSettings WindowMachine",
     "loomidi.loom.runners.flink": "FlinkSettings Submitted submit",
+    "loomidi.loom.sinks": (
+        "Away FileSettings Format KafkaSettings Letter MemorySink NatsSettings Sink StdoutSettings SyslogSettings "
+        "Transport Undeliverable WebhookSettings"
+    ),
     "loomidi.loom.windows": (
         "Closed Closer EDGE_OPERATORS PANE_S Parts ROLE_OPERATORS ROWS SPECS Watermarks Window WindowSettings "
         "WindowSpec edge_windows entity_windows merged project reduced split"

@@ -19,6 +19,7 @@ from loomidi.services.agent import COMPONENT as AGENT
 from loomidi.services.agent import Agent, capture_of
 from loomidi.services.answering import answering
 from loomidi.services.committing import Committing
+from loomidi.services.events.telling import Events
 from loomidi.services.feeding import sources
 from loomidi.services.ingest_api.serving import IngestApi
 from loomidi.services.naming_part import Names
@@ -38,6 +39,7 @@ PARTS = {
     "fold": "proposes a Fold in the cluster for what is found, where one is configured; looks for failures there",
     "detect": "the live detectors on the flows of the bus, where they are on",
     "anomalies": "learns what windows of edges usually look like, tells what does not, with the likely cause",
+    "events": "tells findings to others as OCSF or STIX, where a sink is configured",
     "upkeep": "trims the bus, compacts and sweeps the lake",
     "ingest": "the ingestion API",
     "sources": "the Kubernetes watch, log files, Prometheus targets, where they are configured",
@@ -86,12 +88,14 @@ def _parts(plant: Plant, listening: Listening) -> Iterator[Part]:
         windowing = FlinkWindowing(plant) if flink else Windowing(plant, names)
         yield Part("windows", windowing.run)  # 5 flows -> windows -> bus
     yield from answering(plant)  # 6 flows, windows and the cluster -> findings -> bus, Folds
-    yield Part("upkeep", Upkeep(plant).run)  # 7 bus and lake stay small
-    yield Part(_COUNT, lambda told: _count(plant, told))  # 8 counters -> bus -> lake; ends after who counts
-    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 9 HTTP -> bus
-    yield from sources(plant)  # 10 clusters, logs, targets -> bus
+    if plant.settings.events.sinks:
+        yield Part("events", Events(plant).run)  # 7 findings -> queue on disk -> sinks
+    yield Part("upkeep", Upkeep(plant).run)  # 8 bus and lake stay small
+    yield Part(_COUNT, lambda told: _count(plant, told))  # 9 counters -> bus -> lake; ends after who counts
+    yield Part("ingest", lambda told: _ingest(plant, told, listening))  # 10 HTTP -> bus
+    yield from sources(plant)  # 11 clusters, logs, targets -> bus
     if plant.settings.agent.links:
-        yield Part("agent", lambda told: _meter(plant, told), lambda: plant.why("agent"))  # 11 packets -> flows -> bus
+        yield Part("agent", lambda told: _meter(plant, told), lambda: plant.why("agent"))  # 12 packets -> flows -> bus
 
 
 def _check(only: Sequence[str]) -> None:

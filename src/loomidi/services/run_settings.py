@@ -19,6 +19,7 @@ from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.anomaly_settings import AnomalySettings
 from loomidi.services.answer_settings import DetectSettings, FoldingSettings
 from loomidi.services.cutting_settings import CutSettings
+from loomidi.services.events.settings import EventSettings
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.naming_flows import NamingSettings
@@ -121,4 +122,5 @@ class RunSettings:
     detect: DetectSettings = dataclasses.field(default_factory=DetectSettings)
     anomalies: AnomalySettings = dataclasses.field(default_factory=AnomalySettings)
     fold: FoldingSettings = dataclasses.field(default_factory=FoldingSettings)
+    events: EventSettings = dataclasses.field(default_factory=EventSettings)
     probes: Door = dataclasses.field(default_factory=lambda: Door(port=8079))

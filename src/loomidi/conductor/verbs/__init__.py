@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "bus": "The streams of the bus and who lags behind; dead letters: list, show, publish anew.",
     "lake": "SQL over what was seen, as of any moment; the tables, their snapshots, and keeping them small.",
     "model": "Models that score edges: train, compare, promote past a gate, take back, explain, report.",
+    "events": "Findings and receipts in the words of others: OCSF, STIX; queues of sinks, dead letters.",
     "receipts": "What was done, by which plan, how it is taken back; checks that no receipt was changed.",
     "fold": "The Folds of a cluster: list, show, propose, approve, deny, release.",
     "policy": "What the guardrails say about a plan or manifests; policies deployed, tested, taken back.",

@@ -5,7 +5,7 @@ what guards and people said. Out: dicts. A plan is an update of its finding with
 what is only proposed. Signatures of approvals stay at home.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loomidi.contracts import Approval, Evidence, Finding, Plan, Verdict
@@ -23,6 +23,7 @@ from loomidi.ionic.events.framing import (
     unmapped,
 )
 
+FoldTold = Mapping[str, Any]
 DETECTION = Class(2004, "Detection Finding", 2, "Findings")
 _CREATE, _UPDATE, _CLOSE = (1, "Create"), (2, "Update"), (3, "Close")
 _ACTIVITIES = {"new": _CREATE, "worse": _UPDATE, "again": _UPDATE, "over": _CLOSE}
@@ -31,14 +32,27 @@ _RULE, _LEARNING = (1, "Rule"), (4, "Learning (ML/DL)")
 _ANALYTICS = {"origami.online": _RULE, "origami.scoring": _LEARNING}  # by the source's house and room
 
 
-def finding_event(finding: Finding, about: About, *, state: str = "new", told_ns: int | None = None) -> dict[str, Any]:
-    """One telling of a finding; `state` is new, worse, again or over, `told_ns` when it was said (its last packet)."""
+def finding_event(
+    finding: Finding, about: About, *, state: str = "new", told_ns: int | None = None, folds: Sequence[FoldTold] = ()
+) -> dict[str, Any]:
+    """One telling of a finding; `state` is new, worse, again or over, `told_ns` when it was said (its last packet).
+
+    `folds` are what would answer it, each with kind, action, target, ttl_s and allowed, as findings keep them.
+    """
     at_ns = finding.last_ns if told_ns is None else told_ns
     activity = _ACTIVITIES.get(state, (OTHER, state))
     event = base(DETECTION, about, activity, at_ns, SEVERITIES[finding.severity]) | _body(finding, about)
     event |= {"status_id": _NEW, "status": "New"} if state == "new" else {"status_id": OTHER, "status": state}
     event["is_alert"] = state in ("new", "worse")
+    if folds:
+        event["remediation"] = {"desc": "; ".join(map(_proposed, folds))}
+        event["unmapped"]["loomidi"]["folds"] = [dict(one) for one in folds]
     return named(event, finding.id, finding.id, state, at_ns)
+
+
+def _proposed(fold: FoldTold) -> str:
+    verdict = "allowed by the guards" if fold.get("allowed") is True else "not allowed by the guards"
+    return f"{fold.get('kind')} by {fold.get('action')} on {fold.get('target')} for {fold.get('ttl_s')} s: {verdict}"
 
 
 def plan_event(

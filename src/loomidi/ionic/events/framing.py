@@ -69,7 +69,8 @@ def _metadata(about: About) -> dict[str, Any]:
 def named(event: dict[str, Any], about: str, *parts: Any) -> dict[str, Any]:
     """With its own id, which the same parts always give, and the id of what it is about."""
     event["metadata"] |= {"uid": content_id("event", [event["class_uid"], *parts]), "correlation_uid": about}
-    return cleaned(event)
+    told: dict[str, Any] = cleaned(event)
+    return told
 
 
 def unmapped(**values: Any) -> dict[str, Any]:
