@@ -130,6 +130,7 @@ def again(sink: Sink, given: list[Letter], tries: int = 20) -> None:
 
 def test_a_sink_that_was_closed_opens_again(receiver: Receiver, sink: Sink) -> None:
     send(sink, letters(1))
+    receiver.wait(1)  # what comes over two connections has no order of its own
     sink.close()
     sink.close()
     send(sink, letters(1, 1))

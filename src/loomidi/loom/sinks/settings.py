@@ -44,7 +44,7 @@ class FileSettings:
     most_octets: int = 64 << 20
     # A file of this size is put aside under the time of its end; files put aside are never deleted. 0: no limit.
     most_s: float = 86_400.0
-    # So is one that was begun this long ago. 0: no limit.
+    # So is one that was begun, or was last written to before a start, this long ago. 0: no limit.
     fsync: bool = True
     # Each batch has reached the disk before it counts as sent.
 
