@@ -29,12 +29,14 @@ from loomidi.fold.operator import (
     SharedKey,
     SweepSettings,
     heard,
+    unkept,
 )
 from loomidi.ionic.act.kube import Agents, AgentSettings, KubeApi, KubeDriver, Patience
 from loomidi.ionic.approvals import KEY_OCTETS, Signer
 from loomidi.ionic.decide import Decider, DeciderSettings, standard_guards
 from loomidi.ionic.orders import KeySealer
 from loomidi.loom.sources.clusters import access
+from loomidi.services.approval_ledger import ApprovalLedger
 from loomidi.services.http import serving
 from loomidi.services.http.authority import Door
 from loomidi.services.keeping import Records
@@ -69,7 +71,8 @@ class OperatorSettings:
     lease: LeaseSettings = dataclasses.field(default_factory=LeaseSettings)
     # Shared by all replicas.
     records: Path | None = None
-    # Folder, which outlives this process, for the records of Folds that are removed; None: none is removed.
+    # Folder, which outlives this process, for what each approval was worth and the records of Folds that are removed;
+    # None: neither is written, and no Fold is removed.
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
     # Which of those that are over are.
     probes: Door | None = None
@@ -84,8 +87,12 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
     with cluster.blocking(REQUEST_S) as acting, cluster.blocking(LEASE_REQUEST_S) as leading:
         leadership = Leadership(KubeApi(leading, Patience(tries=1)), holder, settings.lease)
         records = Records(settings.records) if settings.records else None
-        if records:
+        ledger = ApprovalLedger(settings.records) if settings.records else None
+        if records and ledger:
             records.check()  # before anything is done
+            ledger.check()
+        else:
+            say("no --records: approvals are written on the Folds alone, and those that do not count nowhere")
         agents = agents_of(settings, lambda: leadership.fence().token)
         operator = Operator(
             acting,
@@ -96,22 +103,25 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
             settings=RunSettings(mode=settings.mode, at_hand=settings.at_hand, sweep=settings.sweep),
             askers={**ASKERS, "flows": heard(agents)},
             keep=records.keep if records else None,
+            ledger=ledger.write if ledger else unkept,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         say(f"operator {holder} at {cluster.server}, mode {settings.mode.value}; it acts once it holds the lease")
-        with _probed(operator, settings.probes, say):
+        with _probed(operator, ledger, settings.probes, say):
             operator.run(stop)
 
 
 @contextlib.contextmanager
-def _probed(operator: Operator, door: Door | None, say: Callable[[str], object]) -> Iterator[None]:
+def _probed(
+    operator: Operator, ledger: ApprovalLedger | None, door: Door | None, say: Callable[[str], object]
+) -> Iterator[None]:
     """Probes on a thread of their own, for as long as the operator works. Raises Conflict for a taken port."""
     if door is None:
         yield
         return
     serving.bound_port(door)  # before anything is done: the thread could tell nobody
-    probes = Probes(ready=operator.ready, samples=lambda: _samples(operator))
+    probes = Probes(ready=operator.ready, samples=lambda: _samples(operator, ledger))
     loop, told = asyncio.new_event_loop(), asyncio.Event()
     served = probes.serve(door, told, listening=lambda port: say(f"probes on port {port}"))
     thread = threading.Thread(target=loop.run_until_complete, args=(served,), name="loomidi-probes", daemon=True)
@@ -123,8 +133,9 @@ def _probed(operator: Operator, door: Door | None, say: Callable[[str], object])
         thread.join(_PROBES_END_S)
 
 
-def _samples(operator: Operator) -> Iterator[Sample]:
+def _samples(operator: Operator, ledger: ApprovalLedger | None) -> Iterator[Sample]:
     """For /metrics."""
+    yield from ledger.samples() if ledger else ()
     yield Sample("loomidi_operator_leading", "gauge", "1: this replica acts", int(operator.leading))
     for phase, number in sorted(operator.phases().items()):
         yield Sample("loomidi_operator_folds", "gauge", "Folds by phase", number, {"phase": phase})

@@ -56,6 +56,8 @@ def _draw(receipts: "list[Receipt]", chain: "ChainCheck") -> None:
 
 def inverse_text(receipt: "Receipt") -> str:
     """The stored inverse in a few words."""
+    if "approver" in receipt.detail:
+        return _word(receipt)
     match, before = receipt.inverse.get("match"), receipt.inverse.get("before")
     if not match:
         return "undo: forget it" if receipt.inverse else "nothing was done"
@@ -63,3 +65,10 @@ def inverse_text(receipt: "Receipt") -> str:
     if before:
         return f"undo: put back the entry for {where} ({before.get('action', '')})"
     return f"undo: remove the entry for {where}"
+
+
+def _word(receipt: "Receipt") -> str:
+    """What a person's approval was worth."""
+    told = receipt.detail
+    who = told["approver"] or f"key {told['key']}"
+    return f"{who} on Fold {told['fold']['key']}: {told['why'] or 'it counts'}"

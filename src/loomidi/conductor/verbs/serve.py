@@ -146,7 +146,9 @@ def ingest(config: Path | None, **options: Any) -> int:
 @click.option("--agents-cert", type=click.Path(path_type=Path), metavar="FILE", help="PEM, ours, for the agents.")
 @click.option("--agents-cert-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM, its key.")
 @click.option("--agents-required", is_flag=True, default=None, help="Refuse a Fold where the node cannot cut.")
-@click.option("--records", type=click.Path(path_type=Path), metavar="DIR", help="Keep Folds that are removed there.")
+@click.option(
+    "--records", type=click.Path(path_type=Path), metavar="DIR", help="Keep approvals and removed Folds there."
+)
 @click.option("--keep-days", type=click.FloatRange(0), metavar="DAYS", help="Of Folds that are over; 0: all.  [7]")
 @click.option("--keep-most", type=click.IntRange(0), metavar="N", help="Of them in a namespace; 0: all.  [1000]")
 @click.option("--namespace", metavar="NAME", help="Where the lease lies.  [loomidi-system]")

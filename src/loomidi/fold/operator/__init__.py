@@ -10,7 +10,7 @@ from loomidi.fold.operator.probing import ASKERS
 from loomidi.fold.operator.reconciling import Reconciler
 from loomidi.fold.operator.running import Operator, RunSettings
 from loomidi.fold.operator.sweeping import SweepSettings
-from loomidi.fold.operator.world import World
+from loomidi.fold.operator.world import World, unkept
 from loomidi.fold.operator.writing import FAULTS, Fence, Pen
 
 __all__ = [
@@ -35,4 +35,5 @@ __all__ = [
     "heard",
     "signed_note",
     "statement",
+    "unkept",
 ]

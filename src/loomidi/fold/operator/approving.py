@@ -1,12 +1,15 @@
 """Persons' approvals: annotations on the Fold, signed, each for one plan on one target as it was judged.
 
 Called by `judging`, which reads, and by whoever approves for a person, who writes. In: a Fold and its plan, a key.
-Out: one annotation an approval. One that does not verify, or is for anything else, counts for nothing. `OwnKeys`: each
-person has an Ed25519 key, listed with name and groups. `SharedKey`: one for all, which cannot tell persons apart.
+Out: one annotation an approval, read back as `Heard`. One that does not verify, or is for anything else, counts for
+nothing and says why. `OwnKeys`: each person has an Ed25519 key, listed with name and groups. `SharedKey`: one for all,
+which cannot tell persons apart.
 """
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from loomidi.contracts import Approval, LoomidiError, Plan, Verdict
@@ -14,7 +17,7 @@ from loomidi.crypt.envelopes import seal, unseal
 from loomidi.crypt.keys import SigningKey
 from loomidi.fold.asking import PERSON
 from loomidi.fold.operator.errors import NotApprovable
-from loomidi.fold.operator.people import People
+from loomidi.fold.operator.people import People, Person
 from loomidi.fold.operator.views import REQUESTED_BY, View
 from loomidi.fold.resources.objects import moment, nanoseconds
 from loomidi.fold.resources.phases import Phase
@@ -27,6 +30,15 @@ KIND = "application/vnd.loomidi.approval.v1+json"
 _VERDICTS = (Verdict("person", "approved", True, "signed by hand"),)
 
 
+_SLACK_NS = 60 * 10**9  # by which a person's clock may be ahead of ours
+_PARTS = {
+    "approver": "it is signed in another name than the list gives this key",
+    "fold": "it is for another Fold",
+    "plan": "it is for another plan: what was approved has changed",
+    "target": "it is for another target, or for the target at another version than was judged",
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Granted:
     """One approval that verifies now."""
@@ -35,11 +47,30 @@ class Granted:
     groups: frozenset[str]  # of who gave it
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Heard:
+    """One statement that lies on a Fold, and what it is worth now."""
+
+    note: str  # what follows the prefix: the id of a key, or a name
+    digest: str  # SHA-256 of the statement as it was written, in hex
+    approver: str  # '' where nobody can say
+    granted: Granted | None  # None: it counts for nothing
+    why: str = ""  # it counts for nothing; the same words at every look
+
+    def refused(self, why: str) -> "Heard":
+        """The same, counting for nothing."""
+        return dataclasses.replace(self, granted=None, why=why)
+
+
 class Approvers(Protocol):
     """Who knows whose approvals count."""
 
-    def granted(self, view: View, plan: Plan, now_ns: int) -> list[Granted]:
-        """Those that verify now, one a person, by name."""
+    def heard(self, view: View, plan: Plan, now_ns: int) -> list[Heard]:
+        """All that lie on it, those that verify by name of who gave them, one a person."""
+
+
+class _Worthless(Exception):
+    """Why a statement counts for nothing."""
 
 
 class SharedKey:
@@ -48,18 +79,22 @@ class SharedKey:
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
 
-    def granted(self, view: View, plan: Plan, now_ns: int) -> list[Granted]:
+    def heard(self, view: View, plan: Plan, now_ns: int) -> list[Heard]:
         """By the name of the annotation."""
-        found = (self._verified(name, text, plan, now_ns) for name, text in _notes(view))
-        return [Granted(one, frozenset()) for one in found if one is not None]
+        return [self._heard(name, text, plan, now_ns) for name, text in _notes(view)]
 
-    def _verified(self, approver: str, text: str, plan: Plan, now_ns: int) -> Approval | None:
+    def _heard(self, approver: str, text: str, plan: Plan, now_ns: int) -> Heard:
+        one = Heard(approver, _digest(text), approver, None)
+        if not approver or approver == GUARDS:
+            return one.refused("it names no person")
         try:
             approval = Approval(approver=approver, verdicts=_VERDICTS, **json.loads(text))
             self._signer.verify(plan, approval, now_ns)
-        except (LoomidiError, TypeError, ValueError, AttributeError):
-            return None
-        return approval if approver and approver != GUARDS else None
+        except LoomidiError as error:
+            return one.refused(str(error))
+        except (TypeError, ValueError, AttributeError):
+            return one.refused("it cannot be read")
+        return dataclasses.replace(one, granted=Granted(approval, frozenset()))
 
 
 class OwnKeys:
@@ -68,31 +103,42 @@ class OwnKeys:
     def __init__(self, people: People) -> None:
         self._people = people
 
-    def granted(self, view: View, plan: Plan, now_ns: int) -> list[Granted]:
+    def heard(self, view: View, plan: Plan, now_ns: int) -> list[Heard]:
         """By the id of the key in the annotation's name."""
-        found = (self._verified(key, text, view, plan, now_ns=now_ns) for key, text in _notes(view))
-        return sorted((one for one in found if one is not None), key=lambda one: one.approval.approver)
+        found = [self._heard(key, text, view, plan, now_ns=now_ns) for key, text in _notes(view)]
+        return sorted(found, key=lambda one: (one.granted is None, one.approver, one.note))
 
-    def _verified(self, key: str, text: str, view: View, plan: Plan, *, now_ns: int) -> Granted | None:
-        """None unless all holds. Steps, in this order:
+    def _heard(self, key: str, text: str, view: View, plan: Plan, *, now_ns: int) -> Heard:
+        person = self._people.with_key(key)
+        one = Heard(key, _digest(text), person.name if person else "", None)
+        try:
+            return dataclasses.replace(one, granted=self._granted(person, text, view, plan, now_ns=now_ns))
+        except _Worthless as why:
+            return one.refused(str(why))
+
+    def _granted(self, person: Person | None, text: str, view: View, plan: Plan, *, now_ns: int) -> Granted:
+        """Raises _Worthless unless all holds. Steps, in this order:
 
         1 the key is listed, and it signed this   2 it says what a statement of its owner about this Fold says
-        3 it is not over
+        3 it is not over, and has begun
         """
+        # 1 listed, and signed
+        if person is None:
+            raise _Worthless("its key is not in the list of approvers")
         try:
-            # 1 listed, and signed
-            if (person := self._people.with_key(key)) is None:
-                return None
             told, signature = unseal(KIND, text, person.key)
-            # 2 about this Fold as it was judged
             granted_ns, expires_ns = nanoseconds(told["grantedTime"]), nanoseconds(told["expiresTime"])
-            if told != statement(view, plan, person.name, granted_ns, expires_ns):
-                return None
-        except (LoomidiError, LookupError, TypeError, ValueError):
-            return None
+        except (LoomidiError, LookupError, TypeError, ValueError) as error:
+            raise _Worthless(f"it cannot be read, or its key did not sign it ({type(error).__name__})") from error
+        # 2 about this Fold as it was judged
+        if told != (expected := statement(view, plan, person.name, granted_ns, expires_ns)):
+            raise _Worthless(_apart(told, expected))
         # 3 not over
-        if now_ns >= min(expires_ns, plan.expires_ns):
-            return None
+        until_ns = min(expires_ns, plan.expires_ns)
+        if now_ns >= until_ns:
+            raise _Worthless(f"it is void since {moment(until_ns)[:19]}Z")
+        if granted_ns > now_ns + _SLACK_NS:
+            raise _Worthless(f"it was given at {moment(granted_ns)[:19]}Z, which has not come: look at the clocks")
         content = Approval(
             plan.id,
             plan_hash(plan),
@@ -103,6 +149,16 @@ class OwnKeys:
             signature=signature,
         )
         return Granted(content, person.groups)
+
+
+def _apart(told: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """What a statement says otherwise than it must."""
+    parts = [why for name, why in _PARTS.items() if told.get(name) != expected[name]]
+    return "; ".join(parts) or "it says more than a statement says, or a time in other words"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def approval_note(plan: Plan, approver: str, signer: Signer, now_ns: int) -> tuple[str, str]:

@@ -1,15 +1,15 @@
-"""Whether a Fold may go on before anything is touched: judged, approved, expired, denied. Reads, writes nothing.
+"""Whether a Fold may go on before anything is touched: judged, approved, expired, denied. Touches nothing.
 
 Called by `reconciling` and `carrying`. In: a view, the plan, the leave of its policy, the world. Out: a `Ruling`. A
 Fold goes no further than the least of its own mode, the policy's and the operator's; shadow is judged and then ends
-untouched.
+untouched. What each approval is worth is written down (`world.ledger`) before any of them counts.
 """
 
 import dataclasses
 
 from loomidi.contracts import Approval, LoomidiError, Mode, Plan, Retryable, Verdict
 from loomidi.contracts.ports import Driver
-from loomidi.fold.operator.approving import requesters
+from loomidi.fold.operator.approving import Heard, requesters
 from loomidi.fold.operator.braking import PAUSED, Brake
 from loomidi.fold.operator.policing import Leave, least
 from loomidi.fold.operator.views import DENY, View
@@ -74,6 +74,9 @@ def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
 
 def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
     """Whether everybody who has to has approved: so many persons as mode, kind and policy ask for, else the guards."""
+    now_ns = world.clock.now_ns()
+    waited = _waited(view, now_ns) / leave.answer_s
+    signed = _signed(view, plan, leave, world, late=waited >= 1)
     if brake := _holding(view, leave):
         return held(brake)
     mode = least(plan.mode, leave.mode, world.mode)
@@ -81,9 +84,6 @@ def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
         return Ruling(None, "mode shadow: nothing is touched, it ends with its plan")
     asked = person_asked(plan.fold.kind, mode)  # by the least mode: a policy's guarded binds a Fold that says more
     persons = max(leave.persons, int(bool(asked)))
-    now_ns = world.clock.now_ns()
-    waited = _waited(view, now_ns) / leave.answer_s
-    signed = _signed(view, plan, leave, world, late=waited >= 1)
     if len(signed) < persons:
         told = f"{persons - len(signed)} more of {persons} approvals by persons"
         return _missing(view, leave, told, asked, waited)
@@ -107,14 +107,23 @@ def _waited(view: View, now_ns: int) -> float:
 
 
 def _signed(view: View, plan: Plan, leave: Leave, world: World, *, late: bool) -> list[Approval]:
-    """By persons of the groups that are asked; never by who asked for it."""
-    asked = leave.groups | (leave.later if late else frozenset())
-    granted = [
-        one
-        for one in world.approvers.granted(view, plan, world.clock.now_ns())
-        if one.approval.approver not in requesters(view, plan)
-    ]
-    return [one.approval for one in granted if not leave.groups or one.groups & asked]
+    """By persons of the groups that are asked; never by who asked for it. Each word is on record before it counts."""
+    groups = leave.groups | (leave.later if late else frozenset()) if leave.groups else frozenset()
+    said = world.approvers.heard(view, plan, world.clock.now_ns())
+    weighed = [_weighed(one, requesters(view, plan), groups) for one in said]
+    world.ledger(view, plan, weighed)
+    return [one.granted.approval for one in weighed if one.granted is not None]
+
+
+def _weighed(one: Heard, asked_for_it: set[str], groups: frozenset[str]) -> Heard:
+    """An approval that verifies may still be of somebody who is not asked."""
+    if one.granted is None:
+        return one
+    if one.approver in asked_for_it:
+        return one.refused("who asked for it may not approve it")
+    if groups and not one.granted.groups & groups:
+        return one.refused(f"its giver is of none of the groups that are asked: {', '.join(sorted(groups))}")
+    return one
 
 
 def _missing(view: View, leave: Leave, told: str, why: str, waited: float) -> Ruling:

@@ -65,10 +65,15 @@ def read_people(file: Path) -> dict[str, Person]:
         raise BadApprovers(f"{file}: has no list `approvers`; give one entry {{name, groups, key}} a person")
     people = [_person(one, f"{file}: approvers[{at}]") for at, one in enumerate(listed)]
     for what in ("name", "key"):
-        values = [getattr(one, what) for one in people]
-        if twice := next((one.name for one in people if values.count(getattr(one, what)) > 1), ""):
+        values = [_same(getattr(one, what)) for one in people]
+        if twice := next((one.name for one in people if values.count(_same(getattr(one, what))) > 1), ""):
             raise BadApprovers(f"{file}: the {what} of {twice} is there twice; each person has one of their own")
     return {one.key.id: one for one in people}
+
+
+def _same(value: Any) -> Any:
+    """Names that differ in case or blanks only are one person's."""
+    return "".join(value.casefold().split()) if isinstance(value, str) else value
 
 
 def _person(given: Any, where: str) -> Person:

@@ -34,7 +34,7 @@ from loomidi.fold.operator.surrounding import all_counted, around
 from loomidi.fold.operator.sweeping import Keep, Sweeper, SweepSettings
 from loomidi.fold.operator.targets import target_of
 from loomidi.fold.operator.views import FOLDS, POLICIES, View
-from loomidi.fold.operator.world import AtHand, Deciders, World
+from loomidi.fold.operator.world import AtHand, Deciders, Ledger, World, unkept
 from loomidi.fold.operator.writing import Pen
 from loomidi.fold.resources.phases import Phase
 from loomidi.ionic.act.kube.api import KubeApi
@@ -99,13 +99,14 @@ class Operator:
         settings: RunSettings | None = None,
         askers: Mapping[str, Asker] = ASKERS,
         keep: Keep | None = None,
+        ledger: Ledger = unkept,
         clock: Clock | None = None,
         fault: Callable[[str], None] | None = None,
     ) -> None:
         """`client`: of its own, every write through it asks the lease. `deciders`: given a count of what is active.
 
         `askers`: who answers which kind of probe. `keep`: keeps the record of a Fold that is over, so that it may be
-        removed; without it all stay.
+        removed; without it all stay. `ledger`: keeps what each approval was worth.
         """
         self._leadership, self._settings = leadership, settings or RunSettings()
         self._clock = clock or SystemClock()
@@ -134,6 +135,7 @@ class Operator:
             probe=lambda asked, view, plan: probe(asked, view, plan, self._folds.all(), self._api, askers=askers),
             remember=books.remember,
             clock=self._clock,
+            ledger=ledger,
             mode=self._settings.mode,
             at_hand=self._hand,
         )

@@ -5,12 +5,12 @@ Called by `running`, which makes it, and by `reconciling` and `carrying`, which 
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loomidi.contracts import Mode, Plan
 from loomidi.contracts.ports import Driver
-from loomidi.fold.operator.approving import Approvers
+from loomidi.fold.operator.approving import Approvers, Heard
 from loomidi.fold.operator.climbing import Standing
 from loomidi.fold.operator.policing import Leave
 from loomidi.fold.operator.views import Object, View
@@ -19,7 +19,12 @@ from loomidi.ionic.decide import Decider
 from loomidi.kit.clock import Clock, SystemClock
 
 AtHand = Callable[[View], contextlib.AbstractContextManager[View]]  # the Fold as it is while it is at hand
+Ledger = Callable[[View, Plan, Sequence[Heard]], None]  # durable when it returns; Retryable where it cannot be
 Deciders = Callable[[Mode], Decider]  # guards are told the mode that a plan is in
+
+
+def unkept(_view: View, _plan: Plan, _heard: Sequence[Heard]) -> None:
+    """Where no folder for records is named."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,5 +41,6 @@ class World:
     remember: Callable[[str, Mapping[str, Any]], None]  # a plan's stored inverse, for the driver
     clock: Clock = dataclasses.field(default_factory=SystemClock)
     standing: Callable[[View], Standing] = lambda _: Standing()  # where a Fold in force stands on its ladder
+    ledger: Ledger = unkept  # told what each approval is worth, before any counts
     mode: Mode = Mode.SHADOW  # the furthest that any Fold goes here
     at_hand: AtHand = contextlib.nullcontext  # around a driver's work

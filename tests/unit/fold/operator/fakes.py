@@ -16,6 +16,7 @@ from loomidi.fold.operator.policing import Leave, leave_for
 from loomidi.fold.operator.spots import Pod, spot_of
 from loomidi.fold.operator.surrounding import all_counted
 from loomidi.fold.operator.views import View
+from loomidi.fold.operator.world import Ledger, unkept
 from loomidi.fold.resources import NEXT, Phase, fold_object
 from loomidi.fold.resources.objects import moment
 from loomidi.ionic.act.drivers.admission import admit
@@ -141,6 +142,7 @@ class Stage:
     pods: tuple[Pod, ...] = ()
     probe: Callable[[Any, View, Plan], tuple[bool, str]] = lambda probe, view, plan: (False, "nobody knows")
     approvers: Approvers = dataclasses.field(default_factory=lambda: SharedKey(SIGNER))
+    ledger: Ledger = unkept
 
     @property
     def path(self) -> str:
@@ -173,6 +175,7 @@ class Stage:
             probe=self.probe,
             remember=lambda plan_id, inverse: None,
             clock=self.clock,
+            ledger=self.ledger,
             mode=self.mode,
         )
         return Reconciler(world, Carrier(world))

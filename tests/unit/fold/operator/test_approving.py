@@ -14,6 +14,7 @@ from loomidi.fold.operator import OwnKeys, People, signed_note, statement
 from loomidi.fold.operator.errors import BadApprovers, NotApprovable
 from loomidi.fold.operator.people import read_people
 from loomidi.fold.operator.views import View
+from loomidi.fold.resources import fold_object
 from loomidi.fold.resources.objects import plan_of
 from tests.unit.fold.operator.fakes import POLICY, Stage, a_stage
 from tests.unit.ionic.making import a_finding, a_plan
@@ -34,12 +35,16 @@ def file(tmp_path: Path) -> Path:
     return listed(tmp_path / "approvers.yaml", *KEYS)
 
 
+def policy_asking(**approvals: Any) -> dict[str, Any]:
+    policy = copy.deepcopy(POLICY)
+    policy["spec"]["approvals"] = {"required": 1} | approvals
+    return policy
+
+
 def waiting(file: Path, plan: Any = None, **approvals: Any) -> Stage:
     """A Fold that waits for people, as this policy asks for them."""
     stage = a_stage(Mode.SUGGEST, plan=plan, approvers=OwnKeys(People(file)))
-    policy = copy.deepcopy(POLICY)
-    policy["spec"]["approvals"] = {"required": 1} | approvals
-    stage.policies = [policy]
+    stage.policies = [policy_asking(**approvals)]
     stage.until("Guarded")
     stage.once()
     return stage
@@ -213,3 +218,53 @@ def test_a_fold_that_was_not_judged_yet_cannot_be_approved() -> None:
     stage.until("Expired")
     with pytest.raises(NotApprovable, match="it is Expired"):
         said(stage, "alice")
+
+
+def worth(stage: Stage, file: Path) -> dict[str, str]:
+    """What each word on the Fold is worth now: why not, by who said it."""
+    heard = OwnKeys(People(file)).heard(View(stage.fold), plan_of(stage.fold), stage.clock.now_ns())
+    return {one.approver: one.why for one in heard}
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"approver": "bob"}, "signed in another name"),
+        ({"plan": {"id": "plan-other", "hash": "0"}}, "what was approved has changed"),
+        ({"target": {"uid": "u2", "resourceVersion": ""}}, "another target"),
+        ({"target": {"uid": "u1", "resourceVersion": "7"}}, "at another version"),
+        ({"fold": {"key": "default/other", "uid": ""}}, "another Fold"),
+        ({"expiresTime": "2020-01-01T00:00:00.000000000Z"}, "void since 2020-01-01"),
+        ({"expiresTime": "soon"}, "cannot be read"),
+        ({"grantedTime": "2099-01-01T00:00:00.000000000Z"}, "has not come"),
+        ({"more": 1}, "says more"),
+    ],
+)
+def test_what_counts_for_nothing_says_why(file: Path, changed: dict[str, Any], why: str) -> None:
+    stage = waiting(file)
+    approve(stage, "alice", **changed)
+    assert why in worth(stage, file)["alice"]
+
+
+def test_a_changed_plan_voids_what_was_approved(file: Path) -> None:
+    stage = waiting(file, required=2)
+    approve(stage, "alice")
+    longer = a_plan("drop", Mode.SUGGEST, finding=a_finding(confidence=0.99))
+    spec = fold_object(longer, "default")["spec"]
+    stage.cluster.put(stage.path, stage.fold | {"spec": spec})
+    assert "what was approved has changed" in worth(stage, file)["alice"]
+
+
+def test_a_key_that_is_not_listed_is_heard_and_refused(file: Path, tmp_path: Path) -> None:
+    stage = waiting(file)
+    approve(stage, "alice")
+    others = listed(tmp_path / "bob.yaml", "bob")
+    assert worth(stage, others) == {"": "its key is not in the list of approvers"}
+
+
+def test_names_that_differ_in_case_are_one_person(tmp_path: Path) -> None:
+    people = [{"name": name, "key": KEYS[of].public.word} for name, of in (("Alice", "alice"), ("alice ", "bob"))]
+    file = tmp_path / "approvers.yaml"
+    file.write_text(yaml.safe_dump({"approvers": people}))
+    with pytest.raises(BadApprovers, match="is there twice"):
+        read_people(file)
