@@ -64,7 +64,7 @@ def braked(policy: str, brakes: Mapping[str, Any], plan: Plan, around: Around) -
     """The first that holds. Steps, in this order:
 
     1 a person paused it   2 what cannot be counted   3 a storm that allows nothing   4 too young a finding
-    5 too soon on this target   6 too many at once   7 too few healthy pods left   8 too fast
+    5 too soon on this target   6 too many at once   7 too few healthy pods left   8 the budget is spent   9 too fast
     """
     # 1 paused
     if pause := paused(brakes.get("pause"), around.now_ns):
@@ -72,13 +72,14 @@ def braked(policy: str, brakes: Mapping[str, Any], plan: Plan, around: Around) -
     # 2 not counted
     if around.uncounted:
         return Brake(NOT_COUNTED, f"not counted: {around.uncounted}")
-    # 3 to 8
+    # 3 to 9
     asked: tuple[Callable[[], Brake | None], ...] = (
         lambda: _stormy(brakes["storm"], around),
         lambda: _young(brakes["antiFlapSeconds"], plan, around),
         lambda: _resting(brakes["cooldownSeconds"], plan, around),
         lambda: _full(policy, brakes["caps"], around),
         lambda: _sick(brakes, plan, around),
+        lambda: _spent(brakes.get("budget") or {}, plan, around),
         lambda: _fast(brakes["bucket"], begun_by(policy, around.others), around.now_ns),
     )
     return next((brake for ask in asked if (brake := ask()) is not None), None)
@@ -191,6 +192,31 @@ def _most(share: int | str, pods: int) -> int:
         return share
     percent = int(share.removesuffix("%"))
     return max(1, pods * percent // 100) if percent else 0
+
+
+def _spent(budget: Object, plan: Plan, around: Around) -> Brake | None:
+    """What Folds of all policies have cost this namespace within the window, and what this one would add."""
+    window_ns = int(budget.get("windowHours", 24)) * 3600 * _S
+    since_ns, here = around.now_ns - window_ns, [one for one in around.others if one.namespace == around.namespace]
+    begun = sorted(one.begun_ns for one in here if one.begun_ns > since_ns)
+    most, minutes = budget.get("folds"), budget.get("podMinutes")
+    hours = f"in {window_ns // (3600 * _S)} h ({around.namespace})"
+    if most is not None and len(begun) >= most:
+        until_ns = begun[len(begun) - most] + window_ns if most else 0
+        return Brake("BudgetFolds", f"budget.folds: {len(begun)} of {most} Folds begun {hours}", until_ns)
+    if minutes is None or plan.fold.kind not in TAKING:
+        return None
+    spent_s = sum(_out_s(one, since_ns, around.now_ns) for one in here if one.takes)
+    if spent_s + plan.fold.ttl_s <= minutes * 60:
+        return None
+    why = f"budget.podMinutes: {spent_s / 60:.1f} of {minutes} spent or promised {hours}"
+    return Brake("BudgetPodMinutes", f"{why}, this Fold would add {plan.fold.ttl_s / 60:.1f}")
+
+
+def _out_s(one: Counted, since_ns: int, now_ns: int) -> float:
+    """Seconds after a time for which its pod was out of service, or is still going to be at the most."""
+    until_ns = one.ended_ns or max(one.until_ns, now_ns)
+    return max(0, until_ns - max(one.begun_ns, since_ns)) / _S if one.begun_ns else 0.0
 
 
 def _sick(brakes: Object, plan: Plan, around: Around) -> Brake | None:

@@ -56,15 +56,17 @@ def due(folds: Iterable[Object], policies: Iterable[Object], settings: SweepSett
 
 
 def remembered_s(policies: Iterable[Object]) -> float:
-    """For which brakes look back: at cooldowns, buckets and storms of any policy, and at what is proposed again."""
+    """For which brakes look back: at cooldowns, buckets, storms and budgets of any policy, and at what is proposed
+    again."""
     longest = 3600.0
     for policy in policies:
         brakes = filled(policy["spec"].get("brakes") or {})
-        bucket, storm = brakes["bucket"], brakes["storm"]
+        bucket, storm, budget = brakes["bucket"], brakes["storm"], brakes.get("budget") or {}
         spans = (
             brakes["cooldownSeconds"],
             bucket["size"] * bucket["refillSeconds"],
             storm["withinSeconds"] + storm["quietSeconds"],
+            3600 * budget.get("windowHours", 24) if budget else 0,
         )
         longest = max(longest, *map(float, spans))
     return longest

@@ -26,6 +26,7 @@ def brakes() -> Schema:
         "antiFlapSeconds": schemas.whole(
             "Seconds for which a finding must last before it leads to a Fold.", most=_DAY_S, default=0
         ),
+        "budget": _budget(),
         "storm": _storm(),
         "pause": _pause(),
     }
@@ -53,6 +54,19 @@ def _bucket() -> Schema:
         "refillSeconds": schemas.whole("Seconds until one more may follow.", least=1, most=_DAY_S, default=60),
     }
     return schemas.defaulted(schemas.thing("The token bucket: how fast folds may follow each other.", fields))
+
+
+def _budget() -> Schema:
+    fields = {
+        "folds": schemas.whole("Folds that may be begun in one namespace within the window; left out: any number."),
+        "podMinutes": schemas.whole(
+            "Minutes for which Folds may keep pods of one namespace out of service within the window, all pods together;"
+            " left out: any number."
+        ),
+        "windowHours": schemas.whole("Hours that are looked back on.", least=1, most=168, default=24),
+    }
+    about = "What Folds may cost a namespace in a day, those of all policies together, counted from live objects."
+    return schemas.thing(about, fields)
 
 
 def _storm() -> Schema:

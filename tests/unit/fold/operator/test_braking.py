@@ -233,3 +233,49 @@ def test_what_cannot_be_counted_holds() -> None:
 
 def test_a_brake_says_until_when() -> None:
     assert str(Brake("x", "why", NOW_NS)) == f"why; until {moment(NOW_NS)[:19]}Z"
+
+
+DAY_S = 86_400
+
+
+@pytest.mark.parametrize(
+    ("ages_s", "holds_s"),
+    [([10, 20], None), ([10, 20, DAY_S - 60], 60), ([10, 20, DAY_S + 1], None), ([10, 20, 30, 40], DAY_S - 30)],
+)
+def test_a_budget_of_folds_holds_until_enough_have_left_its_window(ages_s: list[int], holds_s: int | None) -> None:
+    folds = [
+        another(at, begun_ns=NOW_NS - age * S, ended_ns=NOW_NS - 1, policy="other") for at, age in enumerate(ages_s, 1)
+    ]
+    brake = held(*folds, budget={"folds": 3})
+    assert (brake is None) if holds_s is None else told(brake) == ("BudgetFolds", holds_s)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "holds"),
+    [
+        (4, False),  # 10 s gone and 50 s promised, 120 s over, and 60 s of this one
+        (3, True),
+        (0, True),
+    ],
+)
+def test_a_budget_of_minutes_counts_what_was_out_what_is_promised_and_what_would_come(
+    minutes: int, holds: bool
+) -> None:
+    over = another(2, begun_ns=NOW_NS - 400 * S, ended_ns=NOW_NS - 280 * S)
+    brake = held(another(1), over, budget={"podMinutes": minutes})
+    assert (told(brake) == ("BudgetPodMinutes", 0)) if holds else brake is None
+
+
+def test_a_budget_is_of_one_namespace_and_minutes_are_of_pods_that_are_taken_out() -> None:
+    elsewhere = another(1, namespace="other", workload="other/web", until_ns=NOW_NS + 9000 * S)
+    limits = another(2, takes=False, until_ns=NOW_NS + 9000 * S)
+    assert held(elsewhere, limits, budget={"podMinutes": 2}) is None
+    assert held(elsewhere, budget={"folds": 1}) is None
+    slowing = a_plan(fold=FoldSpec(FoldKind.RECONFIGURE_NETWORK, "host/192.0.2.7", "rate"), finding=a_finding())
+    assert held(another(1), plan=slowing, budget={"podMinutes": 0}) is None
+
+
+def test_what_ended_before_the_window_counts_only_with_its_part_inside() -> None:
+    long_ago = another(1, begun_ns=NOW_NS - 3 * 3600 * S, ended_ns=NOW_NS - 3570 * S)
+    assert held(long_ago, budget={"podMinutes": 2, "windowHours": 1}) is None
+    assert held(long_ago, budget={"podMinutes": 2, "windowHours": 24}) is not None

@@ -122,3 +122,8 @@ def test_one_that_was_written_meanwhile_stays_and_a_lost_lease_ends_it() -> None
     with pytest.raises(NotLeading):
         yard.sweep()
     assert yard.left == ["a", "b"]
+
+
+def test_a_fold_that_a_budget_looks_back_on_stays() -> None:
+    policy = {"spec": {"brakes": {"budget": {"folds": 5, "windowHours": 48}}}}
+    assert names([a_fold("a", 1), a_fold("b", 3)], [policy], most=0, kept_s=1) == ["b"]
