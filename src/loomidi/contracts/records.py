@@ -209,6 +209,34 @@ class Conversation(_Record):
     protocol: int  # IANA protocol number
 
 
+def _later(default: Any) -> Any:
+    return dataclasses.field(default=default, metadata=_LATER)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Replay(_Record):
+    """What a fold would have cut of the flows that were kept, had it been in force then. Empty: nobody asked."""
+
+    state: str = _later("")  # measured, unknown
+    why: str = _later("")  # it is not known
+    since_ns: int = _later(0)
+    until_ns: int = _later(0)
+    rows: int = _later(0)  # flow records that were looked at
+    peers: int = _later(0)  # distinct other ends of what it would have cut
+    flows: int = _later(0)
+    octets: int = _later(0)
+    share_of_octets: float = _later(0.0)  # 0..1 of all octets in that time
+    named: tuple[str, ...] = _later(())  # peers as they were known, the busiest first; bounded
+    paths: tuple[str, ...] = _later(())  # ways of users' requests that it would have cut, each from user to the cut end
+    unlisted_paths: int = _later(0)  # beyond those that are listed
+    protected: tuple[str, ...] = _later(())  # addresses of the protected set that it would have met
+
+    @property
+    def measured(self) -> bool:
+        """Whether the lake has answered."""
+        return self.state == "measured"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class BlastRadius(_Record):
     """What the fold would cut, counted on the live graph: the attack and whoever else it meets."""
@@ -224,6 +252,8 @@ class BlastRadius(_Record):
     # What an isolation cuts, one by one, the busiest first; bounded.
     unlisted: int = dataclasses.field(default=0, metadata=_LATER)
     # Conversations that it meets beyond those that are listed.
+    replay: Replay = dataclasses.field(default=Replay(), metadata=_LATER)
+    # The same question, asked of the flows that were kept.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

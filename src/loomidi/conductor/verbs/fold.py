@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from loomidi.conductor.fold_calls import COMMANDS
 from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def command() -> None:
 
     The operator (`loomidi serve operator`) judges and carries out; nothing here touches anything but Folds.
     """
+
+
+for each in COMMANDS:
+    command.add_command(each)
 
 
 def _reaching(verb: Verb) -> Verb:

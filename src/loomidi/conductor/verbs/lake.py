@@ -40,10 +40,10 @@ def command(context: click.Context, warehouse: str | None, catalog: str | None, 
     1 a dry sweep found orphans, 2 wrong SQL, an unknown table or a lake that does not answer.
     """
     state = context.obj.storage.state
-    context.obj = lambda: _open(state, warehouse, catalog, config)
+    context.obj = lambda: open_lake(state, warehouse, catalog, config)
 
 
-def _open(state: Path, warehouse: str | None, catalog: str | None, config: str | None) -> "Lake":
+def open_lake(state: Path, warehouse: str | None, catalog: str | None, config: str | None) -> "Lake":
     """The lake that is meant. Raises EnvironmentLacks where the libraries are not installed."""
     try:
         from loomidi.kit import configuring

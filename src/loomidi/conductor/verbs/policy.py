@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loomidi.conductor.fold_calls import promote
 from loomidi.conductor.policy_calls import COMMANDS
 from loomidi.contracts import EnvironmentLacks, InputError, Mode, UsageError, Verdict
 
@@ -32,7 +33,7 @@ def command() -> None:
     """The guardrails that every plan must satisfy, those for manifests, and policies by the policy API."""
 
 
-for each in COMMANDS:
+for each in (*COMMANDS, promote):
     command.add_command(each)
 
 

@@ -49,13 +49,18 @@ def held(brake: Brake) -> Ruling:
 def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
     """Ask everybody. Steps, in this order:
 
-    1 a policy gives leave   2 every guard says yes   3 no brake holds it back   4 some driver can do it
+    1 a policy gives leave, and the flows that were kept do not speak against it   2 every guard says yes
+    3 no brake holds it back   4 some driver can do it
 
     Raises Retryable when the driver cannot look now.
     """
     # 1 a policy
     if isinstance(leave, str):
         return Ruling(Phase.DENIED, leave, (Verdict("policy", "any", False, leave),))
+    acts = least(plan.mode, leave.mode, world.mode) in (Mode.GUARDED, Mode.AUTONOMOUS)
+    if acts and leave.unproven:
+        known = False if plan.blast_radius.replay.measured else None
+        return Ruling(Phase.DENIED, leave.unproven, (Verdict("policy", "replay", known, leave.unproven),))
     allowed = Verdict("policy", "any", True, f"FoldPolicy {leave.policy}")
     # 2 every guard
     told = world.deciders(plan.mode).judge(plan)

@@ -33,6 +33,7 @@ class Leave:
     stable_s: float
     timeout_s: float
     probes: tuple[Object, ...]
+    unproven: str = ""  # why it may not act by itself: by what the flows that were kept say of it, or do not say
 
 
 def least(*modes: Mode) -> Mode:
@@ -127,4 +128,21 @@ def _leave(policy: Object, plan: Plan, fold: Object, around: Around) -> Leave:
         stable_s=float(verify.get("stableForSeconds", STABLE_S)),
         timeout_s=float(verify.get("timeoutSeconds", TIMEOUT_S)),
         probes=tuple(verify.get("probes") or ()),
+        unproven=_unproven(spec.get("replay") or {}, plan),
     )
+
+
+def _unproven(asked: Object, plan: Plan) -> str:
+    """What is not known is no proof; what was measured has to be within the bound, and to spare the protected set."""
+    told = plan.blast_radius.replay
+    if not told.measured:
+        why = told.why or "the plan holds none"
+        return f"replay.required: what it would have cut is not known ({why})" if asked.get("required") else ""
+    if told.protected:
+        return f"replay: it would have met the protected set ({told.protected[0]})"
+    most = asked.get("maxShareOfOctets")
+    if most is not None and told.share_of_octets > most:
+        return (
+            f"replay.maxShareOfOctets: it would have cut {told.share_of_octets:.1%} of all octets, allowed {most:.1%}"
+        )
+    return ""

@@ -60,7 +60,7 @@ def _budget() -> Schema:
     fields = {
         "folds": schemas.whole("Folds that may be begun in one namespace within the window; left out: any number."),
         "podMinutes": schemas.whole(
-            "Minutes for which Folds may keep pods of one namespace out of service within the window, all pods together;"
+            "Minutes for which Folds may keep pods of one namespace out of service within the window, in sum;"
             " left out: any number."
         ),
         "windowHours": schemas.whole("Hours that are looked back on.", least=1, most=168, default=24),

@@ -3,7 +3,18 @@
 Called by `specs` and `statuses`. In: nothing. Out: schemas with a description for each field of the record.
 """
 
-from loomidi.contracts import Approval, BlastRadius, Conversation, Evidence, Finding, Match, Receipt, Severity, Verdict
+from loomidi.contracts import (
+    Approval,
+    BlastRadius,
+    Conversation,
+    Evidence,
+    Finding,
+    Match,
+    Receipt,
+    Replay,
+    Severity,
+    Verdict,
+)
 from loomidi.fold.resources import schemas
 from loomidi.fold.resources.records import LIST_SIZE, fields_of
 from loomidi.fold.resources.schemas import Schema, literal, rule
@@ -79,12 +90,36 @@ def blast_radius() -> Schema:
         "conversations": schemas.listing(
             "What an isolation cuts, one by one, the busiest first.", _conversation(), most=CONVERSATIONS
         ),
+        "replay": _replay(),
     }
     spared = rule("self.size() == 0", "the Fold would touch the protected set: aim it so that protected is empty")
     fields = fields_of(BlastRadius, told, but=given)
     fields["protected"] = schemas.checked(fields["protected"], spared)
     about = "What the Fold cuts, counted on the live graph before anything is done."
     return schemas.thing(about, fields, required=("peers", "shareOfOctets"))
+
+
+def _replay() -> Schema:
+    told = {
+        "state": "measured, or unknown: the lake was asked and could not say.",
+        "since_ns": "From when flows were looked at.",
+        "until_ns": "Until when.",
+        "rows": "Flow records that were looked at.",
+        "peers": "Distinct other ends of what it would have cut.",
+        "flows": "Flows that it would have cut.",
+        "octets": "Octets of those flows.",
+        "share_of_octets": "Their share of all octets in that time, from 0 to 1.",
+        "unlisted_paths": "Ways of users' requests that it would have cut beyond those that are listed.",
+    }
+    path = schemas.text("From the user to the end that is cut.", most=1024)
+    given = {
+        "why": schemas.text("Why it is not known.", most=1024),
+        "named": entities("Those other ends, the busiest first."),
+        "paths": schemas.listing("Ways of users' requests that it would have cut.", path, most=LIST_SIZE),
+        "protected": entities("Who of the protected set it would have met."),
+    }
+    about = "What the Fold would have cut of the flows that the lake has kept, had it been in force then."
+    return schemas.thing(about, fields_of(Replay, told, but=given))
 
 
 def _conversation() -> Schema:

@@ -46,6 +46,7 @@ def spec() -> Schema:
         "approvals": _approvals(),
         "brakes": brakes(),
         "escalation": _escalation(),
+        "replay": _replay(),
         "verify": schemas.defaulted(verify("How a Fold is judged once it is applied.")),
         "protect": _protect(),
     }
@@ -181,6 +182,18 @@ def _escalation() -> Schema:
         " judged like any other; left out: nothing follows, and after the end the order in which folds are proposed."
     )
     return schemas.thing(about, {"steps": ladder}, required=("steps",))
+
+
+def _replay() -> Schema:
+    fields = {
+        "required": schemas.flag(
+            "Whether a Fold has to say what it would have cut of the flows that were kept; one that cannot is denied.",
+            default=False,
+        ),
+        "maxShareOfOctets": schemas.fraction("Of all octets in that time, that it may have cut; left out: any."),
+    }
+    about = "What the flows of the last hour must say before a Fold acts by itself, in mode guarded or autonomous."
+    return schemas.defaulted(schemas.thing(about, fields))
 
 
 def _protect() -> Schema:

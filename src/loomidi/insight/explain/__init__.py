@@ -4,7 +4,9 @@ Called by `services.analyzing`, `services.fastlane`, `loomidi demo` and the rend
 records. Out: sentences. Every figure in them comes from the records; nothing is guessed.
 """
 
+from loomidi.insight.explain.comparisons import comparison_told
 from loomidi.insight.explain.phrasing import Phrase, patterns, phrase, technique
+from loomidi.insight.explain.replays import replay_told
 from loomidi.insight.explain.telling import Part, explain, tell
 
-__all__ = ["Part", "Phrase", "explain", "patterns", "phrase", "technique", "tell"]
+__all__ = ["Part", "Phrase", "comparison_told", "explain", "patterns", "phrase", "replay_told", "technique", "tell"]

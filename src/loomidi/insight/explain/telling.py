@@ -22,6 +22,7 @@ from loomidi.contracts.records import (
 )
 from loomidi.insight import wording
 from loomidi.insight.explain.phrasing import phrase, technique
+from loomidi.insight.explain.replays import replay_told
 from loomidi.ionic.decide.radius import MOST_NAMED
 from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import BadPlan
@@ -78,12 +79,17 @@ def tell(
         Part("ATT&CK", wording.listing([technique(name) for name in finding.techniques], 9)),
         Part("Why it matters", words.why),
         Part("What would be done" if intended else "What was decided", _remedies(folds)),
-        Part("Blast radius", _reach(plan.blast_radius, len(folds)) if plan else ""),
+        Part("Blast radius", _radius(plan.blast_radius, len(folds)) if plan else ""),
         Part("What the guards said", _guards(judged or [(fold, _approved(receipts)) for fold in folds[:1]])),
         Part("What was done", " ".join(_step(receipt) for receipt in receipts)),
         Part("How it is undone", _undo(folds)),
     )
     return tuple(part for part in parts if part.text)
+
+
+def _radius(radius: BlastRadius, folds: int) -> str:
+    """As it is, and as it would have been of late."""
+    return " ".join(part for part in (_reach(radius, folds), replay_told(radius.replay)) if part)
 
 
 def _seen(finding: Finding) -> str:

@@ -96,6 +96,10 @@ class Query:
         with self._told():
             return self._answer().read_all()
 
+    def interrupt(self) -> None:
+        """From another thread: whoever reads the answer gets an InputError."""
+        self._connection.interrupt()
+
     def _answer(self) -> Any:
         relation = self._connection.sql(self._sql)
         if relation is None:

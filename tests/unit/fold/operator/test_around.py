@@ -1,11 +1,12 @@
 """What the operator has around its passes: the queue, the probes, orphans, targets."""
 
+import copy
 import dataclasses
 from typing import Any
 
 import pytest
 
-from loomidi.contracts import FoldKind, FoldSpec
+from loomidi.contracts import FoldKind, FoldSpec, Mode
 from loomidi.fold.operator.orphans import orphans
 from loomidi.fold.operator.probing import probe
 from loomidi.fold.operator.queues import Queue
@@ -15,7 +16,7 @@ from loomidi.fold.resources import fold_object
 from loomidi.fold.resources.objects import namespaces_of
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.act.kube.fields import PLAN
-from tests.unit.fold.operator.fakes import Stage, a_stage
+from tests.unit.fold.operator.fakes import POLICY, Stage, a_stage
 from tests.unit.ionic.kube.fake_api import FakeApi
 from tests.unit.ionic.making import a_finding, a_plan
 
@@ -114,3 +115,14 @@ def test_what_an_open_fold_holds_is_no_orphan() -> None:
     stage.until("Active")
     stage.cluster.put(f"{POLICIES}/a", {"metadata": {"name": "a", "annotations": {PLAN: stage.plan.id}}})
     assert orphans(KubeApi(stage.cluster.client()), [stage.fold], stage.driver) == []
+
+
+@pytest.mark.parametrize(("mode", "phase"), [(Mode.GUARDED, "Denied"), (Mode.SUGGEST, "Guarded")])
+def test_a_fold_that_cannot_say_what_it_would_have_cut_does_not_act_by_itself(mode: Mode, phase: str) -> None:
+    stage = a_stage(mode)
+    wanting = copy.deepcopy(POLICY)
+    wanting["spec"] |= {"replay": {"required": True}, "approvals": {"required": 1}}
+    stage.policies = [wanting]
+    stage.until(phase)
+    verdicts = {one["rule"]: one for one in stage.fold["status"]["verdicts"]}
+    assert phase == "Guarded" or "allow" not in verdicts["replay"]

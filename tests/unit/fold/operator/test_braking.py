@@ -258,7 +258,7 @@ def test_a_budget_of_folds_holds_until_enough_have_left_its_window(ages_s: list[
         (0, True),
     ],
 )
-def test_a_budget_of_minutes_counts_what_was_out_what_is_promised_and_what_would_come(
+def test_a_budget_of_minutes_counts_what_was_and_what_is_promised_and_what_would_come(
     minutes: int, holds: bool
 ) -> None:
     over = another(2, begun_ns=NOW_NS - 400 * S, ended_ns=NOW_NS - 280 * S)

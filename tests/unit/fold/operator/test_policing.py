@@ -1,11 +1,12 @@
 """Which policy applies, and what it lets through."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
 
-from loomidi.contracts import Mode
+from loomidi.contracts import Mode, Replay
 from loomidi.fold.operator.braking import Around
 from loomidi.fold.operator.policing import Leave, least, leave_for
 from tests.unit.fold.operator.fakes import POLICY
@@ -77,3 +78,33 @@ def test_a_policy_without_a_mode_is_in_shadow() -> None:
     found = leave(silent)
     assert isinstance(found, Leave)
     assert found.mode is Mode.SHADOW
+
+
+def replaying(**told: Any) -> Leave:
+    """The leave of a policy that wants a replay of a tenth of the octets at most."""
+    plan = a_plan("drop", Mode.AUTONOMOUS)
+    radius = dataclasses.replace(plan.blast_radius, replay=Replay(**told))
+    asked = policy(replay={"required": True, "maxShareOfOctets": 0.1})
+    found = leave_for(dataclasses.replace(plan, blast_radius=radius), {}, [asked], AROUND)
+    assert isinstance(found, Leave)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({}, "is not known (the plan holds none)"),
+        ({"state": "unknown", "why": "the lake is away"}, "is not known (the lake is away)"),
+        ({"state": "measured", "share_of_octets": 0.2}, "would have cut 20.0% of all octets, allowed 10.0%"),
+        ({"state": "measured", "protected": ("host/10.0.0.1",)}, "would have met the protected set (host/10.0.0.1)"),
+    ],
+)
+def test_what_the_flows_of_late_do_not_bear_out_is_no_leave_to_act_alone(told: dict[str, Any], why: str) -> None:
+    assert why in replaying(**told).unproven
+
+
+def test_a_replay_within_the_bound_is_enough_and_without_the_setting_none_is_asked_for() -> None:
+    assert replaying(state="measured", share_of_octets=0.05).unproven == ""
+    plain = leave(policy())
+    assert isinstance(plain, Leave)
+    assert plain.unproven == ""
