@@ -6,6 +6,7 @@ Read by `answering`, which makes parts of the pipeline of them, and by `folding`
 import dataclasses
 
 from loomidi.contracts import Mode
+from loomidi.services.hows import How
 
 PROMPT_S = 60.0  # from plan to act where nobody is asked
 
@@ -42,6 +43,10 @@ class FoldingSettings:
     # modes a plan begins within a minute or not at all.
     rest_s: float = 60.0
     # Between two Folds on one target, whatever became of the first.
+    ranking: How = How.RULES
+    # Who chooses among the folds that fit: rules, gentlest first, or bandit, which learns from what came of them.
+    replay_s: float = 3600.0
+    # Of flows in the lake that a Fold is held against before it is proposed: what it would have cut. 0: none.
     failures: bool = True
     # Look at pods, releases and nodes too: releases that do not come up, nodes under pressure.
     metrics_s: float = 5.0

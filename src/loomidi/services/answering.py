@@ -15,6 +15,8 @@ from pathlib import Path
 from loomidi.contracts import Finding, Retryable
 from loomidi.contracts.streams import Stream
 from loomidi.insight.report import ProposedFold
+from loomidi.ionic.decide import Decider, DeciderSettings
+from loomidi.kit.clock import SystemClock
 from loomidi.kit.waiting import told_within
 from loomidi.loom.bus import Publisher
 from loomidi.loom.sources.clusters import access
@@ -22,10 +24,13 @@ from loomidi.services.anomalies import Anomalies
 from loomidi.services.detecting import Detecting
 from loomidi.services.diagnosing import Diagnosing
 from loomidi.services.findings import finding_row
-from loomidi.services.folding import Folding
-from loomidi.services.planning import explained
+from loomidi.services.folding import Folding, LookBack, Planner
+from loomidi.services.hows import How
+from loomidi.services.looking_back import LookBackSettings, look_back
+from loomidi.services.planning import decider_over, explained, planned
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
+from loomidi.services.ranking import Bandit
 from loomidi.services.reasoning import Reasons
 from loomidi.services.sightings import OVER, Sighting
 from loomidi.services.supervising import Part
@@ -59,7 +64,7 @@ class Answers:
     def sighted(self, seen: Sighting) -> None:
         """From the detectors' thread."""
         if self._folding is not None:
-            self._folding.offer(seen.named.finding, seen.folds)
+            self._folding.offer(seen.named.finding, seen.folds, seen.named.where)
 
     async def run(self, told: asyncio.Event) -> None:
         """Until told. Raises EnvironmentLacks when the cluster cannot be reached as configured."""
@@ -67,7 +72,8 @@ class Answers:
         cluster = access(None if named == "auto" else Path(named).expanduser(), os.environ)
         publisher, stop = await self._plant.publisher(_COMPONENT), threading.Event()
         with cluster.blocking(_REQUEST_S) as proposing, cluster.blocking(_REQUEST_S) as looking:
-            folding = self._folding = Folding(proposing, self._settings)
+            back, plan, bandit = self._looking_back(), self._planner(), self._bandit()
+            folding = self._folding = Folding(proposing, self._settings, look_back=back, plan=plan, bandit=bandit)
             self._plant.sampled[_COMPONENT] = folding.samples
             workers: list[Callable[[threading.Event], None]] = [folding.run]
             if self._settings.failures:
@@ -76,6 +82,32 @@ class Answers:
                 self._plant.sampled["diagnose"] = lambda: _kubelets(diagnosing)
                 workers.append(diagnosing.run)
             await _all(workers, stop, told)
+
+    def _decider(self) -> Decider:
+        """No graph is at hand, so a radius is the worst that a fold may have."""
+        settings = DeciderSettings(self._settings.mode, approval_s=self._settings.valid_s)
+        return decider_over(None, self._settings.protected, SystemClock(), settings)
+
+    def _bandit(self) -> Bandit | None:
+        """What it learned lies in the state folder."""
+        if self._settings.ranking is not How.BANDIT:
+            return None
+        decider = self._decider()
+        allows = lambda plan: all(one.allow is True for one in decider.judge(plan))  # noqa: E731
+        return Bandit(self._plant.state("choices"), allows, time.time_ns())
+
+    def _planner(self) -> Planner:
+        """For a storm."""
+        decider = self._decider()
+        return lambda finding, where: planned(finding, decider, where)
+
+    def _looking_back(self) -> LookBack | None:
+        """The lake that the pipeline fills, asked for each Fold before it is posted."""
+        settings, lake = self._settings, self._plant.lake
+        if not settings.replay_s:
+            return None
+        far = LookBackSettings(last_s=settings.replay_s)
+        return lambda fold: look_back(lake, fold, settings.protected, far)
 
 
 class _Told:

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from loomidi.contracts import Finding, Mode, Severity
+from loomidi.contracts import Finding, Mode, Replay, Severity
 from loomidi.fold.resources.objects import moment, plan_of
+from loomidi.ionic.documents import plan_id
 from loomidi.ionic.errors import ClusterAway, ClusterRejects
 from loomidi.kit.clock import ManualClock
 from loomidi.services.answer_settings import FoldingSettings
@@ -135,7 +136,8 @@ def test_what_was_found_while_the_api_was_away_is_proposed_when_it_is_back(clust
 def test_a_refusal_is_counted_and_keeps_nobody_waiting(cluster: Cluster) -> None:
     cluster.failures["POST"] = [422]
     run_until(cluster, a_finding("vertical_scan", last_ns=NOW_NS), "refused")
-    assert {sample.labels["what"]: sample.value for sample in cluster.folding.samples()} == {"refused": 1}
+    told = [one for one in cluster.folding.samples() if one.name == "loomidi_folding_total"]
+    assert {sample.labels["what"]: sample.value for sample in told} == {"refused": 1}
 
 
 @pytest.mark.parametrize(
@@ -144,3 +146,48 @@ def test_a_refusal_is_counted_and_keeps_nobody_waiting(cluster: Cluster) -> None
 def test_where_people_are_asked_a_plan_lasts_until_they_can_have_answered(mode: str, seconds: float) -> None:
     """A policy gives them 600 s, and whom it hands on to as many again."""
     assert FoldingSettings(mode=Mode(mode)).valid_s == seconds
+
+
+def test_a_fold_is_posted_with_what_it_would_have_cut_of_late() -> None:
+    cluster = Cluster()
+    told = Replay(state="measured", since_ns=1, until_ns=2, rows=9, peers=1, named=("host/10.0.0.1",))
+    cluster.folding = Folding(cluster.client(), FoldingSettings(), cluster.clock, look_back=lambda fold: told)
+    cluster.propose()
+    (fold,) = cluster.objects.values()
+    assert plan_of(fold).blast_radius.replay == told
+    assert plan_of(fold).id == fold["metadata"]["name"] == plan_id(plan_of(fold))
+    assert cluster.folding.counts["replayed"] == 1
+
+
+def attack(number: int, cluster: Cluster) -> Finding:
+    entities = (f"host/192.0.2.{number}", "service/10.0.0.1:22/tcp")
+    times = {"first_ns": NOW_NS, "last_ns": cluster.clock.now_ns()}
+    return a_finding("brute_force", id=f"finding-{number}", entities=entities, techniques=("T1110",), **times)
+
+
+def test_a_storm_is_answered_once_for_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, asked = Cluster(), list[tuple[str, list[str]]]()
+    decider = decider_over(None, (), cluster.clock)
+    plan = lambda finding, where: planned(finding, decider, where)  # noqa: E731
+    cluster.folding = Folding(cluster.client(), FoldingSettings(), cluster.clock, plan=plan)
+    said = lambda finding, folds: asked.append((finding.id, [one.fold.target for one in folds])) or "proposed"  # noqa: E731
+    monkeypatch.setattr(cluster.folding, "propose", said)
+    for number in range(1, 30):
+        finding = attack(number, cluster)
+        cluster.folding.offer(finding, planned(finding, decider))
+    for _ in range(5):
+        cluster.folding.once()
+    kinds = [name.partition("-")[0] for name, _ in asked]
+    assert kinds == ["finding"] * 3 + ["incident"]  # three came before it was one
+    assert asked[-1][1] == ["service/10.0.0.1:22/tcp"]
+
+
+def test_a_second_word_about_the_same_source_is_spoken_for() -> None:
+    cluster = Cluster()
+    decider = decider_over(None, (), cluster.clock)
+    first = attack(1, cluster)
+    second = dataclasses.replace(first, id="finding-other", pattern="vertical_scan", techniques=("T1046",))
+    for finding in (first, second):
+        cluster.folding.offer(finding, planned(finding, decider))
+    told = {one.labels["what"]: one.value for one in cluster.folding.samples() if "grouping" in one.name}
+    assert (told["incidents"], told["findings"], told["spoken_for"]) == (1, 2, 1)

@@ -28,7 +28,7 @@ _WIDEST = {4: 24, 6: 64}  # IP version -> the shortest prefix that counts as clo
 _ONE_PROTOCOL = {"amplification": 17, "udp_flood": 17, "syn_flood": 6, "tcp_flag_flood": 6}  # when the entity has none
 _ANSWERED = frozenset({"syn_flood", "tcp_flag_flood"})  # by pods; more of them take no load off a link that is full
 _RATE_UNITS = frozenset({"packets/s", "pps", "1/s", "syns/s", "syn/s"})
-_SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
+SOURCE_COUNTS = frozenset({"sources", "distinct_sources", "source_count"})
 
 
 def propose(finding: Finding, where: Where = place) -> tuple[FoldSpec, ...]:
@@ -64,8 +64,11 @@ def _flood(finding: Finding, where: Where) -> list[FoldSpec]:
 
 
 def _one_source(finding: Finding, where: Where) -> list[FoldSpec]:
-    """Scans and guessing come from one real address: they need the answers."""
+    """Scans and guessing come from one real address: they need the answers. Of a storm of them the service is told
+    first, and is protected."""
     culprit = where(finding.entities[0])
+    if _distributed(finding) and culprit.kind not in REMOTE_KINDS and (service := _service(finding, where)):
+        return [_limit_service(finding, *service)]
     if _is_own_pod(culprit):
         return [_isolate(finding, finding.entities[0], culprit)]
     return _against(finding, culprit, "ingress", _attacked(finding, where)) if culprit.address else []
@@ -264,11 +267,7 @@ def _is_victim(finding: Finding, suspect: Place, where: Where) -> bool:
 def _distributed(finding: Finding) -> bool:
     """Whether the evidence counts more than a few distinct sources, or the detector says that they are forged."""
     for evidence in finding.evidence:
-        if (
-            evidence.name in _SOURCE_COUNTS
-            and isinstance(evidence.value, (int, float))
-            and evidence.value > FEW_SOURCES
-        ):
+        if evidence.name in SOURCE_COUNTS and isinstance(evidence.value, (int, float)) and evidence.value > FEW_SOURCES:
             return True
         if evidence.name in ("spoofed", "distributed") and evidence.value not in (0, "", "no", "false"):
             return True
@@ -281,7 +280,7 @@ def _their_network(finding: Finding, where: Where) -> str:
     if crowd := next((str(evidence.value) for evidence in finding.evidence if evidence.name == "source_network"), ""):
         return crowd
     named = [there.address for there in map(where, finding.entities) if there.kind in REMOTE_KINDS and there.address]
-    told = [evidence.value for evidence in finding.evidence if evidence.name in _SOURCE_COUNTS]
+    told = [evidence.value for evidence in finding.evidence if evidence.name in SOURCE_COUNTS]
     if len(named) < 2 or told != [len(named)] or any("/" in address for address in named):
         return ""
     network = ipaddress.ip_network(named[0])
