@@ -47,6 +47,10 @@ FACES = {
     "loomidi.ionic.events": (
         "About OCSF_VERSION encoded finding_event outcome_event plan_event receipt_event sighting"
     ),
+    "loomidi.ionic.playbooks": (
+        "Consumer FILE_NAME Hands Incident MemoryRuns Outcome Playbook Problem Report Run RunLimits Runner SqliteRuns "
+        "commands_for exported finding_of incidents library load read_playbook told written"
+    ),
     "loomidi.ionic.policies": (
         "Asker Deployer Engine FAULTS FILE_NAME Judge JudgeSettings KyvernoEngine Opa OpaEngine Policy PolicyType "
         "Reports Shelf Standing Status Tally Version read_policy"

@@ -14,6 +14,8 @@ InputError
 |-- BadStore           a receipt store that cannot be read or whose chain is broken
 |-- BadManifest        a manifest of Kubernetes that cannot be read
 |-- BadPolicy          a policy that cannot be used; carries every reason
+|-- BadPlaybook        a playbook, or what it asks for, that cannot be used; carries every problem with its place
+|-- BadCommand         a command of OpenC2 that cannot be read or is not carried out here; carries the status
 |-- BadImage           a name of an image that cannot be one
 |-- NotInRegistry      the registry has no such image or signature, or one that was tampered with
 `-- ClusterRejects     the Kubernetes API finds the request wrong as it is
@@ -22,6 +24,7 @@ EnvironmentLacks
 `-- ClusterDenies      the Kubernetes API does not let us
 Conflict
 |-- PlanHeld           somebody else holds the lease of this plan
+|-- RunHeld            another process carries out playbooks from this state folder, or the run is not open for that
 |-- PolicyHeld         the name or the package of a policy belongs to somebody else, or the state folder does
 `-- Clash              the object has moved on since it was read: read it again
 Retryable
@@ -31,6 +34,7 @@ Retryable
 `-- AgentAway          a node's agent does not answer
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 from loomidi.contracts import Conflict, EnvironmentLacks, InputError, Refused, Retryable, Verdict
@@ -84,6 +88,44 @@ class BadPolicy(InputError):
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
         super().__init__("; ".join(self.reasons))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a playbook."""
+
+    pointer: str  # RFC 6901, into the document; empty for all of it
+    text: str  # what is wrong and what to do
+    section: str  # of CACAO Security Playbooks v2.0; empty where the limit is ours
+
+    def __str__(self) -> str:
+        told = f"{self.pointer}: {self.text}" if self.pointer else self.text
+        return f"{told} (CACAO 2.0, {self.section})" if self.section else told
+
+
+class BadPlaybook(InputError):
+    """`problems` holds everything that is wrong with it, so that it can be mended at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+    @classmethod
+    def of(cls, pointer: str, text: str, section: str = "") -> "BadPlaybook":
+        """With one problem."""
+        return cls((Problem(pointer, text, section),))
+
+
+class BadCommand(InputError):
+    """`status`: the code of the OpenC2 language, 400 for what cannot be read and 501 for what is not done here."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+class RunHeld(Conflict):
+    """End the other process, or look with `loomidi playbook show` what the run waits for."""
 
 
 class PolicyBreaks(Refused):

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "receipts": "What was done, by which plan, how it is taken back; checks that no receipt was changed.",
     "fold": "The Folds of a cluster: list, show, propose, approve, deny, release.",
     "policy": "What the guardrails say about a plan or manifests; policies deployed, tested, taken back.",
+    "playbook": "CACAO playbooks: list, validate, run, take back; incidents exported; OpenC2 commands answered.",
     "demo": "Attack a small network of namespaces and watch it being defended.",
     "bench": "Measure on public data sets with known answers: root causes.",
     "doctor": "What works on this machine, what does not, why, and how to mend it.",
