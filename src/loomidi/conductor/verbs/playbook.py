@@ -106,13 +106,12 @@ def validate(files: tuple[Path, ...], *, as_json: bool) -> int:
             found[str(path)] = list(error.problems)
     if as_json:
         named = ("pointer", "text", "section")
-        told = {path: [{name: getattr(p, name) for name in named} for p in found[path]] for path in found}
+        told = {name: [{one: getattr(p, one) for one in named} for p in found[name]] for name in found}
         click.echo(json.dumps({"valid": not any(found.values()), "problems": told}, indent=2))
     else:
-        for path, problems in found.items():
-            click.echo(
-                "\n".join([f"{path}: {len(problems)} problems" if problems else f"{path}: valid", *map(str, problems)])
-            )
+        for name, problems in found.items():
+            verdict = f"{len(problems)} problems" if problems else "valid"
+            click.echo("\n".join([f"{name}: {verdict}", *map(str, problems)]))
     return 1 if any(found.values()) else 0
 
 
@@ -148,7 +147,7 @@ def show(context: click.Context, name: str, *, state: Path | None, as_json: bool
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @_acting
 @click.pass_context
-def run(context: click.Context, name: str, **options: Any) -> int:
+def run(context: click.Context, /, name: str, **options: Any) -> int:
     """Run PLAYBOOK. Dry unless --apply is given: every fold is planned and judged, and nothing is touched."""
     from loomidi.services.playing import finding_for, playbook_of, runner_for
 
@@ -165,7 +164,7 @@ def run(context: click.Context, name: str, **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @_acting
 @click.pass_context
-def resume(context: click.Context, run_id: str, **options: Any) -> int:
+def resume(context: click.Context, /, run_id: str, **options: Any) -> int:
     """Go on with a run that was broken off: what was done is not done again."""
     from loomidi.services.playing import runner_for
 
@@ -181,7 +180,7 @@ def resume(context: click.Context, run_id: str, **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @_acting
 @click.pass_context
-def answer(context: click.Context, run_id: str, place: str, **options: Any) -> int:
+def answer(context: click.Context, /, run_id: str, place: str, **options: Any) -> int:
     """Answer what a run waits for at PLACE (`show RUN` names it); then it goes on."""
     from loomidi.services.playing import runner_for
 
@@ -196,7 +195,7 @@ def answer(context: click.Context, run_id: str, place: str, **options: Any) -> i
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 @_acting
 @click.pass_context
-def undo(context: click.Context, run_id: str | None, **options: Any) -> int:
+def undo(context: click.Context, /, run_id: str | None, **options: Any) -> int:
     """Take back everything that RUN did; without RUN, every run that was broken off."""
     from loomidi.services.playing import runner_for
 
@@ -214,7 +213,7 @@ def undo(context: click.Context, run_id: str | None, **options: Any) -> int:
 @click.option("--openc2", "as_openc2", is_flag=True, help="Its denies as OpenC2 messages instead, one a line.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Into a file instead of standard output.")
 @click.pass_context
-def export(context: click.Context, finding_id: str | None, **options: Any) -> int:
+def export(context: click.Context, /, finding_id: str | None, **options: Any) -> int:
     """What was done about FINDING as a playbook; without FINDING, which incidents there are."""
     from loomidi.ionic.playbooks import commands_for, exported, written
     from loomidi.services import playing
@@ -245,7 +244,7 @@ def export(context: click.Context, finding_id: str | None, **options: Any) -> in
 @click.option("--apply", "real", is_flag=True, help="For real: through guards, approval and engine.")
 @_acting
 @click.pass_context
-def openc2(context: click.Context, file: Path, **options: Any) -> int:
+def openc2(context: click.Context, /, file: Path, **options: Any) -> int:
     """Answer an OpenC2 command (packet filtering, SLPF 1.0) as this packet filter; prints the response."""
     from loomidi.services.playing import consumer_for, openc2_document
 

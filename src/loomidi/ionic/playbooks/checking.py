@@ -6,7 +6,7 @@ but by a while-condition), variables and conditions. What a command does is left
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from loomidi.ionic.errors import BadPlaybook, Problem
@@ -229,12 +229,16 @@ def _variables(document: Mapping[str, Any]) -> Iterator[Problem]:
         for name in sorted(names_in({k: v for k, v in step.items() if k != "step_variables"}) - set(known)):
             yield Problem(where, f"{name} is used and nowhere declared; declare it in playbook_variables", "10.18")
         for arguments in ("in_args", "out_args"):
-            for number, name in enumerate(step.get(arguments, ())):
-                if name not in known:
-                    yield Problem(f"{where}/{arguments}/{number}", f"{name} is nowhere declared", "10.18")
-                elif arguments == "out_args" and known[name].get("constant") is True:
-                    yield Problem(f"{where}/out_args/{number}", f"{name} is a constant and cannot be returned", "10.18")
+            yield from _arguments(step.get(arguments, ()), known, f"{where}/{arguments}")
         yield from _conditions(step, where)
+
+
+def _arguments(names: Sequence[str], known: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    for number, name in enumerate(names):
+        if name not in known:
+            yield Problem(f"{where}/{number}", f"{name} is nowhere declared", "10.18")
+        elif where.endswith("out_args") and known[name].get("constant") is True:
+            yield Problem(f"{where}/{number}", f"{name} is a constant and cannot be returned", "10.18")
 
 
 def _conditions(step: Mapping[str, Any], where: str) -> Iterator[Problem]:

@@ -194,6 +194,15 @@ class Commands:
             ]
         return list(dict.fromkeys(str(detail["plan"]["id"]) for event, detail in found if event == "planned"))
 
+    def _latest(self, of: str) -> list[str]:
+        """Plans that no later one of the run stands in the place of: a drop where a rate was is all that can hold."""
+        found: dict[str, str] = {}
+        for event, detail in self._journal.plans_of(of):
+            if event == "planned":
+                fold = detail["plan"]["fold"]
+                found[json.dumps([fold["kind"], fold["target"], fold["match"]])] = str(detail["plan"]["id"])
+        return [plan_id for plan_id in found.values() if self._begun(plan_id)]
+
     def _begun(self, plan_id: str) -> bool:
         receipts = self._hands.receipts.of(plan_id) if self._hands.receipts is not None else []
         return any(receipt.step in _BEGUN for receipt in receipts)
@@ -209,7 +218,7 @@ class Commands:
         if name != "holds":
             measured = dict(self._hands.probes[name](told))
             return _measured(name, measured.get("holds") is True, measured)
-        receipts = [self._hands.engine.verify(plan_id) for plan_id in self.plans(str(told.get("of", "all")))]
+        receipts = [self._hands.engine.verify(plan_id) for plan_id in self._latest(str(told.get("of", "all")))]
         held = bool(receipts) and all(receipt.step is Step.VERIFIED for receipt in receipts)
         return _measured(name, held, {receipt.plan_id: receipt.step.value for receipt in receipts})
 

@@ -7,7 +7,7 @@ variables, or the finding that the plan of an ordered fold rests on.
 import ipaddress
 from collections.abc import Mapping
 
-from loomidi.contracts import Finding, FoldSpec, Severity, content_id
+from loomidi.contracts import Evidence, Finding, FoldSpec, Severity, content_id
 from loomidi.ionic.decide.places import place
 
 
@@ -40,7 +40,7 @@ def ordered(fold: FoldSpec, by: str, now_ns: int) -> Finding:
     """What the plan of an order rests on: nothing was measured, somebody wants it. Guards judge it as any other."""
     content = {"by": by, "target": fold.target, "action": fold.action, "match": fold.match.as_dict(), "at_ns": now_ns}
     return Finding(
-        id=content_id("ordered", content),
+        id=content_id("finding", content),
         pattern="ordered",
         techniques=(),
         severity=Severity.HIGH,
@@ -48,7 +48,9 @@ def ordered(fold: FoldSpec, by: str, now_ns: int) -> Finding:
         entities=(fold.target,),
         first_ns=now_ns,
         last_ns=now_ns,
-        evidence=(),
+        evidence=(
+            Evidence("ordered_by", by, meaning="nothing was measured: somebody asked for it"),
+        ),  # what it rests on
         source=by,
         explanation=f"{by} asked for it",
     )

@@ -99,7 +99,8 @@ class Runner:
         given = dict(arguments or {})
         bound(book, given, bindings(finding) if finding is not None else {})  # before anything is written
         asked = {"playbook": book.document, "finding": plain, "arguments": given, "dry": dry, "assumed": list(assumed)}
-        run = Run(content_id("run", asked | {"began_ns": began_ns}), book.document, plain, given, dry, began_ns, tuple(assumed))
+        run_id = content_id("run", asked | {"began_ns": began_ns})
+        run = Run(run_id, book.document, plain, given, dry, began_ns, tuple(assumed))
         self._runs.begin(run)
         return self._on(run)
 

@@ -36,6 +36,12 @@ def test_each_fold_is_a_plan_with_an_approval_an_inverse_and_receipts() -> None:
     assert steps == ["intent", "applied", "verified", "verified", "intent", "applied", "verified"]
 
 
+def test_what_a_later_fold_stands_in_the_place_of_is_not_asked_whether_it_holds() -> None:
+    table = a_table()
+    report = table.runner.start(book(A, {A: action(SLOW, DROP, probe())}), a_finding(), dry=False)
+    assert (report.state, table.blocked()) == ("completed", [("drop", SOURCE)])
+
+
 def test_a_dry_run_touches_nothing_and_plans_the_same_folds() -> None:
     table, playbook = a_table(), book(A, {A: action(SLOW, DROP)})
     dry = table.runner.start(playbook, a_finding())
