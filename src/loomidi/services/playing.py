@@ -7,6 +7,7 @@ the engine with its receipts, the shield driver. What playbooks mean is left to 
 
 import contextlib
 import dataclasses
+import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from loomidi.contracts import Finding, InputError, Mode, UsageError
 from loomidi.contracts.ports import Shield
 from loomidi.garden.graph import EntityGraph
-from loomidi.ionic.act import FILE_NAME as RECEIPTS
+from loomidi.ionic.act import FILE_NAME as AGENTS
 from loomidi.ionic.act import Engine, ShieldDriver, SqliteReceipts
 from loomidi.ionic.decide import Decider, DeciderSettings, propose, standard_guards
 from loomidi.ionic.decide.radius import Graph
@@ -36,7 +37,9 @@ from loomidi.ionic.playbooks import (
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.services.planning import check_protected
 
-_GUARD_S = 10.0  # nobody waits behind a playbook; a policy engine that starts slowly is not a refusal
+RECEIPTS = "playbook-receipts.sqlite"  # in the state folder, beside the agent's: who settles a store is alone with it
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_GUARD_S = 30.0  # nobody waits behind a playbook; a policy engine that starts slowly is not a refusal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def consumer_for(settings: PlayingSettings, *, real: bool) -> Iterator[Consumer]
     if not real:
         yield Consumer(dry_hands(settings))
         return
-    with _real_hands(settings) as hands:
+    with contextlib.closing(SqliteRuns(settings.state / FILE_NAME)), _real_hands(settings) as hands:  # alone, as above
         yield Consumer(hands)
 
 
@@ -144,8 +147,12 @@ def _seen(capture: Path | None) -> Graph | None:
 
 
 def finding_in(path: Path, finding_id: str = "") -> Finding:
-    """A finding from a file: alone, as `finding` of a sample, or one of `loomidi analyze --json`. Raises InputError."""
+    """A finding from a file: alone, as `finding` of a sample, one of `loomidi analyze --json`, or a row of the lake's
+    table `findings` as `loomidi lake query --json` writes it. Raises InputError.
+    """
     document = _document(path)
+    if isinstance(document, Mapping) and "finding_id" in document:
+        document = _of_row(path, document)
     if isinstance(document, Mapping) and isinstance(document.get("finding"), Mapping):
         document = document["finding"]
     if isinstance(document, Mapping) and isinstance(document.get("findings"), list):
@@ -161,20 +168,28 @@ def finding_for(book: Playbook, path: Path | None, finding_id: str = "") -> Find
     return finding_in(path, finding_id) if path is not None else finding_of(book)
 
 
-def incident_of(finding_id: str, store: Path) -> Incident:
-    """One incident by the id of its finding, of the receipts in a file. Raises InputError, naming what is there."""
-    with contextlib.closing(SqliteReceipts(store, read_only=True)) as receipts:
-        known = {incident.finding.id: incident for incident in incidents(receipts.all())}
+def receipt_stores(state: Path) -> tuple[Path, ...]:
+    """The receipts that a state folder holds: of agents, and of playbooks. The first where there are none."""
+    both = (state / AGENTS, state / RECEIPTS)
+    return tuple(path for path in both if path.is_file()) or both[:1]
+
+
+def incident_of(finding_id: str, stores: Sequence[Path]) -> Incident:
+    """One incident by the id of its finding. Raises InputError, naming those that are there."""
+    known = {incident.finding.id: incident for incident in incidents_in(stores)}
     if finding_id not in known:
         there = ", ".join(known) or "none"
-        raise InputError(f"{store}: nothing was done about {finding_id!r}; incidents there: {there}")
+        raise InputError(f"nothing was done about {finding_id!r} in {', '.join(map(str, stores))}; known: {there}")
     return known[finding_id]
 
 
-def incidents_in(store: Path) -> tuple[Incident, ...]:
-    """Every incident of the receipts in a file, oldest first."""
-    with contextlib.closing(SqliteReceipts(store, read_only=True)) as receipts:
-        return incidents(receipts.all())
+def incidents_in(stores: Sequence[Path]) -> tuple[Incident, ...]:
+    """Every incident of the receipts in these files, oldest first."""
+    found = []
+    for path in stores:
+        with contextlib.closing(SqliteReceipts(path, read_only=True)) as receipts:
+            found += receipts.all()
+    return incidents(sorted(found, key=lambda receipt: receipt.at_ns))
 
 
 def proposed_incident(finding: Finding, settings: PlayingSettings) -> Incident:
@@ -192,6 +207,22 @@ def _chosen(path: Path, findings: list[Any], finding_id: str) -> Any:
             f"{path}: holds {len(known)} findings; choose one with --finding-id: {', '.join(list(known)[:20])}"
         )
     return known[finding_id or next(iter(known))]
+
+
+def _of_row(path: Path, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of the table `findings`: times as text, the evidence as JSON in a text."""
+    try:
+        moments = {name: datetime.datetime.fromisoformat(str(row[name])) for name in ("first", "last")}
+        evidence = json.loads(row["evidence"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: no row of the table findings: {error}; query all its columns") from error
+    times = {f"{name}_ns": _ns(moment) for name, moment in moments.items()}
+    return {**row, "id": row["finding_id"], "evidence": evidence, **times}
+
+
+def _ns(moment: datetime.datetime) -> int:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)  # the lake keeps UTC
+    return round((aware - _EPOCH) / datetime.timedelta(microseconds=1)) * 1000
 
 
 def _document(path: Path) -> Any:

@@ -115,6 +115,18 @@ def test_what_would_be_proposed_for_a_finding_leaves_as_a_playbook(
     assert json.loads(capsys.readouterr().out)["name"] == f"syn_flood of host/{SOURCE}"
 
 
+def test_a_row_of_the_lake_is_a_finding(tmp_path: Path) -> None:
+    from loomidi.services.playing import finding_in
+
+    plain = a_finding().as_dict()
+    named = ("pattern", "techniques", "severity", "confidence", "entities", "source", "explanation")
+    times = {"first": "2026-09-21T14:13:18+00:00", "last": "2026-09-21 14:13:19.999"}
+    row = {name: plain[name] for name in named} | times
+    path = put(tmp_path, "row.json", row | {"finding_id": plain["id"], "evidence": json.dumps(plain["evidence"])})
+    assert finding_in(path).as_dict() | {"first_ns": 0, "last_ns": 0} == plain | {"first_ns": 0, "last_ns": 0}
+    assert finding_in(path).last_ns - finding_in(path).first_ns == 1_999_000_000
+
+
 @pytest.mark.parametrize(("target", "status", "code"), [({"ipv4_net": SOURCE}, 102, 0), ({"file": {}}, 501, 1)])
 def test_an_openc2_command_is_answered_and_touches_nothing(
     target: dict[str, Any], status: int, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -208,7 +208,7 @@ def undo(context: click.Context, /, run_id: str | None, **options: Any) -> int:
 
 @command.command("export")
 @click.argument("finding_id", metavar="[FINDING]", required=False)
-@click.option("--store", type=_FILE, help="Receipts to read; default the agent's.")
+@click.option("--store", type=_FILE, help="Receipts to read; default the agent's and those of playbooks.")
 @click.option("--finding", "finding_file", metavar="FILE", type=_FILE, help="Of a finding that nothing was done about.")
 @click.option("--openc2", "as_openc2", is_flag=True, help="Its denies as OpenC2 messages instead, one a line.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Into a file instead of standard output.")
@@ -218,18 +218,18 @@ def export(context: click.Context, /, finding_id: str | None, **options: Any) ->
     from loomidi.ionic.playbooks import commands_for, exported, written
     from loomidi.services import playing
 
-    store = options["store"] or context.obj.storage.state / "receipts.sqlite"
+    stores = (options["store"],) if options["store"] else playing.receipt_stores(context.obj.storage.state)
     if options["finding_file"] is not None:
         finding = playing.finding_in(options["finding_file"], finding_id or "")
-        incident = playing.proposed_incident(finding, playing.PlayingSettings(state=store.parent))
+        incident = playing.proposed_incident(finding, playing.PlayingSettings(state=context.obj.storage.state))
     elif not finding_id:
-        for one in playing.incidents_in(store):
+        for one in playing.incidents_in(stores):
             click.echo(
                 f"{one.finding.id}  {one.finding.pattern:16}  {len(one.plans)} plans  {one.finding.entities[:1]}"
             )
         return 0
     else:
-        incident = playing.incident_of(finding_id, store)
+        incident = playing.incident_of(finding_id, stores)
     text = written(exported(incident))
     if options["as_openc2"]:
         messages, left = commands_for(incident)
