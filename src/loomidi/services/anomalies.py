@@ -1,16 +1,17 @@
 """The model on the live windows, as a part of the pipeline: windows in, findings out with their likely causes.
 
-Called by `answering`. In: EDGE_WINDOWS, ENTITY_WINDOWS, ENTITIES and the findings of rules, from the bus. Out: rows of
-`findings` on the bus. Exactly once, in this order:
+Called by `answering`. In: EDGE_WINDOWS, ENTITY_WINDOWS, ENTITIES and the findings of rules, from the bus; windows that
+are still open, from `windowing` of this process. Out: rows of `findings` on the bus. Exactly once, in this order:
   1. take what has come; 2. judge; 3. incidents become findings with causes and with what rules say; 4. write all state
   down, the findings that are to be told too; 5. tell them under ids that a restart gives again; 6. commit positions.
 It is shadow by its nature: no fold is proposed from here. Learning and judging are left to `noticing`, why to
-`reasoning`.
+`reasoning`, early words to `foretelling`, the challenger to `shadowing`, whether the champion stays to `overseeing`.
 """
 
 import asyncio
 import collections
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -18,29 +19,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loomidi.contracts import Finding, InputError, Retryable
+from loomidi.contracts import InputError, Retryable
 from loomidi.contracts.schemas import EDGE_WINDOWS, ENTITIES, ENTITY_WINDOWS, FINDINGS
 from loomidi.contracts.streams import Envelope, Message, Reader, Stream
 from loomidi.kit import logging
 from loomidi.loom.bus import BadBatch, TendedBus
 from loomidi.loom.bus.envelopes import decode, encode
 from loomidi.loom.runners.checkpoints import Checkpoints
-from loomidi.origami.scoring import Incident
+from loomidi.origami.scoring import Incident, Tick
 from loomidi.services.anomaly_states import Ledger, State
 from loomidi.services.champions import makers
 from loomidi.services.counting import Counter
 from loomidi.services.findings import finding_row
-from loomidi.services.incident_findings import STATES, Told, finding_of
+from loomidi.services.foretelling import Foretelling, Telling
+from loomidi.services.incident_findings import Told, finding_of
 from loomidi.services.naming_part import recall
 from loomidi.services.noticing import PHASES, Noticing
+from loomidi.services.overseeing import Back, Overseeing
 from loomidi.services.planning import explained
 from loomidi.services.plant import Plant
 from loomidi.services.probes import Sample
 from loomidi.services.reasoning import Reasons
 from loomidi.services.rule_findings import RuleFindings
-from loomidi.services.sightings import AGAIN, OVER
+from loomidi.services.shadowing import Shadowing
+from loomidi.services.sightings import AGAIN, NEW, OVER
 
-COMPONENT = "anomalies"
+COMPONENT, SHADOW = "anomalies", "challenger"
 _SCHEMAS = {
     Stream.ENTITIES: ENTITIES,
     Stream.FINDINGS: FINDINGS,
@@ -67,6 +71,12 @@ class Anomalies:
         self._rules = RuleFindings()
         self._heard_ns = 0  # the newest flow that was known when the windows that are judged now were closed
         self._ledger = Ledger()
+        self._foretold = Foretelling()
+        self._back: Back | None = None  # who is to score from the next window on
+        self._folder = self.settings.folder(plant.settings.node.state)
+        self._overseeing = Overseeing(self._folder, self.settings)
+        self._shadowing: Shadowing | None = None
+        plant.early.size_s, plant.early.every_s = size_s, self.settings.early_s
         plant.sampled[COMPONENT] = self.samples
 
     async def run(self, told: asyncio.Event) -> None:
@@ -75,6 +85,10 @@ class Anomalies:
         checkpoints = await asyncio.to_thread(Checkpoints, plant.state(COMPONENT))
         readers = dict[Stream, Reader]()
         try:
+            publisher = await plant.publisher(SHADOW)
+            self._shadowing = Shadowing(
+                self._folder.parent, self.settings, lambda rows: publisher.offer(Stream.METRICS, rows)
+            )
             await asyncio.to_thread(self._begin, checkpoints)
             bus, names = await plant.bus(), await asyncio.to_thread(recall, plant, self._reasons.learn)
             for stream in _SCHEMAS:
@@ -91,7 +105,7 @@ class Anomalies:
 
     def _begin(self, checkpoints: Checkpoints) -> None:
         """From the last snapshot; where it does not fit, learning begins anew and says why."""
-        chosen = makers(self.settings.folder(self._plant.settings.node.state), self.settings)
+        chosen = makers(self._folder, self.settings)
         noticing = Noticing(self.settings, self._size_s, chosen)
         self._rules = RuleFindings()
         self._state = State(epoch=time.time_ns())
@@ -106,7 +120,9 @@ class Anomalies:
             self.counts["snapshots_refused"] += 1
             _log.warning("what was learned cannot be used: learning begins anew", cause=str(error))
             noticing, self._state.open = Noticing(self.settings, self._size_s, chosen), {}
-        self._noticing = noticing
+        noticing.scored = self._scored
+        self._noticing, self._foretold = noticing, Foretelling()
+        self._foretold.early, self._foretold.names = self._state.early, self._state.names
         self._ledger.begin(noticing.figures())
         _log.info("anomalies", standing=noticing.standing(), champion_problem=chosen.problem)
 
@@ -134,14 +150,17 @@ class Anomalies:
         noticing, rows = self._there(), list[pa.RecordBatch]()
         for stream, messages in fetched.items():
             for message in messages:
-                incidents = self._absorb(stream, message)
-                rows += [self._row(one) for one in incidents]
+                rows += self._rows(self._absorb(stream, message))
                 self._state.positions[stream][message.partition] = message.offset
         if fetched[Stream.FINDINGS]:
             rows += self._seen_too()
         if silent and noticing.waiting:
-            rows += [self._row(one) for one in self._timed(None)]
-        return rows
+            rows += self._rows(self._timed(None))
+        early, heard_ns = self._plant.early.take()
+        if early:
+            found = noticing.glance({end: self._mine(one) for end, one in early.items()})
+            rows += [self._row(one, heard_ns) for one in self._foretold.first(found)]
+        return rows + [self._row(one) for one in self._foretold.lapsed(noticing.done_ns)]
 
     def _absorb(self, stream: Stream, message: Message) -> list[Incident]:
         try:
@@ -174,16 +193,34 @@ class Anomalies:
             self._ticks.append(time.perf_counter() - began)
         if noticing.phase != phase:
             _log.info("anomalies", standing=noticing.standing(), risk=noticing.judge.risk)
+        if self._back is not None:
+            incidents += noticing.replace(self._back.makers)
         return incidents
 
-    def _row(self, incident: Incident) -> pa.RecordBatch:
-        """An incident as it is to be told; those that go on are remembered."""
-        state = STATES[incident.state]
-        if state == OVER:
+    def _scored(self, features: pa.RecordBatch, tick: Tick, broken: str) -> None:
+        """A tick that the champion has judged: whether it stays, and what the challenger says."""
+        noticing = self._there()
+        if self._back is None:
+            self._back = self._overseeing.see(noticing.makers, tick, broken)
+        if self._shadowing is not None:
+            self._shadowing.see(features, tick, noticing.makers.name)
+
+    def _rows(self, incidents: Sequence[Incident]) -> list[pa.RecordBatch]:
+        """What closed windows tell, and that a model came back."""
+        told = [self._row(one) for incident in incidents for one in self._foretold.then(incident)]
+        if self._back is not None:
+            told.append(finding_row(explained(self._back.finding, ()), NEW, (), time.time_ns()))
+            self._back = None
+        return told
+
+    def _row(self, telling: Telling, heard_ns: int = 0) -> pa.RecordBatch:
+        """An incident as it is to be told; those that go on are remembered. `heard_ns`: of what was told early."""
+        incident = telling.incident
+        if telling.state == OVER:
             self._state.open.pop(incident.incident_id, None)
         else:
             self._state.open[incident.incident_id] = incident
-        return self._told(incident, state)
+        return self._told(telling, heard_ns)
 
     def _seen_too(self) -> list[pa.RecordBatch]:
         """What was told before a rule found it, too: once more, as information."""
@@ -191,10 +228,11 @@ class Anomalies:
         for incident in list(self._state.open.values()):
             also = {one.finding_id for one in self._rules.of(incident, self._reasons.end)}
             if also - set(self._state.also.get(incident.incident_id, ())):
-                rows.append(self._told(incident, AGAIN))
+                rows.append(self._told(Telling(incident, AGAIN)))
         return rows
 
-    def _told(self, incident: Incident, state: str) -> pa.RecordBatch:
+    def _told(self, telling: Telling, heard_ns: int = 0) -> pa.RecordBatch:
+        incident, state = telling.incident, telling.state
         also = self._rules.of(incident, self._reasons.end)
         if state == OVER:
             self._state.also.pop(incident.incident_id, None)
@@ -203,11 +241,12 @@ class Anomalies:
         noticing, now_ns = self._there(), time.time_ns()
         gate, per_day = noticing.judge.settings.guard.gate, self.settings.incidents_per_day
         by = Told(noticing.makers.name, noticing.judge.risk, gate, per_day)
-        finding: Finding = explained(finding_of(incident, by, also, self._reasons.of(incident)), ())
+        finding = finding_of(incident, by, also, self._reasons.of(incident))
+        finding = explained(dataclasses.replace(finding, evidence=(*finding.evidence, *telling.evidence)), ())
         self.counts[state] += 1
         self.counts["also_seen"] += bool(also)
         if state != AGAIN and state != OVER:
-            self._alerts.append((now_ns - self._heard_ns) / 1e9)
+            self._alerts.append((now_ns - (heard_ns or self._heard_ns)) / 1e9)
         return finding_row(finding, state, (), now_ns)
 
     def _save(self, checkpoints: Checkpoints, rows: Sequence[pa.RecordBatch]) -> None:
@@ -255,7 +294,8 @@ class Anomalies:
         return pa.Table.from_batches([told, judged]).combine_chunks().to_batches()[0]
 
     def _figures(self) -> dict[str, int]:
-        return self._noticing.figures() if self._noticing is not None else {}
+        early = dict(self._foretold.counts)
+        return self._noticing.figures() | early if self._noticing is not None else {}
 
     def samples(self) -> Iterator[Sample]:
         """For /metrics."""
@@ -268,6 +308,11 @@ class Anomalies:
         for what, value in sorted((counted | dict(self._reasons.counts)).items()):
             about = "Windows, alerts, incidents and findings of the model, by what became of them"
             yield Sample("loomidi_anomalies_total", "counter", about, value, {"what": what})
+        for what, value in sorted(self._overseeing.counts.items()):
+            about = "Times that the champion was beyond its bounds, and that the one before it came back by itself"
+            yield Sample("loomidi_champion_total", "counter", about, value, {"what": what})
+        if self._shadowing is not None:
+            yield from self._shadowing.samples()
         if noticing is not None:
             about = "Share of strange edges that only one of both detectors finds: 0 they agree, 1 one has moved away"
             yield Sample("loomidi_anomalies_apart", "gauge", about, noticing.judge.guarded.apart, {})

@@ -39,6 +39,12 @@ class AnomalySettings:
     # Edges kept to learn from, and as many to calibrate by, 250 octets each; of more, every second window is.
     champion: str = ""
     # Folder of the trained model; empty: models/champion under the state folder. Without one: robust norm and trees.
+    early_s: float = 1.0
+    # Between looks at windows that are still open, where this process makes them; 0: none, they are told when closed.
+    model_ms: float = 50.0
+    # CPU time that a trained model may take for a tick; more in over a hundredth of the ticks is too slow.
+    watch_ticks: int = 360
+    # Of the champion, over which it is watched: an hour. Half of them beyond the bounds, and the one before comes back.
 
     def size(self, made: Sequence[int]) -> int:
         """Of the windows to look at, 0 where none are made. Raises UsageError for a size that is not made."""
@@ -52,6 +58,8 @@ class AnomalySettings:
             raise UsageError(
                 "anomalies: incidents_per_day must be above 0, learn_rows at least 1280, kept_rows twice that"
             )
+        if self.early_s < 0 or 0 < self.early_s < 0.1 or self.model_ms <= 0 or self.watch_ticks < 3:
+            raise UsageError("anomalies: early_s is 0 or at least 0.1, model_ms above 0, watch_ticks at least 3")
         return self
 
     def folder(self, state: Path) -> Path:

@@ -16,7 +16,7 @@ from loomidi.origami.scoring import Incident
 from loomidi.services.counting import Count
 
 STREAMS = (Stream.EDGE_WINDOWS, Stream.ENTITY_WINDOWS, Stream.ENTITIES, Stream.FINDINGS)
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclasses.dataclass(slots=True)
@@ -32,6 +32,8 @@ class State:
     open: dict[str, Incident] = dataclasses.field(default_factory=dict)  # by id, as they were told last
     also: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # by id: findings of rules that it names
     rules: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    early: dict[str, Incident] = dataclasses.field(default_factory=dict)  # by id: told early, not confirmed yet
+    names: dict[str, str] = dataclasses.field(default_factory=dict)  # id of the judge -> id that it was told early by
     outbox: list[Envelope] = dataclasses.field(default_factory=list)  # written down, perhaps not told yet
     noticing: bytes = b""
     signals: bytes = b""
@@ -48,12 +50,13 @@ class State:
 
     def to_bytes(self) -> bytes:
         """One line of JSON, then the pieces."""
-        plain = ("epoch", "seq", "offered", "published", "lineages", "also", "rules")
+        plain = ("epoch", "seq", "offered", "published", "lineages", "also", "rules", "names")
         pieces = [self.noticing, self.signals, *(one.payload for one in self.outbox)]
         head = {name: getattr(self, name) for name in plain} | {
             "version": _VERSION,
             "positions": {stream.value: some for stream, some in self.positions.items()},
             "open": [dataclasses.asdict(one) for one in self.open.values()],
+            "early": [dataclasses.asdict(one) for one in self.early.values()],
             "outbox": [_without_payload(one) for one in self.outbox],
             "lengths": [len(piece) for piece in pieces],
         }
@@ -70,9 +73,10 @@ class State:
         ends = [sum(lengths[: at + 1]) for at in range(len(lengths))]
         noticing, signals, *payloads = (rest[end - length : end] for end, length in zip(ends, lengths, strict=True))
         positions = {Stream(name): _numbered(some) for name, some in head.pop("positions").items()}
-        opened = {one["incident_id"]: _incident(one) for one in head.pop("open")}
+        opened, early = ({one["incident_id"]: _incident(one) for one in head.pop(name)} for name in ("open", "early"))
         envelopes = [Envelope(payload=payload, **one) for one, payload in zip(outbox, payloads, strict=True)]
-        return cls(**head, positions=positions, open=opened, outbox=envelopes, noticing=noticing, signals=signals)
+        head |= {"positions": positions, "open": opened, "early": early, "outbox": envelopes}
+        return cls(**head, noticing=noticing, signals=signals)
 
 
 class Ledger:

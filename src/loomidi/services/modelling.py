@@ -75,6 +75,7 @@ class Models:
             if wanted.ablate:
                 report["ablations"] = life.ablations(stream, asked, wanted.seeds[0], Path(folder))
             manifest = registry.record(seeds, report)
+            self.shelf.challenge(Model(manifest, seeds.chosen.model.folder))  # scored live in shadow from now on
         answered = self.requests.answer(wanted.name, manifest.run, time.time_ns())
         about = {"name": manifest.name, "version": manifest.version, "run": manifest.run, "kind": manifest.kind}
         data = {"snapshot": stream.data.get("snapshot"), "schema_hash": manifest.schema_hash}
@@ -124,13 +125,20 @@ class Models:
         return life.roll_back(self.registry, self.shelf, because)
 
     def listing(self) -> dict[str, Any]:
-        """Versions with their aliases, who scores live, the last of the history, open requests."""
-        champion = self.shelf.champion()
+        """Versions with their aliases, who scores live and who beside, the last of the history, open requests.
+
+        Where MLflow is not installed, all but the versions, and `lacking` says so: what scores live does not need it.
+        """
+        versions, lacking = list[dict[str, Any]](), ""
+        try:
+            versions = [dataclasses.asdict(one) for one in self.registry.versions(self.name)]
+        except EnvironmentLacks as error:
+            lacking = str(error)
         return {
-            "champion": None
-            if champion is None
-            else {"id": champion.manifest.id, "version": champion.manifest.version},
-            "versions": [dataclasses.asdict(one) for one in self.registry.versions(self.name)],
+            "champion": _named(self.shelf.champion()),
+            "challenger": _named(self.shelf.challenger()),
+            "versions": versions,
+            "lacking": lacking,
             "history": self.shelf.history()[-10:],
             "requests": [dataclasses.asdict(one) for one in self.requests.open()],
         }
@@ -146,6 +154,10 @@ class Models:
         if run:
             document = self.registry.document(run, REPORT)
             self.registry.attach(run, REPORT, document | {"gate": compared.gate.as_dict()})
+
+
+def _named(model: Model | None) -> dict[str, str] | None:
+    return None if model is None else {"id": model.manifest.id, "version": model.manifest.version}
 
 
 def drift_of(stream: life.Stream, trial: life.Trial, nominal: float) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What is strange in the windows of edges, as a state machine: batches in, incidents out, all state in one value.
 
 Called by `anomalies` and by the bench. In: EDGE_WINDOWS as they come from the bus. Out: `Incident`s. First it learns,
-then it calibrates on what follows, then it tells. A window is judged as a whole, when a later one begins or nothing
-more comes. The same windows give the same features as in training and the same incidents, however they are cut, and
-after `restore` too. No I/O and no clock. Leaves words, causes and the bus to its caller.
+then it calibrates on what follows, then it tells; a trained model learns nothing here, its features warm up, and only
+the threshold is set by what follows. A window is judged as a whole, when a later one begins or nothing more comes. The
+same windows give the same features as in training and the same incidents, however they are cut, and after `restore`
+too. No I/O, no clock but CPU time. Leaves words, causes and the bus to its caller.
 """
 
 import collections
@@ -18,27 +19,46 @@ import pyarrow.compute as pc
 from loomidi.contracts.errors import InputError, UsageError
 from loomidi.contracts.schemas import EDGE_WINDOWS
 from loomidi.origami.features import SHAPED_FEATURES, FeatureSettings, WindowFeatures
-from loomidi.origami.scoring import CalibrationSettings, GuardSettings, Incident, IncidentSettings, Judge, JudgeSettings
+from loomidi.origami.scoring import (
+    BrokenPromise,
+    CalibrationSettings,
+    Glancing,
+    GuardSettings,
+    Incident,
+    IncidentSettings,
+    Judge,
+    JudgeSettings,
+    Tick,
+)
 from loomidi.services.anomaly_settings import AnomalySettings
 from loomidi.services.champions import Makers
 
 LEARNING, CALIBRATING, TELLING = "learning", "calibrating", "telling"
 PHASES = (LEARNING, CALIBRATING, TELLING)
 LEAST = 1000  # edges to calibrate by
-_VERSION = 1
+WARM_S = 3600.0  # of windows that a trained model's features warm up by: the longest that they count over
+_VERSION, _RISKS = 2, 8
 Watch = Callable[[pa.RecordBatch], None]
+Scored = Callable[[pa.RecordBatch, Tick, str], None]
 
 
 class Noticing:
     """One stream of windows of one size."""
 
     def __init__(self, settings: AnomalySettings, size_s: int, makers: Makers, watch: Watch | None = None) -> None:
-        """`watch` is given the features of every tick, as they are learned from or judged."""
+        """`watch` is given the features of every tick, as they are learned from or judged.
+
+        `scored` (to be set) is given them when they were judged, with how, and the promise that was broken ("": none).
+        """
         self.settings, self.size_s, self.makers = settings, size_s, makers
+        self.scored: Scored | None = None
         self.counts = collections.Counter[str]()
         self.phase, self.problem = LEARNING, ""
-        self.features = WindowFeatures(FeatureSettings(pairs=settings.pairs, ends=max(settings.pairs // 4, 1024)))
+        sized = FeatureSettings(pairs=settings.pairs, ends=max(settings.pairs // 4, 1024))
+        self.features, self._glancing = WindowFeatures(sized), Glancing(sized) if settings.early_s else None
+        self._open = dict[int, pa.RecordBatch]()  # end of a window -> its rows, as they were looked at last
         self.judge = Judge(makers.make, _judge_settings(settings))
+        self.risks = dict[str, float]()  # by name of a model: the threshold that it had here
         self._watch = watch
         self._kept = {phase: Kept(settings.kept_rows) for phase in (LEARNING, CALIBRATING)}
         self._pending = dict[int, list[pa.RecordBatch]]()  # end of a window -> what has come of it
@@ -63,6 +83,26 @@ class Noticing:
         newest = max((self._done_ns, *self._pending))
         return self._judged(end for end in sorted(self._pending) if end < newest)
 
+    def glance(self, windows: dict[int, pa.RecordBatch]) -> list[Incident]:
+        """What would be new, by windows that are open (end in ns, rows so far). What is judged later stays the same."""
+        fresh = {end for end in windows if end > self._done_ns}
+        self._open |= {end: windows[end] for end in fresh}
+        if self._glancing is None or self.phase != TELLING or not fresh:
+            return []
+        pending = {end: pa.Table.from_batches(some) for end, some in self._pending.items()}
+        whole = {end: table.combine_chunks().to_batches()[0] for end, table in pending.items()}
+        self.counts["glances"] += 1
+        try:
+            return self._glancing.look(self.features, self.judge, self._open | whole, fresh)
+        except BrokenPromise:  # the tick of the closed window will say so
+            self.counts["broken_glances"] += 1
+            return []
+
+    @property
+    def done_ns(self) -> int:
+        """End of the last window that was judged."""
+        return self._done_ns
+
     def settle(self) -> list[Incident]:
         """Nothing more comes of what has come so far."""
         return self._judged(iter(sorted(self._pending)))
@@ -73,6 +113,9 @@ class Noticing:
             table = pa.Table.from_batches(self._pending.pop(end)).combine_chunks()
             told += self._tick(table.to_batches()[0])
             self._done_ns = max(self._done_ns, end)
+            if self._glancing is not None:
+                self._glancing.forget()
+        self._open = {end: one for end, one in self._open.items() if end > self._done_ns}
         return told
 
     def _tick(self, windows: pa.RecordBatch) -> list[Incident]:
@@ -81,24 +124,62 @@ class Noticing:
             self._watch(features)
         if self.phase == TELLING:
             self.counts["scored"] += features.num_rows
-            return self.judge.tick(features)
+            return self._told(features)
         self.counts["learned"] += features.num_rows
         self._kept[self.phase].add(features)
         self._advance()
         return []
 
+    def _told(self, features: pa.RecordBatch) -> list[Incident]:
+        """One tick that is judged; what a model breaks is counted, told to who watches, and costs this tick alone."""
+        broken, told = "", list[Incident]()
+        try:
+            told = self.judge.tick(features)
+        except BrokenPromise as error:
+            broken, self.counts["broken_ticks"] = str(error), self.counts["broken_ticks"] + 1
+        if self.scored is not None and features.num_rows:
+            self.scored(features, self.judge.last, broken)
+        return told
+
+    def replace(self, makers: Makers) -> list[Incident]:
+        """Another scorer from the next window on; what was open is over. The features go on as they are.
+
+        A model that was judged by here before tells at once, under the threshold that it had; one that was not is
+        calibrated first. The floor learns anew.
+        """
+        over = self.judge.end() if self.phase == TELLING else []
+        self.makers, self.judge, self.problem = makers, Judge(makers.make, _judge_settings(self.settings)), ""
+        self._kept = {phase: Kept(self.settings.kept_rows) for phase in self._kept}
+        self.phase = LEARNING
+        if makers.model is not None:
+            self.phase = CALIBRATING
+            if makers.name in self.risks:
+                self.judge.adopt(makers.model, risk=self.risks[makers.name])
+                self.phase = TELLING
+        return over
+
+    def _wanted(self) -> tuple[float, int]:
+        """Of the phase: windows in s, rows."""
+        if self.phase == CALIBRATING:
+            return self.settings.calibrate_s, LEAST
+        if self.makers.model is not None:
+            return min(self.settings.learn_s, WARM_S), 0
+        return self.settings.learn_s, self.settings.learn_rows
+
     def _advance(self) -> None:
         """From learning to calibrating to telling, when there is enough of each."""
         kept, settings = self._kept[self.phase], self.settings
-        wanted_s = settings.learn_s if self.phase == LEARNING else settings.calibrate_s
-        least = settings.learn_rows if self.phase == LEARNING else LEAST
+        wanted_s, least = self._wanted()
         if kept.ticks * self.size_s < wanted_s or kept.rows < least:
             return
         if self.phase == LEARNING:
             self.phase = CALIBRATING
             return
         try:
-            self.judge.fit(self._kept[LEARNING].batches, kept.batches)
+            if self.makers.model is not None:
+                self.judge.adopt(self.makers.model, kept.batches)
+            else:
+                self.judge.fit(self._kept[LEARNING].batches, kept.batches)
         except UsageError as error:  # too few for this detector: learn these too, calibrate by what follows
             self.problem = str(error)
             for batch in kept.batches:
@@ -107,14 +188,14 @@ class Noticing:
             return
         self.phase, self.problem = TELLING, ""
         self._kept = {phase: Kept(settings.kept_rows) for phase in self._kept}
+        self.risks[self.makers.name] = self.judge.risk
+        self.risks = dict([*self.risks.items()][-_RISKS:])
 
     def standing(self) -> str:
         """In words, how far it is."""
         if self.phase == TELLING:
             return f"telling, by {self.makers.name}"
-        kept = self._kept[self.phase]
-        wanted_s = self.settings.learn_s if self.phase == LEARNING else self.settings.calibrate_s
-        least = self.settings.learn_rows if self.phase == LEARNING else LEAST
+        kept, (wanted_s, least) = self._kept[self.phase], self._wanted()
         told = f"{self.phase}: {kept.ticks * self.size_s:g} of {wanted_s:g} s, {kept.rows} of {least} edges"
         return f"{told} ({self.problem})" if self.problem else told
 
@@ -131,9 +212,9 @@ class Noticing:
 
     @property
     def fits(self) -> str:
-        """What a snapshot must have been made with: columns, sizes, detectors."""
+        """What a snapshot must have been made with: columns, sizes."""
         about = [_VERSION, EDGE_WINDOWS.names, SHAPED_FEATURES.names, self.size_s, self.settings.pairs]
-        return hashlib.sha256(json.dumps([*about, self.settings.learn_rows, self.makers.name]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([*about, self.settings.learn_rows]).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
         """Everything."""
@@ -145,6 +226,8 @@ class Noticing:
         ]
         head = {
             "fits": self.fits,
+            "scorer": self.makers.name,
+            "risks": self.risks,
             "phase": self.phase,
             "problem": self.problem,
             "counts": dict(self.counts),
@@ -155,22 +238,30 @@ class Noticing:
         return json.dumps(head).encode() + b"\n" + b"".join(pieces)
 
     def restore(self, state: bytes) -> None:
-        """Go on from `to_bytes`. Raises InputError with the reason where it was made with something else."""
+        """Go on from `to_bytes`; where another scored then, with the features alone, as `replace` does.
+
+        Raises InputError with the reason where it was made with something else.
+        """
         line, _, rest = state.partition(b"\n")
         head = json.loads(line)
         if head["fits"] != self.fits:
             raise InputError("what was learned belongs to other features, windows or detectors than those of now")
         pieces = list(_cut(rest, head["lengths"]))
         self.features.restore(pieces[0])
-        if pieces[1]:
-            self.judge.restore(pieces[1])
-        for phase, piece in zip((LEARNING, CALIBRATING), pieces[2:4], strict=True):
-            self._kept[phase].restore(head["kept"][phase], _batches(piece))
+        self.risks = head["risks"]
         self._pending = {}
         for batch in _batches(pieces[4]):
             self._pending.setdefault(batch.column("window_end").cast(pa.int64())[0].as_py(), []).append(batch)
-        self.phase, self.problem, self._done_ns = head["phase"], head["problem"], head["done_ns"]
-        self.counts = collections.Counter(head["counts"])
+        self._done_ns, self.counts = head["done_ns"], collections.Counter(head["counts"])
+        warm = head["phase"] != LEARNING
+        if head["scorer"] == self.makers.name:
+            self.phase, self.problem = head["phase"], head["problem"]
+            if pieces[1]:
+                self.judge.restore(pieces[1])
+            for phase, piece in zip((LEARNING, CALIBRATING), pieces[2:4], strict=True):
+                self._kept[phase].restore(head["kept"][phase], _batches(piece))
+        elif warm:
+            self.replace(self.makers)
 
 
 class Kept:

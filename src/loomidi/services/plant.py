@@ -16,6 +16,7 @@ import pyarrow as pa
 from loomidi.loom.bus import Publisher, TendedBus, open_bus
 from loomidi.loom.lake import Lake
 from loomidi.services.counting import Count, Counter, published
+from loomidi.services.early_windows import EarlyWindows
 from loomidi.services.probes import Sample
 from loomidi.services.run_settings import RunSettings
 
@@ -43,6 +44,7 @@ class Plant:
         self.ready: Callable[[], list[str]] = lambda: ["starting"]  # why the pipeline is not ready
         self.reasons: dict[str, Callable[[], list[str]]] = {}  # of a part that runs and is not as it should be
         self.committing: list[Committing] = []
+        self.early = EarlyWindows()
         self.counted["committer"] = self._committed
         self.making = asyncio.Lock()  # tables are made one after another: so is the catalog that they share
         self._bus: TendedBus | None = None

@@ -32,12 +32,25 @@ def data(tmp_path: Path) -> Path:
 
 
 @WITHOUT
-@pytest.mark.parametrize("verb", [("train", "x.parquet"), ("list",), ("rollback", "--because", "a test")])
+@pytest.mark.parametrize("verb", [("train", "x.parquet"), ("rollback", "--because", "a test")])
 def test_without_mlflow_it_says_what_to_install(
     state: Path, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("model", *verb) == 2
     assert "pip install 'loomidi[learn]'" in capsys.readouterr().err
+
+
+@WITHOUT
+def test_without_mlflow_who_scores_live_and_what_became_of_models_is_listed_all_the_same(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = Shelf(state / "models")
+    manifest = shelf.put(fit(stream(), FitSettings(), 0, state / "model").model, "a test")
+    assert run("model", "list", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["champion"]["id"], found["challenger"], found["versions"]) == (manifest.id, None, [])
+    assert "pip install 'loomidi[learn]'" in found["lacking"]
+    assert [row["what"] for row in found["history"]] == ["promoted"]
 
 
 def test_a_model_is_evaluated_explained_and_drawn_without_mlflow(

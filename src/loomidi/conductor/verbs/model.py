@@ -214,17 +214,22 @@ def rollback(desk: _Desk, *, because: str, as_json: bool) -> int:
 @_json
 @click.pass_obj
 def list_(desk: _Desk, *, as_json: bool) -> int:
-    """Versions with their aliases, who scores live, what became of models, open requests to train anew."""
+    """Versions with their aliases, who scores live, what became of models, open requests to train anew.
+
+    Without MLflow: all but the versions.
+    """
     found = desk.models().listing()
     lines = [
         f"{one['version']:>4}  {one['kind']:18} {', '.join(one['aliases']):22} schema {one['schema_hash'][:12]}"
         for one in found["versions"]
     ]
+    lines += [f"{side}: {found[side]['id']}" for side in ("champion", "challenger") if found[side]]
     lines += [
         f"{row['what']}: {row['model']['kind']} {row['model']['version']}: {row['because']}" for row in found["history"]
     ]
     lines += [f"asked for a training: {'; '.join(one['because'])}" for one in found["requests"]]
-    _say(found, as_json, *(lines or ["no model yet; `loomidi model train` makes one"]))
+    lines = lines or ["no model yet; `loomidi model train` makes one"]
+    _say(found, as_json, *lines, *([f"versions are not told: {found['lacking']}"] if found["lacking"] else []))
     return 0
 
 

@@ -33,19 +33,24 @@ STREAMS = {Stream.FLOWS: FLOW_RECORDS, Stream.METRICS: METRICS}
 _FLIGHT = 64  # envelopes published together
 _T = TypeVar("_T")
 Naming = Callable[[pa.RecordBatch], pa.RecordBatch]
+Early = Callable[[list[pa.RecordBatch], int], None]
 _log = structlog.get_logger(__name__)
 
 
 class LocalRunner:
     """`run` until `stop`; one for each folder."""
 
-    def __init__(self, bus: Bus, settings: RunnerSettings, *, naming: Naming | None = None) -> None:
+    def __init__(
+        self, bus: Bus, settings: RunnerSettings, *, naming: Naming | None = None, early: Early | None = None
+    ) -> None:
         """Raises Conflict when another runner holds the folder, InputError when its state cannot be read.
 
         `naming` gives flows the names of their ends. What it knows may have grown when a batch is absorbed again after
         a crash; windows that were published before keep the names that they had then, for their ids are held already.
+        `early` is given windows of `early_size_s` every `early_s`, as far as they have come, and when the newest flow
+        in them was told.
         """
-        self.settings, self._naming = settings, naming
+        self.settings, self._naming, self._early = settings, naming, early
         self.counters = {"messages": 0, "dead_letters": 0, "windows_published": 0, "published_again": 0, "snapshots": 0}
         self._bus, self._checkpoints = bus, Checkpoints(settings.folder)
         self._stopping = asyncio.Event()
@@ -137,12 +142,15 @@ class LocalRunner:
     # -- working ---------------------------------------------------------------------------------------------------
 
     async def _work(self, inbox: "asyncio.Queue[tuple[Stream, list[Message]]]", readers: dict[Stream, Reader]) -> None:
-        saved = time.monotonic()
+        saved = looked = time.monotonic()
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
-                stream, messages = await asyncio.wait_for(inbox.get(), self.settings.tick_s)
+                stream, messages = await asyncio.wait_for(inbox.get(), self.settings.pause_s)
                 await self._take(stream, messages)
             await self._close_what_is_due()
+            if self._early is not None and time.monotonic() - looked >= self.settings.early_s > 0:
+                looked = time.monotonic()
+                self._early(*await asyncio.to_thread(self.machine.early, self.settings.early_size_s))
             if time.monotonic() - saved >= self.settings.checkpoint_s:
                 await self._checkpoint(readers)
                 saved = time.monotonic()

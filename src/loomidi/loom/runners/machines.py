@@ -48,6 +48,7 @@ class WindowMachine:
         self._pending, self._pending_rows, self._values = list[pa.RecordBatch](), 0, 0
         self._late, self._late_rows = list[pa.RecordBatch](), 0
         self._seqs = dict[str, int]()  # "producer stream" -> next
+        self._grown = set[int]()  # pieces of time that have got rows since `early` was asked; no part of the state
 
     # -- in --------------------------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ class WindowMachine:
                     self.counters["values_left_out"] += one.values
                     one = one.without_values()
                 self._values += one.values
+                self._grown.add(start)
                 held = self._parts.setdefault(start, [])
                 held.append(one)
                 if len(held) > _MOST_PARTS:
@@ -128,6 +130,16 @@ class WindowMachine:
         if closed is None or to_ns > closed:
             return to_ns
         return closed if self._late_rows >= _MOST_LATE else None
+
+    def early(self, size_s: int) -> tuple[list[pa.RecordBatch], int]:
+        """Rows of open windows of this size that have grown since it was last asked, and when their newest was told.
+
+        What is closed later is the same, whether this was asked or not.
+        """
+        self._reduce()
+        grown, self._grown = self._grown, set()
+        found = self._closer.peek(self._parts, size_s, grown)
+        return [rows for rows in found if rows.num_rows], self._watermarks.now_ns
 
     def close(self, to_ns: int) -> list[Envelope]:
         """Close all windows that end by then; what came late since the last time goes with them."""

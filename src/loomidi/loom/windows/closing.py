@@ -65,6 +65,20 @@ class Closer:
         self.closed_ns = to_ns if self.closed_ns is None else max(to_ns, self.closed_ns)
         return closed
 
+    def peek(self, parts: PartsByStart, size_s: int, starts: set[int]) -> Iterator[pa.RecordBatch]:
+        """EDGE_WINDOWS of open windows of one size, as far as they have come; nothing here is changed by it.
+
+        `starts`: of the pieces that are asked for. Windows longer than a pane are put together of more than is held.
+        """
+        if size_s > PANE_S:
+            return
+        width = size_s * SECOND_NS
+        for start in sorted({at // width * width for at in starts}):
+            window = Window(start, size_s)
+            some = [one for at in sorted(parts) if start <= at < window.end_ns for one in parts[at]]
+            if some and (self.closed_ns is None or window.end_ns > self.closed_ns):
+                yield edge_windows(panes.sealed(merged(some, self.settings.max_edges), start), self._peers, window)
+
     def _next_pane(self, parts: PartsByStart, samples: SamplesByStart) -> int | None:
         """The pane to close next: one after the other while longer windows still hold something, else the next met."""
         if self._next_ns is not None and any(self._held.values()):

@@ -7,10 +7,11 @@ within a budget of false ones a day. Leaves to `ionic` what to do about one.
 from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings, discoveries
 from loomidi.origami.scoring.cards import Card
 from loomidi.origami.scoring.champions import Bounds, BoundSettings, Shelf, champion, watched
+from loomidi.origami.scoring.glancing import GlanceSettings, Glancing
 from loomidi.origami.scoring.graphs import GraphModel
-from loomidi.origami.scoring.guarding import Guarded, GuardSettings
+from loomidi.origami.scoring.guarding import BrokenPromise, Guarded, GuardSettings, lesser
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
-from loomidi.origami.scoring.judging import Judge, JudgeSettings
+from loomidi.origami.scoring.judging import Judge, JudgeSettings, Tick, ticked
 from loomidi.origami.scoring.limits import RollingLimit, RollingSettings
 from loomidi.origami.scoring.manifests import Manifest, Misfit, Model
 
@@ -18,9 +19,12 @@ __all__ = [
     "Alert",
     "BoundSettings",
     "Bounds",
+    "BrokenPromise",
     "Calibration",
     "CalibrationSettings",
     "Card",
+    "GlanceSettings",
+    "Glancing",
     "GraphModel",
     "GuardSettings",
     "Guarded",
@@ -35,7 +39,10 @@ __all__ = [
     "RollingLimit",
     "RollingSettings",
     "Shelf",
+    "Tick",
     "champion",
     "discoveries",
+    "lesser",
+    "ticked",
     "watched",
 ]

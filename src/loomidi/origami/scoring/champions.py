@@ -1,8 +1,9 @@
 """The model that scores live: a folder that is turned over in one step, the one before it, and why each came or went.
 
 Called by the live loop (`Shelf.champion`, `Bounds`), which has no MLflow, and by `train.promoting`. In: the folder
-`models` of the state. Out: `Model`s; lines of `history.jsonl`. `champion` and `previous` are links into `kept`, so that
-a reader sees the old model or the new one. Whether a model may become the champion is left to the gate of `train`.
+`models` of the state. Out: `Model`s; lines of `history.jsonl`. `champion`, `previous` and `challenger` are links into
+`kept`, so that a reader sees the old model or the new one. Whether a model may become the champion is left to the gate
+of `train`.
 """
 
 import collections
@@ -23,7 +24,8 @@ from loomidi.origami.scoring import manifests
 from loomidi.origami.scoring.manifests import Manifest, Model
 
 FOLDER = "models"  # within the state folder
-CHAMPION, PREVIOUS, KEPT, HISTORY = "champion", "previous", "kept", "history.jsonl"
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+KEPT, HISTORY = "kept", "history.jsonl"
 _MOST_KEPT = 5  # folders, the champion and the one before it among them
 
 
@@ -48,22 +50,29 @@ class Shelf:
         """What scored before it; None where nothing did."""
         return self._at(PREVIOUS)
 
+    def challenger(self) -> Model | None:
+        """What is scored beside it and tells nothing; None where nothing is."""
+        return self._at(CHALLENGER)
+
+    def challenge(self, model: Model, version: str = "") -> Manifest:
+        """Let a copy of this model be scored beside the champion, in place of the one that was."""
+        with self._alone():
+            manifest = self._keep(model, version)
+            self._turn(CHALLENGER, manifest.id)
+            self._note("challenges", manifest, "trained", {}, self._target(CHAMPION))
+            self._prune()
+        return manifest
+
     def put(self, model: Model, because: str, evidence: Mapping[str, Any] | None = None, version: str = "") -> Manifest:
         """Make a copy of this model the champion. The gate has been passed; this only carries it out."""
         with self._alone():
-            manifest = dataclasses.replace(model.manifest, version=version or model.manifest.version)
-            kept = self.folder / KEPT / manifest.id
-            if not kept.is_dir():
-                partial = kept.with_name(f".{kept.name}.{os.getpid()}")
-                shutil.rmtree(partial, ignore_errors=True)
-                shutil.copytree(model.folder, partial)
-                manifests.write_manifest(partial, manifest)
-                manifests.load(partial)  # the copy is what will be read
-                partial.rename(kept)
+            manifest = self._keep(model, version)
             before = self._target(CHAMPION)
             if before and before != manifest.id:
                 self._turn(PREVIOUS, before)
             self._turn(CHAMPION, manifest.id)
+            if self._target(CHALLENGER) == manifest.id:
+                (self.folder / CHALLENGER).unlink()
             self._note("promoted", manifest, because, evidence or {}, before)
             self._prune()
         return manifest
@@ -96,6 +105,19 @@ class Shelf:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return [row for row in map(_row, lines) if row]
 
+    def _keep(self, model: Model, version: str) -> Manifest:
+        """A copy in `kept`, there as a whole or not at all."""
+        manifest = dataclasses.replace(model.manifest, version=version or model.manifest.version)
+        kept = self.folder / KEPT / manifest.id
+        if not kept.is_dir():
+            partial = kept.with_name(f".{kept.name}.{os.getpid()}")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(model.folder, partial)
+            manifests.write_manifest(partial, manifest)
+            manifests.load(partial)  # the copy is what will be read
+            partial.rename(kept)
+        return manifest
+
     def _at(self, name: str) -> Model | None:
         return manifests.load(self.folder / name) if self._target(name) else None
 
@@ -122,7 +144,7 @@ class Shelf:
             os.fsync(file.fileno())
 
     def _prune(self) -> None:
-        held = {self._target(CHAMPION), self._target(PREVIOUS)}
+        held = {self._target(name) for name in (CHAMPION, PREVIOUS, CHALLENGER)}
         kept = sorted((self.folder / KEPT).iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in [path for path in kept if path.name not in held][max(_MOST_KEPT - len(held), 0) :]:
             shutil.rmtree(path, ignore_errors=True)
@@ -168,17 +190,22 @@ class BoundSettings:
 class Bounds:
     """What a champion does after its promotion, tick by tick.
 
-    A tick counts once, however many of its edges are strange: one flood must not bring the model before back.
+    A tick counts once, however many of its edges are strange: one flood must not bring the model before back. A model
+    that breaks what it promises has no such time: it gives no scores to wait for.
     """
 
     def __init__(self, settings: BoundSettings | None = None) -> None:
         self.settings = settings or BoundSettings()
+        self.reason = ""  # as the last tick left it
         self._ticks: collections.deque[tuple[bool, bool]] = collections.deque(maxlen=self.settings.ticks)
 
     def see(self, edges: int, strange: int, latency_ms: float) -> str:
         """Take in one tick; the reason to go back, "" where there is none. What is no number is bad and slow."""
-        if not edges:
-            return ""
+        if edges:
+            self.reason = self._seen(edges, strange, latency_ms)
+        return self.reason if edges else ""
+
+    def _seen(self, edges: int, strange: int, latency_ms: float) -> str:
         s = self.settings
         bad, slow = not strange <= s.times * s.nominal * edges, not latency_ms <= s.latency_ms
         self._ticks.append((bad, slow))
@@ -197,12 +224,17 @@ class Bounds:
         return {"ticks": len(self._ticks), "bad": bad, "slow": slow}
 
 
-def watched(shelf: Shelf, bounds: Bounds, champion: Manifest, tick: tuple[int, int, float]) -> Manifest | None:
-    """One tick of the live loop (edges, strange ones, ms): the manifest that came back, None while all is well."""
-    reason = bounds.see(*tick)
+def watched(
+    shelf: Shelf, bounds: Bounds, champion: Manifest, tick: tuple[int, int, float], broken: str = ""
+) -> Manifest | None:
+    """One tick of the live loop (edges, strange ones, ms): the manifest that came back, None while all is well.
+
+    `broken`: the promise that the champion did not keep on this tick; one is enough.
+    """
+    reason = broken or bounds.see(*tick)
     if not reason:
         return None
     try:
         return shelf.back(f"by itself: {reason}", bounds.figures(), only=champion.id)
     except Refused:
-        return None  # nothing to go back to, or somebody else was quicker; the bound stays told by `see`
+        return None  # nothing to go back to, or somebody else was quicker

@@ -1,8 +1,9 @@
 """Against slow poisoning: what scores high is not learned, and a reference that never learns stands beside.
 
-Called by `judging`. In: `Seen`. Out: scores. Who moves slowly enough under a learning detector's gate becomes usual to
-it, but not to the frozen one: the score is the stranger of the two, each by its own calibration, and how far they have
-come apart is told.
+Called by `judging` and by who watches a challenger. In: `Seen`. Out: scores. Who moves slowly enough under a learning
+detector's gate becomes usual to it, but not to the frozen one: the score is the stranger of the two, each by its own
+calibration, and how far they have come apart is told. A detector that does not keep what it promises, one finite score
+for each edge, is told by `BrokenPromise`.
 """
 
 import dataclasses
@@ -11,10 +12,15 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from loomidi.origami.online.seen import Detector, Seen, packed, unpacked
+from loomidi.contracts.errors import InputError
+from loomidi.origami.online.seen import F32, Detector, Mask, Seen, packed, unpacked
 from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings
 
 F64 = npt.NDArray[np.float64]
+
+
+class BrokenPromise(InputError):
+    """A detector failed, or gave something else than one finite score for each edge."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Guarded:
 
     def __init__(self, make: Callable[[], Detector], settings: GuardSettings | None = None) -> None:
         self.settings = settings or GuardSettings()
+        self.make = make
         self.frozen, self.learning = make(), make()
         self.calibration = Calibration(self.settings.calibration)
         self.counts = {"scored": 0, "gated": 0, "only_frozen": 0, "only_learning": 0}
@@ -49,10 +56,13 @@ class Guarded:
         return lesser(*self.both(seen))
 
     def both(self, seen: Seen) -> tuple[F64, F64]:
-        """Those of the frozen detector and of the learning one; then what passes the gate is learned."""
-        frozen = self.calibration.p_values(self.frozen.score(seen, np.zeros(len(seen), bool)))
+        """Those of the frozen detector and of the learning one; then what passes the gate is learned.
+
+        Raises BrokenPromise.
+        """
+        frozen = self.calibration.p_values(promised(self.frozen, seen, np.zeros(len(seen), bool)))
         strange = frozen < self.settings.gate
-        learning = self.calibration.p_values(self.learning.score(seen, ~strange))
+        learning = self.calibration.p_values(promised(self.learning, seen, ~strange))
         odd = learning < self.settings.gate
         self.counts["scored"] += len(seen)
         self.counts["gated"] += int(np.sum(strange))
@@ -81,6 +91,19 @@ class Guarded:
 
     def _parts(self) -> dict[str, Detector | Calibration]:
         return {"frozen": self.frozen, "learning": self.learning, "calibration": self.calibration}
+
+
+def promised(detector: Detector, seen: Seen, learn: Mask) -> F32:
+    """Its scores, one finite number for each edge. Raises BrokenPromise with what they are instead."""
+    try:
+        scores = np.asarray(detector.score(seen, learn))
+    except Exception as error:  # whatever a trained model or its runtime fails with
+        raise BrokenPromise(f"the model failed on {len(seen)} edges: {type(error).__name__}: {error}") from error
+    if scores.shape != (len(seen),):
+        raise BrokenPromise(f"the model gave scores of shape {scores.shape} for {len(seen)} edges")
+    if not np.isfinite(scores).all():
+        raise BrokenPromise(f"the model gave {int((~np.isfinite(scores)).sum())} scores that are no numbers")
+    return scores
 
 
 def lesser(frozen: F64, learning: F64) -> F64:

@@ -6,6 +6,7 @@ the slice itself, grouped as alerts are, has as many incidents a day as the budg
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,14 +22,26 @@ from loomidi.origami.scoring.calibrating import discoveries
 from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings, lesser
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
+from loomidi.origami.scoring.manifests import Model
 
 _DAY_NS = 86_400 * 10**9
 F64 = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Scored:
-    """Of each edge."""
+class Tick:
+    """How a tick was judged, for who watches the model."""
+
+    time_ns: int = 0  # of its last edge
+    edges: int = 0
+    strange: int = 0  # of them with a p-value of at most `nominal`
+    middle: float = 1.0  # median p-value
+    cpu_ms: float = 0.0  # of this thread: what else runs on the node is no fault of the model
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scored:
+    """p-values of each edge."""
 
     p_values: F64
     frozen: F64
@@ -51,6 +64,8 @@ class JudgeSettings:
     # Halvings of the p-value that are tried to meet the budget.
     seed: int = 0
     # Of the hash of names.
+    nominal: float = 1e-3
+    # p-value up to which an edge counts as strange in `Tick`: the rate of alarms that a calibration is held to.
     guard: GuardSettings = dataclasses.field(default_factory=GuardSettings)
     # When an edge is learned.
     incidents: IncidentSettings = dataclasses.field(default_factory=IncidentSettings)
@@ -65,28 +80,46 @@ class Judge:
         self.guarded = Guarded(make, self.settings.guard)
         self.incidents = Incidents(self.settings.incidents)
         self.risk = 0.0  # p-values up to it may be told; 0: nothing, not fitted yet
+        self.last = Tick()
         self._explain = RobustNorm()
 
     def fit(self, train: Iterable[pa.RecordBatch], calibrate: Iterable[pa.RecordBatch]) -> None:
         """Learn from the first; set p-values and the threshold by the second, which must follow it in time."""
         first, slice_ = list(train), list(calibrate)
-        values = self._seen(first)
+        values = self.seen(first)
         self._explain = RobustNorm(features=values.values.shape[1])
         self._explain.fit(values)
-        self.guarded.fit(values, self._seen(slice_))
+        self.guarded.fit(values, self.seen(slice_))
         self.incidents = Incidents(self.settings.incidents, hubs(first, self.settings.hub))
         self.risk = self._affordable(slice_)
 
+    def adopt(self, model: Model, calibrate: Iterable[pa.RecordBatch] = (), risk: float = 0.0) -> None:
+        """Judge by a trained model as it is: its state, its calibration table, its hubs and reasons, nothing refitted.
+
+        Only the threshold is of here: the budget on this slice, or the `risk` that it had here before.
+        """
+        self.guarded, self._explain = model.guarded(self.settings.guard), model.reasons()
+        self.incidents = Incidents(self.settings.incidents, frozenset(model.manifest.hubs))
+        self.risk = risk or self._affordable(list(calibrate))
+
     def tick(self, batch: pa.RecordBatch) -> list[Incident]:
-        """1 score, 2 p-values, 3 budget and share of errors, 4 pairs as alerts, 5 incidents."""
+        """1 score, 2 p-values, 3 budget and share of errors, 4 pairs as alerts, 5 incidents. Raises BrokenPromise."""
         if not batch.num_rows:
             return []
-        seen = self._seen([batch])
+        began, seen = time.thread_time(), self.seen([batch])
         frozen, learning = self.guarded.both(seen)  # 1, 2
-        scored = _Scored(*_both(frozen, learning))
-        strange = (scored.p_values <= self.risk) & discoveries(scored.p_values, self.settings.share)  # 3
-        alerts = list(self._alerts(batch, seen, scored, strange))  # 4
+        scored = scored_by(frozen, learning)
+        self.last = ticked(seen, scored.p_values, self.settings.nominal, (time.thread_time() - began) * 1e3)
+        alerts = list(self.alerts(batch, seen, scored, self.strange(scored, self.risk)))  # 3, 4
         return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
+
+    def strange(self, scored: Scored, risk: float) -> npt.NDArray[np.bool_]:
+        """Which rows are told at this p-value, of one tick at most a share of them usual."""
+        return (scored.p_values <= risk) & discoveries(scored.p_values, self.settings.share)
+
+    def end(self) -> list[Incident]:
+        """All that is open is over: another one judges from now on."""
+        return list(self.incidents.settle(1 << 62))
 
     def snapshot(self) -> bytes:
         """Both detectors, their calibration, the threshold, and what is open."""
@@ -111,25 +144,25 @@ class Judge:
         Judged as live: by both detectors, the learning one as it learns the slice. Where less than one incident may be
         in the slice, the p-value at which it has one is taken, and so much less of it.
         """
-        seen = self._seen(batches)
-        scored = _Scored(*_both(*self.guarded.both(seen)))
+        seen = self.seen(batches)
+        scored = scored_by(*self.guarded.both(seen))
         days = max((int(seen.times_ns[-1]) - int(seen.times_ns[0])) / _DAY_NS, 1 / 1440)
         table = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
         allowed = self.settings.incidents_per_day * days
         for step in range(1, self.settings.steps):
             risk = self.settings.guard.gate * 0.5**step
             incidents = Incidents(self.settings.incidents, self.incidents.hubs)
-            for _ in incidents.take(list(self._alerts(table, seen.part(0, 0), scored, scored.p_values <= risk))):
+            for _ in incidents.take(list(self.alerts(table, seen.part(0, 0), scored, scored.p_values <= risk))):
                 pass
             if incidents.counts["incidents"] <= max(allowed, 1.0):
                 return risk * min(allowed, 1.0)
         return self.settings.guard.gate * 0.5**self.settings.steps * min(allowed, 1.0)
 
-    def _alerts(
+    def alerts(
         self,
         batch: pa.RecordBatch,
         seen: Seen,
-        scored: _Scored,
+        scored: Scored,
         which: npt.NDArray[np.bool_],
     ) -> Iterator[Alert]:
         """One for each pair of ends and moment among the chosen rows, with the reason of its strangest row."""
@@ -171,15 +204,23 @@ class Judge:
             "quoted": tuple((names[at], float(now[at]), float(usual[at])) for at in most),
         }
 
-    def _seen(self, batches: list[pa.RecordBatch]) -> Seen:
+    def seen(self, batches: list[pa.RecordBatch]) -> Seen:
+        """As detectors take them."""
         table = pa.Table.from_batches(batches).combine_chunks()
         batch = table.to_batches()[0] if table.num_rows else table.schema.empty_table().to_batches()[0]
         source, destination = (hashes(batch.column(end), self.settings.seed) for end in ("source", "destination"))
         return Seen(batch.column("time").cast(pa.int64()).to_numpy(), source, destination, matrix(batch))
 
 
-def _both(frozen: F64, learning: F64) -> tuple[F64, F64, F64]:
-    return lesser(frozen, learning), frozen, learning
+def scored_by(frozen: F64, learning: F64) -> Scored:
+    """Both, and what holds for both together."""
+    return Scored(lesser(frozen, learning), frozen, learning)
+
+
+def ticked(seen: Seen, p_values: F64, nominal: float, cpu_ms: float) -> Tick:
+    """What is told of a tick."""
+    strange, middle = int(np.sum(p_values <= nominal)), float(np.median(p_values))
+    return Tick(int(seen.times_ns[-1]), len(seen), strange, middle, cpu_ms)
 
 
 def hubs(batches: list[pa.RecordBatch], share: float) -> frozenset[str]:
