@@ -114,7 +114,7 @@ def autoencoder(parts: Parts, seed: int) -> F32:
 
     middle, spread = parts.before.values.mean(axis=0), parts.before.values.std(axis=0) + 1e-2
     scaled = np.clip((parts.before.values[::4] - middle) / spread, -8, 8)
-    one = MLPRegressor((12, 6, 12), max_iter=8, batch_size=512, random_state=seed, tol=0)
+    one = MLPRegressor(hidden_layer_sizes=(12, 6, 12), max_iter=8, batch_size=512, random_state=seed, tol=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         one.fit(scaled, scaled)
