@@ -43,17 +43,17 @@ SETTINGS = AnomalySettings(
 )
 
 
-def usual(second: int, seed: int) -> pa.RecordBatch:
+def usual(second: int, seed: int, start_ns: int = START_NS) -> pa.RecordBatch:
     """What ends in one second of a shop of a dozen workloads."""
     return flow_records(
-        FLOWS, seed=seed * 100_000 + second, start_ns=START_NS + second * NS, seconds=1.0, pods=60, outside=4
+        FLOWS, seed=seed * 100_000 + second, start_ns=start_ns + second * NS, seconds=1.0, pods=60, outside=4
     )
 
 
-def attack(family: str, second: int, seed: int) -> pa.RecordBatch:
+def attack(family: str, second: int, seed: int, start_ns: int = START_NS) -> pa.RecordBatch:
     """What one attacker ends in one second, by family."""
     many = {"scan": 40, "brute force": 30, "exfiltration": 2, "flood": 200}[family]
-    rows = usual(second, seed + 7).to_pydict()
+    rows = usual(second, seed + 7, start_ns).to_pydict()
     at = np.random.default_rng([seed, second]).integers(0, FLOWS, many)
     out = {name: [values[row] for row in at] for name, values in rows.items()}
     known = "deployment/shop/part-3"
