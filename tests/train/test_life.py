@@ -41,6 +41,12 @@ def house(usual: Stream, tmp_path_factory: pytest.TempPathFactory) -> Models:
     return models
 
 
+def test_what_was_trained_last_is_there_to_be_scored_beside_the_champion(house: Models, tmp_path: Path) -> None:
+    challenger = house.shelf.challenger()
+    assert challenger is not None
+    assert challenger.manifest.id == house.model("challenger", tmp_path).manifest.id
+
+
 def aliases(models: Models) -> dict[str, str]:
     return {alias: one.version for one in models.registry.versions("edges") for alias in one.aliases}
 

@@ -76,7 +76,6 @@ class Anomalies:
         self._folder = self.settings.folder(plant.settings.node.state)
         self._overseeing = Overseeing(self._folder, self.settings)
         self._shadowing: Shadowing | None = None
-        plant.early.size_s, plant.early.every_s = size_s, self.settings.early_s
         plant.sampled[COMPONENT] = self.samples
 
     async def run(self, told: asyncio.Event) -> None:
@@ -97,9 +96,11 @@ class Anomalies:
                 readers[stream] = await bus.reader(stream, plant.reader(COMPONENT), after=after)
             await self._publish(bus)  # what was written down and perhaps not told
             self._ledger.mark(self._state, self._figures())
+            plant.early.size_s, plant.early.every_s = self._size_s, self.settings.early_s
             plant.counted[COMPONENT] = self.counted
             await self._follow(bus, readers, checkpoints, told)
         finally:
+            plant.early.every_s = 0.0
             await _closed(readers.values())
             await asyncio.to_thread(checkpoints.close)
 

@@ -15,7 +15,7 @@ class EarlyWindows:
     """Of one plant. From any thread."""
 
     def __init__(self) -> None:
-        self.size_s, self.every_s = 0, 0.0  # asked for by who takes them; 0: nobody does
+        self.size_s, self.every_s = 0, 0.0  # set by who takes them, while it does; 0: nobody does
         self._lock = threading.Lock()
         self._windows: dict[int, pa.RecordBatch] = {}  # end in ns -> rows
         self._heard_ns = 0

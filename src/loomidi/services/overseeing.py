@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 
 from loomidi.contracts import Evidence, Finding, Severity
+from loomidi.contracts.errors import LoomidiError
 from loomidi.contracts.records import content_id
 from loomidi.kit import logging
 from loomidi.origami.scoring import Bounds, BoundSettings, Manifest, Shelf, Tick, watched
@@ -47,8 +48,12 @@ class Overseeing:
         if scoring.name != self._watched:
             self._watched, self._bounds = scoring.name, Bounds(self._limits(scoring.model.manifest))
         shelf, manifest = self._shelf(), scoring.model.manifest
-        figures = (tick.edges, tick.strange, tick.cpu_ms)
-        found = watched(shelf, self._bounds, manifest, figures, broken) if shelf is not None else None
+        figures, found = (tick.edges, tick.strange, tick.cpu_ms), None
+        try:
+            found = watched(shelf, self._bounds, manifest, figures, broken) if shelf is not None else None
+        except LoomidiError as error:  # the folder cannot be written, or what was before is spoiled
+            self.counts["not_taken_back"] += 1
+            _log.warning("the champion could not be taken back", model=manifest.id, cause=str(error))
         reason = broken or (self._bounds.reason if shelf is not None else self._bounds.see(*figures))
         if found is not None:
             self.counts["rolled_back"] += 1

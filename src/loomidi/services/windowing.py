@@ -26,18 +26,13 @@ class Windowing:
         """Until told; open windows stay open for the next start."""
         group, early = self._plant.settings.windows, self._plant.early
         settings = RunnerSettings(
-            folder=self._plant.state("windows"),
-            windows=group.settings(),
-            checkpoint_s=group.checkpoint_s,
-            early_s=early.every_s,
-            early_size_s=early.size_s or 10,
+            folder=self._plant.state("windows"), windows=group.settings(), checkpoint_s=group.checkpoint_s
         )
         if self._names.wanted:
             await self._names.known.wait()
         bus = await self._plant.bus()
         naming = self._names if self._names.wanted else None
-        looks = early.put if early.every_s else None
-        runner = self._runner = await asyncio.to_thread(LocalRunner, bus, settings, naming=naming, early=looks)
+        runner = self._runner = await asyncio.to_thread(LocalRunner, bus, settings, naming=naming, early=early)
         ending = asyncio.create_task(self._stop(runner, told))
         try:
             await runner.run()

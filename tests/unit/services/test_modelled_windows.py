@@ -110,6 +110,21 @@ def test_one_broken_promise_is_enough_and_a_flood_is_not(tmp_path: Path, good: M
     assert back.id == good.manifest.id
 
 
+def test_a_champion_whose_forerunner_is_spoiled_stays_and_it_is_counted(tmp_path: Path, good: Model) -> None:
+    shelf = Shelf(tmp_path)
+    first = shelf.put(good, "a test")
+    newer = trained(tmp_path / "newer", seed=2)
+    shelf.put(newer, "a test")
+    (tmp_path / "kept" / first.id / "detector.bin").write_bytes(b"spoiled")
+    overseeing = Overseeing(tmp_path / CHAMPION, SETTINGS)
+    loud = [overseeing.see(by(newer), dataclasses.replace(TICK, strange=50)) for _ in range(5)]
+    assert set(loud) == {None}
+    assert overseeing.counts["not_taken_back"] == overseeing.counts["beyond_bounds"] == 2
+    back = overseeing.see(by(newer), TICK, "the model failed")
+    assert back is not None
+    assert back.makers.name == "floor"  # somebody has to score
+
+
 class Broken:
     """A model that keeps no promise."""
 

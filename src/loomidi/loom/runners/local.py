@@ -15,7 +15,7 @@ import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 import structlog
@@ -33,8 +33,17 @@ STREAMS = {Stream.FLOWS: FLOW_RECORDS, Stream.METRICS: METRICS}
 _FLIGHT = 64  # envelopes published together
 _T = TypeVar("_T")
 Naming = Callable[[pa.RecordBatch], pa.RecordBatch]
-Early = Callable[[list[pa.RecordBatch], int], None]
 _log = structlog.get_logger(__name__)
+
+
+class Early(Protocol):
+    """Who wants windows before they are closed."""
+
+    size_s: int  # of them, a pane at most
+    every_s: float  # between two looks; 0: not now
+
+    def put(self, windows: list[pa.RecordBatch], heard_ns: int) -> None:
+        """Each of one window, as far as it has come, and when the newest flow in them was told."""
 
 
 class LocalRunner:
@@ -47,8 +56,7 @@ class LocalRunner:
 
         `naming` gives flows the names of their ends. What it knows may have grown when a batch is absorbed again after
         a crash; windows that were published before keep the names that they had then, for their ids are held already.
-        `early` is given windows of `early_size_s` every `early_s`, as far as they have come, and when the newest flow
-        in them was told.
+        `early` is given windows that are open, as far as they have come.
         """
         self.settings, self._naming, self._early = settings, naming, early
         self.counters = {"messages": 0, "dead_letters": 0, "windows_published": 0, "published_again": 0, "snapshots": 0}
@@ -145,15 +153,20 @@ class LocalRunner:
         saved = looked = time.monotonic()
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
-                stream, messages = await asyncio.wait_for(inbox.get(), self.settings.pause_s)
+                stream, messages = await asyncio.wait_for(inbox.get(), self._pause_s())
                 await self._take(stream, messages)
             await self._close_what_is_due()
-            if self._early is not None and time.monotonic() - looked >= self.settings.early_s > 0:
+            if self._early is not None and time.monotonic() - looked >= self._early.every_s > 0:
                 looked = time.monotonic()
-                self._early(*await asyncio.to_thread(self.machine.early, self.settings.early_size_s))
+                self._early.put(*await asyncio.to_thread(self.machine.early, self._early.size_s))
             if time.monotonic() - saved >= self.settings.checkpoint_s:
                 await self._checkpoint(readers)
                 saved = time.monotonic()
+
+    def _pause_s(self) -> float:
+        """How long nothing may come before it is looked around."""
+        wanted = self._early.every_s / 2 if self._early is not None else 0.0
+        return min(self.settings.tick_s, wanted) if wanted else self.settings.tick_s
 
     async def _take(self, stream: Stream, messages: Sequence[Message]) -> None:
         """Absorb them; while decisions of the journal are carried out again, each as far as it had come."""

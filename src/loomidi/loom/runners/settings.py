@@ -28,17 +28,8 @@ class RunnerSettings:
     # Answers to such questions that may wait until the operators have time; then the bus keeps the rest.
     tick_s: float = 0.5
     # How often it is looked whether windows can close while nothing comes.
-    early_s: float = 0.0
-    # Between two looks at windows that are open, for who asked for them; 0: none.
-    early_size_s: int = 10
-    # Of these windows, a pane at most.
     patience_s: float = 30.0
     # Longest pause between tries while the bus is away.
-
-    @property
-    def pause_s(self) -> float:
-        """How long nothing may come before it is looked around."""
-        return min(self.tick_s, self.early_s / 2) if self.early_s > 0 else self.tick_s
 
     def __post_init__(self) -> None:
         """Raises UsageError for values that make no sense."""
