@@ -11,7 +11,7 @@ WORKERS ?= 3
 # What `make check` tests; empty where `make test` follows, which runs all of it (.ci/run).
 GUARDS ?= tests/guards
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo lab-ready test lab-test check bench bench-ml accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
+.PHONY: help setup native demo redteam redteam-short lab-ready test lab-test check bench bench-ml accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,15 @@ native: | $(VENV)/.ready
 
 demo: setup ## attack a small network of namespaces and watch it being defended (root for real XDP)
 	@$(BIN)/loomidi demo
+
+redteam-short: setup ## the short catalogue of attacks in namespaces, both modes, under 5 minutes (root)
+	@tools/install_ebpf_deps.sh --redteam
+	@$(BIN)/loomidi-lab redteam --short --results .work/redteam-short.jsonl
+
+redteam: setup ## the whole catalogue, stage by stage, each under 20 minutes, and the table of docs/resilience.md (root)
+	@tools/install_ebpf_deps.sh --redteam
+	@failed=0; for stage in 1 2 3 4; do \
+	  $(BIN)/loomidi-lab redteam --stage $$stage --results .work/redteam.jsonl --into docs/resilience.md || failed=1; done; exit $$failed
 
 lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten minutes, later seconds)
 	@if [ "$$(id -u)" = 0 ] && command -v go >/dev/null; then \

@@ -30,6 +30,7 @@ VERBS = {
     "run": ("live.commands", "run", "run a scenario, watched by loomidi, its symptoms confirmed"),
     "heal": ("healing.commands", "command", "faults with Loomidi acting by itself and without it, compared"),
     "drill": ("drills.commands", "command", "every scenario with Loomidi acting by itself and without it, in a table"),
+    "redteam": ("redteam.commands", "command", "a catalogue of attacks against the fast lane, in namespaces"),
     "sweep": ("live.commands", "sweep", "take back what a killed run has left"),
     "table": ("live.commands", "table", "renew the table of docs/lab.md from what was run"),
     "record": ("recording.commands", "record", "record a schedule of scenarios with its truth"),

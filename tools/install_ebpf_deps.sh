@@ -7,6 +7,7 @@
 #                                        libclang-rt-dev for `make fuzz`), and what the lab calls
 #   tools/install_ebpf_deps.sh --lab     what is missing, and what `loomidi-lab` calls (Go is not among it: the lab needs 1.26)
 #   tools/install_ebpf_deps.sh --cilium  as --lab, and what Cilium calls on the lab's nodes
+#   tools/install_ebpf_deps.sh --redteam what is missing, and the attackers' tools and their targets for `loomidi-lab redteam`
 set -eu
 
 # package = what shows that it is there; a path, or a command on PATH
@@ -34,6 +35,21 @@ clang-format=clang-format
 libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
 '
 
+# What `loomidi-lab redteam` attacks with, and the real servers that are attacked (in namespaces, see the policy file below).
+REDTEAM='
+nmap=nmap
+hping3=hping3
+slowhttptest=slowhttptest
+hydra=hydra
+iodine=iodine
+iperf3=iperf3
+dsniff=arpspoof
+thc-ipv6=atk6-thcsyn6
+iputils-ping=ping
+dnsmasq-base=dnsmasq
+lighttpd=lighttpd
+openssh-server=sshd
+'
 # What `loomidi-lab` calls: containers (runc), Services (nftables, conntrack), images (debootstrap), the rest by name.
 LAB='
 runc=runc
@@ -86,7 +102,7 @@ missing_required() {
 
 mode=${1:-}
 case $mode in
-'' | --all | --lab | --cilium) ;;
+'' | --all | --lab | --cilium | --redteam) ;;
 --check)
     lacking=$(missing_required)
     [ -z "$lacking" ] && exit 0
@@ -94,7 +110,7 @@ case $mode in
     exit 1
     ;;
 *)
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
@@ -103,6 +119,7 @@ required=$(missing_required)
 wanted=$(missing "$WANTED")
 optional=
 [ "$mode" = --all ] && optional=$(missing "$OPTIONAL")
+[ "$mode" = --redteam ] && optional=$(missing "$REDTEAM")
 case $mode in
 --all | --lab | --cilium) required="$required $(missing "$LAB")" ;;
 esac
@@ -126,6 +143,14 @@ apt-get update -qq
 if [ -n "$required" ]; then
     # shellcheck disable=SC2086
     apt-get install -y -qq --no-install-recommends $required >/dev/null
+fi
+# lighttpd, sshd and iodined come with services that would listen on the machine itself; the catalogue starts its own in
+# namespaces. Debian asks this file before it starts one; a file that is there already is somebody's own and stays.
+policy=/usr/sbin/policy-rc.d
+if [ "$mode" = --redteam ] && [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
 fi
 # One by one: a release without one of these (bpftool is linux-tools on Ubuntu) must not stop the others.
 for package in $wanted $optional; do

@@ -11,7 +11,7 @@ its own lease, it ends in the kernel whatever becomes of this process. The loop,
     4 plan and guard: floor, caps, mode              the flow detectors, learn who is known
 
 Stages: slow down, then drop when the source goes on for `patience_s`; who was dropped before is dropped at once.
-Nothing in the protected set is touched, nor a known peer for a flood that anybody could send in its name. In mode
+Nothing in the protected set is touched, nor a known peer for what anybody could send in its name. In mode
 shadow nothing is written at all: the decision is made, guarded and put on record as what would have been done.
 """
 
@@ -39,8 +39,12 @@ from loomidi.services.knowing import KnowingSettings, KnownPeers, covering, send
 from loomidi.services.poising import poised
 from loomidi.services.receipting import Shared, Writer
 
-# Patterns that need no answer, so the source address may be anybody's.
-FORGEABLE = frozenset({"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification"})
+# Patterns that are told before anything has been answered, so the source address may be anybody's. A scan needs answers
+# to be of use, but not to be sent: decoys are scans in the name of others (ADR 0090).
+FORGEABLE = frozenset(
+    {"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification", "vertical_scan",
+     "horizontal_scan"}
+)  # fmt: skip
 
 _DONE = object()
 _ENOUGH = 100  # packets of a forged flood in one drain before networks are told from them
@@ -288,7 +292,7 @@ class FastLane:
         """Raises PlanRefused for a peer with a good record whose address this flood could have forged."""
         source = plan.fold.match.source
         if plan.finding.pattern in FORGEABLE and self.known.knows(source):
-            why = f"{source} has completed conversations, and this flood could be sent in its name: a person decides"
+            why = f"{source} has completed conversations, and this could be sent in its name: a person decides"
             raise PlanRefused(plan.id, (Verdict("fastlane", "known_peer", False, why),))
 
     def _stand(self, plan: Plan, until_ns: int) -> None:

@@ -176,12 +176,13 @@ def test_a_known_peer_is_spared_a_flood_that_anybody_could_send(bench: Bench) ->
     assert "a person decides" in bench.told[0].because
 
 
-def test_a_known_peer_that_scans_is_acted_on(bench: Bench) -> None:
+def test_a_known_peer_is_spared_a_scan_for_which_it_may_be_a_decoy(bench: Bench) -> None:
     for _ in range(3):
         bench.lane.known.add(CLIENT)
     bench.turn(suspect(CLIENT, packets=30, syns=30, ports=30))
     assert bench.told[0].finding is not None
-    assert (bench.told[0].finding.pattern, bench.told[0].outcome) == ("vertical_scan", "applied")
+    assert (bench.told[0].finding.pattern, bench.told[0].outcome) == ("vertical_scan", "refused")
+    assert bench.shield.entries() == []
 
 
 def test_shadow_touches_nothing_and_says_what_it_would_have_done() -> None:

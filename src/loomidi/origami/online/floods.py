@@ -158,7 +158,7 @@ class FloodDetector:
         peer_hash = np.where(turn, rows.destination_hash[at], rows.source_hash[at])[loud]
         nothing = np.zeros(len(key), "S1")
         top = table["top"][loud].astype(np.uint64)
-        self._sources.add(key, window, mixed(peer_hash), peer)
+        self._sources.add(key, window, mixed(peer_hash), peer, table["packets"][loud])
         self._ports.add(key, window, mixed(top & np.uint64(0xFFFF)), nothing)
         self._source_ports.add(key, window, mixed((top >> np.uint64(16)) & np.uint64(0xFFFF)), nothing)
 

@@ -137,10 +137,14 @@ class Distinct:
         self._rows = self._merged = 0
         self.shed_rows = 0
 
-    def add(self, key: U64, window: I64, element: U64, name: npt.NDArray[np.bytes_]) -> None:
-        """Each key met this element; `name` is kept so that few of them can be told."""
+    def add(
+        self, key: U64, window: I64, element: U64, name: npt.NDArray[np.bytes_], weight: I64 | None = None
+    ) -> None:
+        """Each key met this element; `name` is kept so that few of them can be told, the heaviest first."""
         if len(key):
-            self._parts.append(self._smallest({"key": key, "window": window, "rank": element, "name": name}))
+            heavy = np.ones(len(key), np.int64) if weight is None else weight
+            table = {"key": key, "window": window, "rank": element, "name": name, "weight": heavy}
+            self._parts.append(self._smallest(table))
             self._rows += len(self._parts[-1]["key"])
             if self._rows > self._merged + max(_FEW, min(self._merged, self._limit)):
                 self._merge()
@@ -158,12 +162,13 @@ class Distinct:
         return count
 
     def names(self, key: np.uint64, most: int) -> list[str]:
-        """Up to `most` of the elements that a key met."""
+        """Up to `most` of the elements that a key met, the heaviest first; of equal weight by name."""
         table = self._merge()
         if not table:
             return []
         low, high = np.searchsorted(table["key"], key), np.searchsorted(table["key"], key, side="right")
-        return sorted(name.decode() for name in table["name"][low : min(high, low + most)].tolist())
+        met = zip(table["weight"][low:high].tolist(), table["name"][low:high].tolist(), strict=True)
+        return [name.decode() for _, name in sorted(met, key=lambda one: (-one[0], one[1]))[:most]]
 
     def forget(self, keep: tuple[int, int]) -> None:
         """Drop the rows of windows outside keep[0]..keep[1]."""
@@ -174,10 +179,11 @@ class Distinct:
             self._rows = self._merged = len(self._parts[0]["key"])
 
     def _smallest(self, table: Table) -> Table:
-        """Unique (key, rank), at most `size` per key, in that order."""
+        """Unique (key, rank) with the sum of their weights, at most `size` per key, in that order."""
         order = np.lexsort((table["rank"], table["key"]))
         key, rank = table["key"][order], table["rank"][order]
         fresh = np.concatenate(([True], (key[1:] != key[:-1]) | (rank[1:] != rank[:-1])))
+        table = table | {"weight": _spread_sums(table["weight"], order, np.flatnonzero(fresh))}
         order = order[fresh]
         key = table["key"][order]
         starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
@@ -203,3 +209,10 @@ class Distinct:
         kept = met > np.sort(met)[len(met) - self._limit // 2]
         self.shed_rows += int((~kept).sum())
         return taken(table, kept)
+
+
+def _spread_sums(weight: I64, order: I64, starts: I64) -> I64:
+    """The weight column with, at the first row of each run in `order`, the sum of the run."""
+    summed = weight.copy()
+    summed[order[starts]] = np.add.reduceat(weight[order], starts)
+    return summed
