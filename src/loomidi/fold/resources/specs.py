@@ -129,7 +129,7 @@ def _fields() -> Fields:
         "undo": schemas.text("How it is taken back, in words.", most=schemas.LONG),
         "means": _means(),
     }
-    fields = fields_of(FoldSpec, told, but=given)
+    fields = fields_of(FoldSpec, told, but=given, without=("thresholds",))  # of one node, never of a cluster
     fields["because"] |= {"minLength": 1}
     return fields | {
         "mode": schemas.choice(

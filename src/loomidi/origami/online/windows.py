@@ -137,9 +137,7 @@ class Distinct:
         self._rows = self._merged = 0
         self.shed_rows = 0
 
-    def add(
-        self, key: U64, window: I64, element: U64, name: npt.NDArray[np.bytes_], weight: I64 | None = None
-    ) -> None:
+    def add(self, key: U64, window: I64, element: U64, name: npt.NDArray[np.bytes_], weight: I64 | None = None) -> None:
         """Each key met this element; `name` is kept so that few of them can be told, the heaviest first."""
         if len(key):
             heavy = np.ones(len(key), np.int64) if weight is None else weight

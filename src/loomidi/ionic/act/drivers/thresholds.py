@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from loomidi.contracts import Approval, FoldKind, FoldSpec, Plan
-from loomidi.ionic.act.drivers.admission import admit
+from loomidi.contracts import Approval, Extension, FoldKind, FoldSpec, Plan
+from loomidi.ionic.act.drivers.admission import admit, admit_extension
+from loomidi.ionic.act.fencing import Fence
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import NotActing
@@ -41,7 +42,16 @@ class Tunable(Protocol):
 class ThresholdDriver:
     """Carries tuning out on one shield, and takes it back."""
 
-    def __init__(self, shield: Tunable, signer: Signer | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        shield: Tunable,
+        signer: Signer | None = None,
+        *,
+        clock: Clock | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        """`fence`: one file for all processes that tune this data plane; by default this driver's alone."""
+        self.fence = fence or Fence()
         self.name = f"thresholds:{shield.name}"
         self._shield = shield
         self._signer = signer or process_signer()
@@ -69,16 +79,37 @@ class ThresholdDriver:
             before = {"limits": limits, "expires_ns": found.expires_ns, "rule_id": found.rule_id}
         return {"target": fold.target, "before": before}
 
-    def apply(self, plan: Plan, approval: Approval) -> Mapping[str, Any]:
-        """Write them. They count with the next packet."""
+    def token(self) -> int:
+        """The next of the fence."""
+        return self.fence.take()
+
+    def at_least(self, token: int) -> None:
+        """Tokens to come are greater."""
+        self.fence.at_least(token)
+
+    def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
+        """Write them. They count with the next packet. Raises Fenced when somebody tunes it since `token`."""
         now_ns = self._clock.now_ns()
         admit(plan, approval, self._signer, now_ns)
         if why := self.check(plan.fold):
             raise NotActing(why)
         limits = self._limits(plan.fold)
-        self._shield.limit(_watched(plan.fold.target), limits, plan.fold.ttl_s, rule_id(plan.id))
+        with self.fence.passing(plan.fold.target, token or self.token()):
+            self._shield.limit(_watched(plan.fold.target), limits, plan.fold.ttl_s, rule_id(plan.id))
         expires_ns = now_ns + round(plan.fold.ttl_s * 1e9)
         return {"rule_id": rule_id(plan.id), "expires_ns": expires_ns, "limits": dataclasses.asdict(limits)}
+
+    def extend(self, plan: Plan, extension: Extension, approval: Approval, token: int) -> Mapping[str, Any]:
+        """Write the plan's thresholds once more, with the later end. Raises NotActing, Fenced."""
+        now_ns = self._clock.now_ns()
+        admit_extension(plan, extension, approval, self._signer, now_ns)
+        with self.fence.passing(plan.fold.target, token):
+            found = self._find(plan.fold.target)
+            if found is None or not found.live or found.rule_id != rule_id(plan.id):
+                raise NotActing(f"{plan.id} is not in force on {self._shield.name}: there is nothing to extend")
+            left_s = (extension.until_ns - now_ns) / 1e9
+            self._shield.limit(found.watched, found.limits, left_s, found.rule_id)
+        return {"expires_ns": extension.until_ns}
 
     def verify(self, plan: Plan) -> Mapping[str, Any]:
         """Whether the plan's own thresholds are in force."""
@@ -90,16 +121,20 @@ class ThresholdDriver:
     def undo(self, inverse: Mapping[str, Any]) -> Mapping[str, Any]:
         """Put back what was in force before, and look whether it took. Idempotent. Steps, in this order:
 
+        0 nothing that was begun under its token can have an effect from here on
         1 find ours; when it is not ours (any more), nothing is to do
         2 restore what was there before, unless its own time is over; else remove   3 look again
         """
-        target, ours = inverse["target"], inverse["rule_id"]
+        # 0 its token is closed
+        with self.fence.closing(inverse["target"], inverse.get("token", 0)):
+            return self._undone(inverse["target"], inverse["rule_id"], inverse.get("before"))
+
+    def _undone(self, target: str, ours: int, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
         # 1 find ours
         found = self._find(target)
         if found is None or found.rule_id != ours:
             return {"undone": True, "found": "nothing" if found is None else f"rule {found.rule_id}"}
         # 2 restore or remove
-        before = inverse.get("before")
         left_s = (before["expires_ns"] - self._clock.now_ns()) / 1e9 if before else 0.0
         if before and left_s > 0:
             self._shield.limit(_watched(target), Limits(**before["limits"]), left_s, before["rule_id"])
@@ -107,7 +142,7 @@ class ThresholdDriver:
             self._shield.unlimit(_watched(target))
         # 3 look again
         left = self._find(target)
-        return {"undone": left is None or left.rule_id != ours, "restored": bool(before) and left_s > 0}
+        return {"undone": left is None or left.rule_id != ours, "restored": before is not None and left_s > 0}
 
     def _limits(self, fold: FoldSpec) -> Limits:
         watch, watched = self._shield.watching() or Watch(), _watched(fold.target)
