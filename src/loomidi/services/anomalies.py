@@ -26,6 +26,7 @@ from loomidi.kit import logging
 from loomidi.loom.bus import BadBatch, TendedBus
 from loomidi.loom.bus.envelopes import decode, encode
 from loomidi.loom.runners.checkpoints import Checkpoints
+from loomidi.loom.runners.machines import SLICE_ROWS
 from loomidi.origami.scoring import Incident, Tick
 from loomidi.services.anomaly_states import Ledger, State
 from loomidi.services.champions import makers
@@ -71,6 +72,7 @@ class Anomalies:
         self._rules = RuleFindings()
         self._heard_ns = 0  # the newest flow that was known when the windows that are judged now were closed
         self._ledger = Ledger()
+        self._seqs = dict[tuple[str, int], int]()  # of who makes windows: the newest envelope that has come
         self._foretold = Foretelling()
         self._back: Back | None = None  # who is to score from the next window on
         self._folder = self.settings.folder(plant.settings.node.state)
@@ -177,9 +179,18 @@ class Anomalies:
             self._reasons.feed_served(self._mine(batch))
         else:
             self._heard_ns = message.envelope.created_ns or time.time_ns()
-            self._reasons.feed(self._mine(batch), self._size_s)
-            return self._timed(batch)
+            mine = self._mine(batch)
+            self._reasons.feed(mine, self._size_s)
+            told, whole = self._timed(batch), self._whole(message.envelope)
+            return told + (self._timed(None) if whole and mine.num_rows and self._there().waiting else [])
         return []
+
+    def _whole(self, envelope: Envelope) -> bool:
+        """Whether its window is there as a whole: it is not full, and all before it have come, in whatever order."""
+        who = (envelope.producer, envelope.epoch)
+        last = self._seqs.get(who, envelope.seq - 1)
+        self._seqs[who] = max(last, envelope.seq)
+        return envelope.seq == last + 1 and envelope.rows < SLICE_ROWS
 
     def _mine(self, windows: pa.RecordBatch) -> pa.RecordBatch:
         sized = pc.equal(windows.column("window_size_s"), self._size_s)

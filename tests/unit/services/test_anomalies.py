@@ -1,6 +1,7 @@
 """The model's part over a bus in memory: findings told once, whatever is killed when; state that fits or is refused."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -74,7 +75,11 @@ class Room:
             while not running.done() and not await until(part):
                 await asyncio.sleep(0.02)
         told.set()
-        await running
+        try:
+            await running
+        finally:  # the bus outlives it, what publishes for it does not
+            while self.plant._publishers:
+                await self.plant._publishers.popitem()[1].close()
         return part
 
 
@@ -137,6 +142,27 @@ def test_what_was_written_down_and_not_told_is_told_by_the_next_start_under_the_
         assert part._state.published == part._state.offered == 1
 
     asyncio.run(scenario())
+
+
+def test_a_window_is_judged_when_its_last_envelope_has_come_and_after_silence_where_one_is_missing(room: Room) -> None:
+    async def scenario() -> None:
+        room.settings = dataclasses.replace(room.settings, anomalies=dataclasses.replace(GROUP, settle_s=3600))
+        room.plant = Plant(room.settings)
+        first, second, third = Shop(seed=15).windows(3)
+        await room.publish(first)
+        room.seq += 1  # one that has not come
+        await room.publish(second)
+        part = await room.run(lambda part: _held(part, second.num_rows))
+        assert part._figures()["learned"] == first.num_rows
+        await room.publish(third)
+        part = await room.run(read(rows_of([first, second, third])))
+        assert part._figures()["learned"] == rows_of([first, second, third])
+
+    asyncio.run(scenario())
+
+
+async def _held(part: Anomalies, rows: int) -> bool:
+    return part._figures().get("pending", 0) == rows
 
 
 def test_a_rule_that_finds_it_later_makes_it_information(room: Room) -> None:

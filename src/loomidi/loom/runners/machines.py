@@ -19,7 +19,7 @@ from loomidi.loom.bus.envelopes import encode
 from loomidi.loom.windows import PANE_S, Closer, Parts, Watermarks, WindowSettings, merged, project, reduced, split
 from loomidi.loom.windows import requests as http
 
-_SLICE_ROWS = 1024  # of one envelope: about 256 KiB
+SLICE_ROWS = 1024  # of one envelope, about 256 KiB: one that is not full is the last of its window
 _MOST_PARTS = 16  # of one piece of time, before they are merged
 _MOST_LATE = 65_536  # rows that wait for the next decision
 LATE = "windows-late"
@@ -214,8 +214,8 @@ def enveloped(
     rows: pa.RecordBatch, stream: Stream, producer: str, *, epoch: int, seq: int, created_ns: int = 0
 ) -> Iterator[Envelope]:
     """Rows in envelopes of a fitting size, numbered from `seq`."""
-    for number, begin in enumerate(range(0, rows.num_rows, _SLICE_ROWS), seq):
-        piece = rows.slice(begin, _SLICE_ROWS)
+    for number, begin in enumerate(range(0, rows.num_rows, SLICE_ROWS), seq):
+        piece = rows.slice(begin, SLICE_ROWS)
         yield encode(piece, stream=stream, producer=producer, epoch=epoch, seq=number, created_ns=created_ns)
 
 
