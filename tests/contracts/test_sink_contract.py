@@ -5,6 +5,7 @@ What a receiver cannot do by its nature is skipped by name, with the reason.
 
 import itertools
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ def ids(bodies: list[dict[str, Any]]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
     paths = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=receiver"]
@@ -44,10 +47,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(params=KINDS)
 def receiver(
-    request: pytest.FixtureRequest, tmp_path: Path, brokers: dict[str, Any], certificate: tuple[Path, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Receiver]:  # fmt: skip
+    request: pytest.FixtureRequest, tmp_path: Path, brokers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Receiver]:
     kind: str = request.param
+
+    def certified() -> tuple[Path, Path]:
+        made: tuple[Path, Path] = request.getfixturevalue("certificate")
+        return made
+
     if kind in ("nats", "kafka") and f"sink-{kind}" not in brokers:
         folder = tmp_path_factory.mktemp(f"sink-{kind}")
         brokers[f"sink-{kind}"] = KafkaBroker(folder) if kind == "kafka" else NatsBroker(folder)
@@ -57,10 +64,10 @@ def receiver(
         "stdout": receivers.Text,
         "file": lambda: receivers.Lines(tmp_path),
         "webhook": lambda: receivers.Web(tmp_path),
-        "webhook-https": lambda: receivers.Web(tmp_path, certificate),
+        "webhook-https": lambda: receivers.Web(tmp_path, certified()),
         "syslog-udp": lambda: receivers.Syslog(Transport.UDP),
         "syslog-tcp": lambda: receivers.Syslog(Transport.TCP),
-        "syslog-tls": lambda: receivers.Syslog(Transport.TLS, certificate),
+        "syslog-tls": lambda: receivers.Syslog(Transport.TLS, certified()),
         "rsyslogd": lambda: receivers.Rsyslogd(tmp_path),
         "nats": lambda: receivers.Nats(brokers["sink-nats"], name),
         "kafka": lambda: receivers.Kafka(brokers["sink-kafka"], name),

@@ -39,7 +39,7 @@ def _as_json(what: Callable[..., Any]) -> Callable[..., Any]:
 def render(file: Path, *, form: str) -> None:
     """Print the events of FILE, a line each: a report of `analyze --json`, `receipts --json`, or a receipt store.
 
-    STIX knows findings alone; how many receipts were left out is told on standard error.
+    STIX knows findings alone; how much was left out is told on standard error.
     """
     from loomidi.loom.sinks import Format
     from loomidi.services.events.reading import read
@@ -53,18 +53,22 @@ def render(file: Path, *, form: str) -> None:
         else:
             click.echo(made.body)
     if left_out:
-        click.echo(f"loomidi: {left_out} receipts are not told: {form} has no words for them", err=True)
+        click.echo(f"loomidi: {left_out} plans and receipts are not told: {form} has no words for them", err=True)
 
 
 @command.command("send")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Of `loomidi run`: names the sinks.")
 def send(file: Path, *, config: Path | None) -> None:
-    """Put the events of FILE into the queues of all sinks that the configuration names; `loomidi run` sends them."""
+    """Put the events of FILE into the queues of all sinks that the configuration names; `loomidi run` sends them.
+
+    Receipts that were put there before are left out, so that this may be called every so often.
+    """
     from loomidi.conductor.verbs.run import settings_of
+    from loomidi.contracts import Receipt
     from loomidi.services.events.outbox import FILE_NAME, Outbox
     from loomidi.services.events.reading import read
-    from loomidi.services.events.rendering import about, letter
+    from loomidi.services.events.rendering import about, letter, unsent
 
     settings = settings_of(config)
     chosen, by = settings.events.checked(), about(settings.node.name)
@@ -74,11 +78,15 @@ def send(file: Path, *, config: Path | None) -> None:
     path = settings.node.state.expanduser() / "events" / FILE_NAME
     outbox = Outbox(path, most_waiting=chosen.most_waiting, most_dead=chosen.most_dead)
     for sink in chosen.sinks:
-        made = [letter(one, getattr(chosen, sink).format, by) for one in found]
+        told = unsent(found, outbox.marked(sink, str(file.resolve())))
+        made = [letter(one, getattr(chosen, sink).format, by) for one in told]
         letters = [one for one in made if one is not None]
         queued = outbox.offer(sink, letters)
         outbox.note(sink, "left_out", "format", len(made) - len(letters))
-        click.echo(f"{sink}: {queued} of {len(found)} queued")
+        receipts = [one.record.id for one in told if isinstance(one.record, Receipt)]
+        if receipts:
+            outbox.mark(sink, str(file.resolve()), receipts[-1])
+        click.echo(f"{sink}: {queued} of {len(told)} queued")
     outbox.close()
 
 

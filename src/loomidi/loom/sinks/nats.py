@@ -40,7 +40,7 @@ class NatsSink:
             raise Undeliverable("too_large", str(error)) from error
         except (Retryable, OSError) as error:
             self.close()
-            raise Away("away", str(error)) from error
+            raise error if isinstance(error, Away) else Away("away", str(error)) from error
         except LoomidiError:
             self.close()
             raise

@@ -31,6 +31,8 @@ CREATE INDEX IF NOT EXISTS letters_in_order ON letters (sink, dead, position);
 CREATE TABLE IF NOT EXISTS counts (
   sink TEXT NOT NULL, what TEXT NOT NULL, reason TEXT NOT NULL, value INTEGER NOT NULL,
   PRIMARY KEY (sink, what, reason)) STRICT;
+CREATE TABLE IF NOT EXISTS marks (
+  sink TEXT NOT NULL, source TEXT NOT NULL, mark TEXT NOT NULL, PRIMARY KEY (sink, source)) STRICT;
 """
 
 
@@ -83,6 +85,18 @@ class Outbox:
                     self._count(sink, "duplicate", "")
             self._count(sink, "queued", "", queued)
         return queued
+
+    def marked(self, sink: str, source: str) -> str:
+        """The last of a source that was offered to a sink; empty: nothing was."""
+        with self._lock, self._mapped():
+            query = "SELECT mark FROM marks WHERE sink = ? AND source = ?"
+            found = self._base.execute(query, (sink, source)).fetchone()
+        return str(found[0]) if found else ""
+
+    def mark(self, sink: str, source: str, last: str) -> None:
+        """So far a source was offered."""
+        with self._changing():
+            self._base.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (sink, source, last))
 
     def note(self, sink: str, what: str, reason: str, value: int = 1) -> None:
         """Count what never became a letter."""

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from loomidi import __version__
-from loomidi.contracts import Finding, Plan, Receipt, Severity
+from loomidi.contracts import Approval, Finding, Plan, Receipt, Severity
 from loomidi.contracts.schemas import FINDINGS
 from loomidi.insight.explain import technique
 from loomidi.ionic.documents import read_record
@@ -34,6 +34,7 @@ class Telling:
     told_ns: int | None = None  # when it was said; None: by the record
     folds: tuple[Mapping[str, Any], ...] = ()  # what would answer a finding
     plan: Plan | None = None  # of a receipt, where it is at hand
+    approval: Approval | None = None  # of a plan
 
 
 def about(node: str = "") -> About:
@@ -49,7 +50,7 @@ def letter(telling: Telling, form: Format, by: About) -> Letter | None:
     if form is Format.STIX:
         return None
     if isinstance(record, Plan):
-        event = plan_event(record, by)
+        event = plan_event(record, by, approval=telling.approval)
         return _letter("plan", event, record.created_ns, record.finding.severity)
     severity = telling.plan.finding.severity if telling.plan else Severity.INFO
     return _letter("receipt", receipt_event(record, by, plan=telling.plan), record.at_ns, severity)
@@ -100,12 +101,32 @@ def tellings(document: Mapping[str, Any]) -> list[Telling]:
 
 
 def receipts(found: Sequence[Receipt]) -> list[Telling]:
-    """Each with its plan where an earlier receipt of the plan holds it."""
+    """Each with its plan where an earlier receipt holds it; before the first of a plan, the plan with its approval."""
     plans, told = dict[str, Plan](), list[Telling]()
     for one in found:
-        given = one.detail.get("plan")
-        if isinstance(given, Mapping) and one.plan_id not in plans:
-            with contextlib.suppress(BadPlan):  # of another version: the receipt is told without it
-                plans[one.plan_id] = read_record(Plan, given, "plan")
+        if one.plan_id not in plans:
+            for plan in _planned(one):
+                plans[one.plan_id] = plan
+                told.append(Telling(plan, approval=_approved(one)))
         told.append(Telling(one, plan=plans.get(one.plan_id)))
     return told
+
+
+def _planned(receipt: Receipt) -> Iterator[Plan]:
+    """The plan in a receipt; one of another version is no plan, and its receipts are told without it."""
+    if isinstance(receipt.detail.get("plan"), Mapping):
+        with contextlib.suppress(BadPlan):
+            yield read_record(Plan, receipt.detail["plan"], "plan")
+
+
+def _approved(receipt: Receipt) -> Approval | None:
+    try:
+        return read_record(Approval, receipt.detail.get("approval"), "approval")
+    except BadPlan:
+        return None
+
+
+def unsent(told: Sequence[Telling], mark: str) -> list[Telling]:
+    """What comes after the receipt of that id; all of it where no receipt has it."""
+    places = [at for at, one in enumerate(told) if isinstance(one.record, Receipt) and one.record.id == mark]
+    return list(told[places[-1] + 1 :]) if places else list(told)
