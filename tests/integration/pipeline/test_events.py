@@ -1,4 +1,4 @@
-"""Findings of a real pipeline reach a file and a webhook; one that is away gets its events when it is back."""
+"""Findings of a real pipeline reach a file and a webhook; one that was away gets them later, also after a kill."""
 
 import io
 import json
@@ -25,7 +25,9 @@ def scan(pipeline: Pipeline) -> None:
     assert posted.status_code == 202, posted.text
 
 
-def test_a_scan_is_told_to_every_sink_also_to_one_that_was_away(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_scan_is_told_to_every_sink_also_to_one_that_was_away_while_we_were_killed(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     out, web = tmp_path / "told" / "events.jsonl", Web(tmp_path)
     pipeline.environment |= {
         "LOOMIDI_DETECT_ON": "true",
@@ -42,7 +44,10 @@ def test_a_scan_is_told_to_every_sink_also_to_one_that_was_away(pipeline: Pipeli
     event = ocsf(json.loads(out.read_text().splitlines()[0]))
     assert (event["class_uid"], event["finding_info"]["types"]) == (2004, ["vertical_scan"])
     assert event["finding_info"]["attacks"][0]["technique"]["uid"] == "T1046"
+    eventually(lambda: '"retried:away"' in pipeline.loomidi("events", "status", "--json"), "the webhook to be away")
+    pipeline.kill(PARTS)
     web.up()
+    pipeline.start(PARTS)
     try:
         bundle = eventually(lambda: web.got(), "the webhook to be told once it is back")[0]
     finally:

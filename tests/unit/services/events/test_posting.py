@@ -61,6 +61,17 @@ def test_pauses_are_shortened_by_chance_and_a_time_that_was_named_is_minded(scen
     assert [posting.round(), posting.round()] == [0.5, 33.0]
 
 
+def test_a_crash_after_sending_and_before_noting_it_sends_again_under_the_same_id(scene: Scene) -> None:
+    scene.outbox.offer("memory", letters(1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scene.outbox, "sent", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            scene.posting.round()
+    Posting(scene.outbox, scene.sink, SETTINGS).round()
+    assert scene.got() == ["event-1", "event-1"]
+    assert scene.outbox.standing()["memory"] == (0, 0, 0)
+
+
 def test_a_refused_letter_is_found_among_its_batch_and_the_others_go_on_in_order(scene: Scene) -> None:
     class Picky(MemorySink):
         def send(self, given: Sequence[Letter]) -> None:
