@@ -12,19 +12,19 @@ FACES = {
     "loomidi": "__version__ analyze meter",
     "loomidi.contracts": (
         "Approval BlastRadius Conflict Conversation Edge Entity EnvironmentLacks Evidence Extension Finding FoldKind "
-        "FoldSpec InputError LoomidiError Match Mode Outcome Plan Receipt Refused Retryable Severity Step "
+        "FoldSpec InputError LoomidiError Match Mode Outcome Plan Receipt Refused Replay Retryable Severity Step "
         "UsageError Verdict content_id"
     ),
     "loomidi.fold.operator": (
         "ASKERS Approvers Carrier FAULTS Fence Leadership LeaseSettings NotLeading Operator OwnKeys Pen People "
-        "Reconciler RunSettings SharedKey SweepSettings World approval_note heard signed_note statement"
+        "Reconciler RunSettings SharedKey SweepSettings World approval_note heard signed_note statement unkept"
     ),
     "loomidi.fold.resources": (
         "GROUP JUDGED MEANING NEXT OPEN Phase TERMINAL TOUCHING VERSION fold_definition fold_object "
         "fold_policy_definition plan_of"
     ),
     "loomidi.garden.graph": "EntityGraph GraphSettings Touched host_id protocol_name service_id",
-    "loomidi.insight.explain": "Part Phrase explain patterns phrase technique tell",
+    "loomidi.insight.explain": "Part Phrase comparison_told explain patterns phrase replay_told technique tell",
     "loomidi.insight.learn": (
         "Drift DriftSettings HOLD_OUT Request Requests ScoreChanges Word alarm_drift feature_drift held_out keep "
         "labels_of psi"

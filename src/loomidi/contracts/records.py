@@ -65,6 +65,7 @@ class Step(enum.StrEnum):
 
 
 _JSON_SCALARS = frozenset({str, int, float, bool, type(None)})
+_NEVER = object()  # the default of a field that is never left out
 _LATER = {"later": True}  # a field's metadata: left out of documents while empty, so ids of older versions stay true
 
 
@@ -74,9 +75,9 @@ def _field_names(kind: Any) -> tuple[str, ...]:
 
 
 @functools.cache
-def _later_names(kind: Any) -> tuple[str, ...]:
+def _later_defaults(kind: Any) -> Mapping[str, Any]:
     """Fields that came after the first ids were given out: left out at their default, so that those ids stay true."""
-    return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("later"))
+    return {field.name: field.default for field in dataclasses.fields(kind) if field.metadata.get("later")}
 
 
 def _plain(value: Any) -> Any:
@@ -85,9 +86,10 @@ def _plain(value: Any) -> Any:
     if kind in _JSON_SCALARS:  # most values, and the fast lane hashes several records for each act
         return value
     if names := _field_names(kind):
-        plain = {name: _plain(getattr(value, name)) for name in names}
-        for name in _later_names(kind):
-            if not plain[name]:
+        later = _later_defaults(kind)
+        plain = {name: _plain(raw) for name in names if (raw := getattr(value, name)) is not later.get(name, _NEVER)}
+        for name in later:
+            if name in plain and not plain[name]:
                 del plain[name]
         return plain
     if isinstance(value, (dict, Mapping)):  # a dict is known at once, any other Mapping is asked

@@ -91,8 +91,6 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
         if records and ledger:
             records.check()  # before anything is done
             ledger.check()
-        else:
-            say("no --records: approvals are written on the Folds alone, and those that do not count nowhere")
         agents = agents_of(settings, lambda: leadership.fence().token)
         operator = Operator(
             acting,
@@ -108,6 +106,8 @@ def serve(settings: OperatorSettings, environment: Mapping[str, str], say: Calla
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         say(f"operator {holder} at {cluster.server}, mode {settings.mode.value}; it acts once it holds the lease")
+        if ledger is None:
+            say("no --records: approvals that count are on the Folds alone, those that do not are nowhere")
         with _probed(operator, ledger, settings.probes, say):
             operator.run(stop)
 

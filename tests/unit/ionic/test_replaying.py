@@ -84,8 +84,11 @@ def test_what_cuts_nothing_would_have_cut_nothing(kind: FoldKind) -> None:
 
 def test_the_protected_set_is_named_and_a_named_source_counts_by_itself() -> None:
     protected = networks(["10.0.0.3/32"])
-    assert asked(ISOLATION, protected=protected).protected == ("host/10.0.0.3",)
+    limit = FoldSpec(FoldKind.RECONFIGURE_NETWORK, "service/10.0.0.3:6379/tcp", "rate", Match(destination="10.0.0.3"))
+    assert asked(limit, protected=protected).protected == ("host/10.0.0.3",)
+    assert asked(ISOLATION, protected=protected).protected == ()
     assert asked(DROP, call("203.0.113.9", REDIS, 1), protected=protected).protected == ()
+    assert asked(DROP, protected=networks(["203.0.113.0/24"])).protected == ("host/203.0.113.9",)
 
 
 def test_names_are_bounded_and_peers_count_all() -> None:

@@ -15,8 +15,8 @@ from loomidi.ionic.decide.places import Place, Where, place
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MOST_NAMED = 64  # bystanders listed by id; `peers` counts all of them
 MOST_LISTED = 128  # conversations listed of an isolation; `unlisted` counts the rest
-_CUTS_NOTHING = frozenset({FoldKind.SCALE_OUT, FoldKind.CORDON, FoldKind.RESIZE})  # what runs goes on as it is
-_ONE_OBJECT = frozenset({FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.EVICT, FoldKind.TERMINATE})
+CUTS_NOTHING = frozenset({FoldKind.SCALE_OUT, FoldKind.CORDON, FoldKind.RESIZE})  # what runs goes on as it is
+ONE_OBJECT = frozenset({FoldKind.RESTART, FoldKind.ROLLBACK, FoldKind.EVICT, FoldKind.TERMINATE})
 
 
 class Touched(Protocol):
@@ -58,7 +58,7 @@ def measure(
     A fold that ends pods and names no address in its match counts for all traffic that is seen: rather too much.
     `where`: the places of entities that are named otherwise than by their address.
     """
-    if fold.kind in _CUTS_NOTHING or fold.action in ("eject", "tune"):
+    if fold.kind in CUTS_NOTHING or fold.action in ("eject", "tune"):
         hits = () if fold.kind is FoldKind.SCALE_OUT else _protected_hits(fold, where(fold.target), (), protected)
         return BlastRadius(0, 0, 0, 0, 0.0, protected=hits)
     if graph is None:
@@ -104,7 +104,7 @@ def _protected_hits(
     Whoever talks to a pod that ends may talk to the next one: peers of one object are not touched.
     """
     touched = {target.address, fold.match.source}
-    if not fold.match.source and fold.kind not in _ONE_OBJECT:
+    if not fold.match.source and fold.kind not in ONE_OBJECT:
         touched |= {place(peer).address or peer for peer in peers}
     hits = {text for text in touched if text and overlaps(text, protected)}
     return tuple(sorted(f"{'network' if '/' in hit else 'host'}/{hit}" for hit in hits))

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from loomidi.contracts import FoldKind, FoldSpec, Match, Replay
 from loomidi.ionic.decide.places import place
-from loomidi.ionic.decide.radius import Network, overlaps
+from loomidi.ionic.decide.radius import CUTS_NOTHING, ONE_OBJECT, Network, overlaps
 
 NAMES = ("entity", "service", "workload")  # of each end, the narrowest first
 REPLAYED = pa.schema(
@@ -34,7 +34,6 @@ REPLAYED = pa.schema(
 """Flows in sum. A port of 0 is not known, a source port of -1 is another than the fold asks for."""
 MOST_PEERS, MOST_PATHS = 64, 32  # told by name
 _DEEPEST = 8  # calls from the user to the end that is cut
-_CUTS_NOTHING = frozenset({FoldKind.SCALE_OUT, FoldKind.CORDON, FoldKind.RESIZE})
 _ENDS = ("source", "destination")
 USERS = "users"
 
@@ -51,7 +50,7 @@ def replayed(
     total = _sum(flows, "octets")
     common: dict[str, Any] = {"state": "measured", "since_ns": span[0], "until_ns": span[1]}
     looked = flows.num_rows if rows is None else rows
-    if fold.kind in _CUTS_NOTHING or fold.action == "eject":
+    if fold.kind in CUTS_NOTHING or fold.action == "eject":
         return Replay(**common, rows=looked)
     mine = {end: _is_met(fold, flows, end) for end in _ENDS}
     met = flows.filter(pc.or_(mine["source"], mine["destination"]))
@@ -141,13 +140,16 @@ def _entity(name: str) -> str:
 
 
 def _protected(fold: FoldSpec, met: pa.Table, protected: Sequence[Network]) -> list[str]:
-    """Addresses of the protected set among the ends of what is cut; a named source counts by itself alone."""
+    """Addresses of the protected set that it meets, as `radius` has it: a named source by itself, else every end; who
+    talks to one object that ends is not touched."""
     if not protected:
         return []
-    ends = {one for end in _ENDS for one in pc.unique(met[f"{end}_ip_address"]).to_pylist() if one}
-    if fold.match.source and fold.kind is not FoldKind.ISOLATE_POD:
-        ends = {fold.match.source}
-    return sorted(one for one in ends if overlaps(one, protected))
+    ends = {fold.match.source}
+    if not fold.match.source:
+        ends = {one for end in _ENDS for one in pc.unique(met[f"{end}_ip_address"]).to_pylist() if one}
+    if fold.kind in ONE_OBJECT:
+        ends &= {fold.match.source, place(fold.target).address}
+    return sorted(one for one in ends if one and overlaps(one, protected))
 
 
 def _outsiders(fold: FoldSpec) -> str:
