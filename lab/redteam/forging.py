@@ -63,6 +63,16 @@ def small_ttl(source: str, target: str, port: int = 80) -> Frames:
     return [with_ttl(frame, 1 + i % 2) for i, frame in enumerate(frames.syn_flood(source, target, port))]
 
 
+def scan_down(source: str, target: str) -> Frames:
+    """A SYN to each of 600 ports of a host."""
+    return frames.vertical_scan(source, target, range(1, 601))
+
+
+def scan_across(source: str, network: str) -> Frames:
+    """A SYN to the same port of each host of a network."""
+    return frames.horizontal_scan(source, network)
+
+
 def cut(frame: bytes, octets: int) -> tuple[bytes, bytes]:
     """An IPv4 frame as two fragments; `octets` of the payload, a multiple of 8, go into the first."""
     payload = frame[_ETHERNET + 20 :]
@@ -108,6 +118,8 @@ KINDS: dict[str, Callable[..., Frames]] = {
     "tiny_fragments": tiny_fragments,
     "overlapping_fragments": overlapping_fragments,
     "small_ttl": small_ttl,
+    "scan_down": scan_down,
+    "scan_across": scan_across,
     "forged_questions": forged_questions,
 }
 
@@ -153,7 +165,8 @@ def main(kind: str, given: dict[str, str]) -> None:
     else:
         words = {name: int(value) if name in ("port", "size") else value for name, value in given.items()}
         sender = Sender("eth0")
-        sender.send(KINDS[kind](**words), numbers.get("seconds", 2.0), int(numbers.get("pps", 10_000)))
+        once = kind.startswith("scan_")
+        sender.send(KINDS[kind](**words), numbers.get("seconds", 2.0), int(numbers.get("pps", 10_000)), once=once)
         sender.close()
 
 

@@ -55,6 +55,7 @@ def judge(attack: Attack, seen: Seen) -> Measured:
         drop_s=_after(seen.first_ns, drop_ns) if drop_ns else None,
         sent=sent,
         dropped=dropped,
+        stood=any(_culprit(attack, source) for source in seen.first_hits),
         blocked_share=_share(seen, drop_ns),
         benign_sent=sum(one.sent for one in benign),
         lost_within=sum(one.lost for one in benign if one.within),
@@ -135,8 +136,8 @@ def _failures(attack: Attack, row: Measured, first_ns: int) -> Iterable[str]:
         yield f"not detected ({' or '.join(expect.patterns)})"
     if row.detected and (row.finding_s is None or row.finding_s > expect.within_s):
         yield f"found after {row.finding_s} s, expected within {expect.within_s:g} s"
-    if expect.act == BLOCKED and not expect.missed and row.drop_s is None:
-        yield "nothing of it was dropped"
+    if expect.act == BLOCKED and not expect.missed and not row.stood:
+        yield "no entry stood against who is at it"
     if row.blocked_share is not None and row.blocked_share < expect.share:
         yield f"{row.blocked_share:.0%} dropped after the first drop, expected {expect.share:.0%}"
     if row.collateral:

@@ -68,6 +68,7 @@ class Measured:
     outcome: str = ""  # what came of it: applied, refused, noted, would
     finding_s: float | None = None  # first packet on the link -> the finding was told
     drop_s: float | None = None  # first packet on the link -> first hit of an entry in the kernel
+    stood: bool = False  # an entry against who is at it; a short attack may be over before it meets one
     sent: int = 0  # packets of the attacker's link during the attack
     dropped: int = 0  # by the shield
     blocked_share: float | None = None  # dropped by sent, after the first drop

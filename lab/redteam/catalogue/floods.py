@@ -63,7 +63,7 @@ FLOODS = (
     ),
     Attack(
         "land", _EXHAUSTING, _FAMILY, (hping("-S", "-a", WEB, "-s", "80", "-k", "-p", "80"),), (WEB,),
-        Expect(("syn_flood", "tcp_flag_flood")), seconds=4, says="LAND: SYNs from the victim's own address and port",
+        Expect(("syn_flood", "tcp_flag_flood"), act=NOTED), seconds=4, says="LAND: SYNs as from the victim itself",
         needs=("hping3",),
     ),
     Attack(

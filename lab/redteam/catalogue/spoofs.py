@@ -3,7 +3,7 @@
 Nobody whose name is used may be cut: that is what the attacker is after.
 """
 
-from loomidi_lab.redteam.catalogue.places import CLIENTS, ESTABLISHED, NEIGHBOUR, PROTECTED, WEB, forged, hping, nmap
+from loomidi_lab.redteam.catalogue.places import CLIENTS, ESTABLISHED, NEIGHBOUR, PROTECTED, WEB, forged, hping
 from loomidi_lab.redteam.records import NOTED, SPARED, Attack, Expect
 
 _FAMILY, _DIRECT = "spoof", "T1498.001"
@@ -29,16 +29,15 @@ SPOOFS = (
     ),
     Attack(
         "scan-as-established", "T1046", _FAMILY,
-        (nmap("-sS", "-T4", "--max-retries", "0", "-e", "eth0", "-S", ESTABLISHED, "-p", "1-600"),), (),
-        Expect(("vertical_scan",), act=SPARED), seconds=8, says="SYN scan in the name of an established peer",
-        forged=(ESTABLISHED,), needs=("nmap",),
+        (forged("scan_down", source=ESTABLISHED, target=WEB, seconds=4, pps=300),), (),
+        Expect(("vertical_scan",), act=SPARED), seconds=6, says="SYN scan in the name of an established peer",
+        forged=(ESTABLISHED,),
     ),
     Attack(
         "sweep-as-established", "T1046", _FAMILY,
-        (nmap("-sS", "-T4", "--max-retries", "0", "-e", "eth0", "-S", ESTABLISHED, "-p", "22",
-              target="198.51.100.0/24"),), (),
-        Expect(("horizontal_scan",), act=SPARED), seconds=8, says="scan of 256 hosts in the name of such a peer",
-        forged=(ESTABLISHED,), needs=("nmap",),
+        (forged("scan_across", source=ESTABLISHED, network="198.51.100.0/24", seconds=4, pps=200),), (),
+        Expect(("horizontal_scan",), act=SPARED), seconds=6, says="scan of 256 hosts in the name of such a peer",
+        forged=(ESTABLISHED,),
     ),
     Attack(
         "tunnel-as-established", "T1071.004", _FAMILY,

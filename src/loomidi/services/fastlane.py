@@ -35,16 +35,13 @@ from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.origami.online import SuspectDetectors
-from loomidi.services.knowing import KnowingSettings, KnownPeers, covering, senders
+from loomidi.services.knowing import Answered, KnowingSettings, KnownPeers, covering, senders
 from loomidi.services.poising import poised
 from loomidi.services.receipting import Shared, Writer
 
-# Patterns that are told before anything has been answered, so the source address may be anybody's. A scan needs answers
-# to be of use, but not to be sent: decoys are scans in the name of others (ADR 0090).
-FORGEABLE = frozenset(
-    {"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification", "vertical_scan",
-     "horizontal_scan"}
-)  # fmt: skip
+# Patterns that need no answer, so the source may be anybody's. Decoys are scans in the name of others (ADR 0090).
+_FLOODS = {"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification"}
+FORGEABLE = frozenset(_FLOODS | {"vertical_scan", "horizontal_scan"})
 
 _DONE = object()
 _ENOUGH = 100  # packets of a forged flood in one drain before networks are told from them
@@ -154,6 +151,7 @@ class FastLane:
         self._pardons: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._rests: OrderedDict[str, int] = OrderedDict()  # target -> not before, epoch ns
         self._settled: OrderedDict[str, int] = OrderedDict()  # target -> ended or pardoned at; older news is no news
+        self._answered = Answered(self.settings.remembered)
         self._stages: OrderedDict[str, str] = OrderedDict()  # target -> hardest action so far
         self._pressed: dict[str, tuple[Finding, int]] = {}  # service -> a flood that names no source, seen ns
         own_ns = self.clock.now_ns() - self.clock.monotonic_ns()
@@ -430,7 +428,7 @@ class FastLane:
             yield
         if self._flows is not None and now >= self._judge_due:
             self._judge_due = now + round(self.settings.judge_s * 1e9)
-            findings += self._flows.finish()  # what the open windows show by now; they stay and are judged again
+            findings += self._answered.grown(self._flows.look())  # as they stand: half a window teaches nothing
             yield
         for finding in findings:
             self.answer(finding, finding.last_ns)

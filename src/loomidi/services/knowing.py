@@ -1,4 +1,4 @@
-"""Who is known to be well-behaved, and which networks a forged flood can be slowed by without meeting them.
+"""Who is known to behave, what was answered already, and which networks a forged flood can be slowed by without them.
 
 Called by `fastlane` with every drained batch and, during a flood that names no source, for the prefixes to slow.
 In: flow batches (schema `FLOWS`). Out: addresses and CIDRs as text. Pure but for what it remembers, which is bounded.
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+from loomidi.contracts import Finding
 
 _TCP = 6
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -75,6 +77,25 @@ class KnownPeers:
         whole = pc.and_(whole, positive("payload_octet_count"))
         for address in batch.column("source_ip_address").filter(whole).to_pylist():
             self.add(address)
+
+
+class Answered:
+    """Findings of flows that were answered, each up to its last packet then."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: findings remembered; the one that was answered longest ago goes first."""
+        self._most = most
+        self._last_ns: OrderedDict[str, int] = OrderedDict()
+
+    def grown(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Those that are new or have gone on since: who looks at open windows is told all of them again."""
+        grown = [finding for finding in findings if finding.last_ns > self._last_ns.get(finding.id, 0)]
+        for finding in grown:
+            self._last_ns[finding.id] = finding.last_ns
+            self._last_ns.move_to_end(finding.id)
+        while len(self._last_ns) > self._most:
+            self._last_ns.popitem(last=False)
+        return grown
 
 
 def senders(batch: pa.RecordBatch, destination: str, port: int) -> Counter[str]:

@@ -217,6 +217,31 @@ def ingress_health_checks(checks: int = 3000, rate: float = 200, seed: int = 46)
     return _benign("ingress_health_checks", made)
 
 
+def _held(name: str, clients: int, rounds: int, gap_s: float, size: int, seed: int) -> Scenario:
+    """The clients' half of connections from one address, on each of them the same again and again, answered."""
+    source = random.Random(seed)
+    made: list[Packet] = []
+    for index in range(clients):
+        client = "198.51.100.7", 30000 + index
+        at = START_NS + int(source.uniform(0, 20) * SECOND)
+        made += [(at, synthetic.tcp(*client, SERVER, 80, SYN)), (at + 100_000, synthetic.tcp(*client, SERVER, 80, ACK))]
+        for turn in range(rounds):
+            now = at + 200_000 + int(turn * gap_s * SECOND)
+            made.append((now, synthetic.tcp(*client, SERVER, 80, PSH | ACK, payload=bytes(size))))
+            made.append((now + SECOND // 2, synthetic.tcp(*client, SERVER, 80, ACK)))  # of the answer
+    return _benign(name, made)
+
+
+def long_polls(clients: int = 80, seed: int = 47) -> Scenario:
+    """An office behind one address, each of its pages waiting for news."""
+    return _held("long_polls", clients, 8, 6.0, 240, seed)
+
+
+def web_sockets(clients: int = 80, seed: int = 48) -> Scenario:
+    """An office behind one address, each of its pages with a heartbeat."""
+    return _held("web_sockets", clients, 20, 3.0, 8, seed)
+
+
 LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
     "benign_http": synthetic.benign_http,
     **{
@@ -224,7 +249,7 @@ LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
         for builder in (
             flash_crowd, media_stream, benign_dns, benign_ping, midstream_downloads, gre_tunnel, discovery_answers,
             passive_ftp, trace_route, crawler, ssh_sessions, database_pool, browsing, time_sync, download,
-            one_way_vpn, ingress_health_checks,
+            one_way_vpn, ingress_health_checks, long_polls, web_sockets,
         )
     },
 }  # fmt: skip

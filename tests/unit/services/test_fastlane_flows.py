@@ -39,7 +39,7 @@ class Told:
         """Nothing has ended yet."""
         return []
 
-    def finish(self) -> list[Finding]:
+    def look(self) -> list[Finding]:
         """What is so far."""
         return self.found
 

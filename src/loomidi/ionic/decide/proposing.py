@@ -64,8 +64,8 @@ def _flood(finding: Finding, where: Where) -> list[FoldSpec]:
 
 
 def _one_source(finding: Finding, where: Where) -> list[FoldSpec]:
-    """Scans and guessing come from one real address: they need the answers. Of a storm of them the service is told
-    first, and is protected."""
+    """Scans, guessing and slow requests come from one real address: they need the answers. Of a storm of them the
+    service is told first, and is protected."""
     culprit = where(finding.entities[0])
     if _distributed(finding) and culprit.kind not in REMOTE_KINDS and (service := _service(finding, where)):
         return [_limit_service(finding, *service)]
@@ -119,6 +119,7 @@ RECIPES: dict[str, Callable[[Finding, Where], list[FoldSpec]]] = {
     "vertical_scan": _one_source,
     "horizontal_scan": _one_source,
     "brute_force": _one_source,
+    "slow_requests": _one_source,
     "beaconing": _leak,
     "exfiltration": _leak,
     "crash_loop": _release,

@@ -262,6 +262,21 @@ def brute_force(attempts: int = 60, rate: float = 2, port: int = 22, answered: i
     return _scenario("brute_force", made, "brute_force", (ATTACKER, SERVER))
 
 
+def slow_requests(connections: int = 60, pieces: int = 20, port: int = 80, seed: int = 13) -> Scenario:
+    """Slow headers: many connections, a line each second on each of them, none finished."""
+    random_ = random.Random(seed)
+    made: list[Packet] = []
+    for index, opened in enumerate(_times(connections, 30, random_)):
+        client, server = (ATTACKER, 40000 + index), (SERVER, port)
+        made += [(opened, tcp(*client, *server, SYN)), (opened + 100_000, tcp(*server, *client, SYN | ACK))]
+        made.append((opened + 200_000, tcp(*client, *server, ACK)))
+        for piece in range(pieces):
+            at = opened + 400_000 + int(piece * random_.uniform(0.98, 1.02) * SECOND)
+            made.append((at, tcp(*client, *server, PSH | ACK, payload=bytes(random_.randint(12, 40)))))
+            made.append((at + 100_000, tcp(*server, *client, ACK)))
+    return _scenario("slow_requests", made, "slow_requests", (ATTACKER, SERVER))
+
+
 def beaconing(calls: int = 40, period: float = 30, jitter: float = 0.1, seed: int = 11) -> Scenario:
     """An implant that asks its server for orders, with jitter as a share of the period."""
     random_ = random.Random(seed)
@@ -296,7 +311,8 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     builder.__name__: builder
     for builder in (
         syn_flood, udp_flood, icmp_flood, tcp_flag_flood, ip_flood, amplification, syn_ack_reflection,
-        middlebox_reflection, vertical_scan, horizontal_scan, brute_force, beaconing, exfiltration, benign_http,
+        middlebox_reflection, vertical_scan, horizontal_scan, brute_force, slow_requests, beaconing, exfiltration,
+        benign_http,
     )
 }  # fmt: skip
 """Builders by name, as `rules/detections/*/rule.yaml` names them."""

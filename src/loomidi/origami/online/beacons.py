@@ -37,7 +37,8 @@ class BeaconDetector:
     def observe(self, rows: Rows) -> None:
         """Note the answered conversations of one batch."""
         limit = self._rule.thresholds["octets"]
-        chosen = (rows.back_packets > 0) & ~np.isin(rows.port, self._quiet) & (rows.port > 0)
+        heard = (rows.protocol == 6) & (rows.flags["ack"] > 1)  # one side alone is seen: it acknowledged something
+        chosen = ((rows.back_packets > 0) | heard) & ~np.isin(rows.port, self._quiet) & (rows.port > 0)
         chosen &= (rows.payload > 0) & (rows.payload <= limit) & (rows.back_payload <= limit)
         chosen &= (rows.protocol != 6) | (rows.flags["syn"] > 0)
         at = np.flatnonzero(chosen)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from loomidi.contracts import Finding
-from loomidi.origami.online import beacons, floods, pairs
+from loomidi.origami.online import beacons, floods, pairs, stalls
 from loomidi.origami.online.baselines import Baselines, BaselineSettings
 from loomidi.origami.online.episodes import Episodes, Hit
 from loomidi.origami.online.reading import Rows, rows_of
@@ -53,9 +53,11 @@ class FlowDetectors:
         self._floods = floods.FloodDetector(self._rules, self._baselines)
         self._pairs = pairs.PairDetector(self._rules, self._baselines)
         self._beacons = beacons.BeaconDetector(self._rules)
+        self._stalls = stalls.StallDetector(self._rules)
         self._lanes: tuple[tuple[_Detector, int], ...] = (
             (self._floods, floods.WIDTH_NS),
             (self._pairs, pairs.WIDTH_NS),
+            (self._stalls, stalls.WIDTH_NS),
             (self._beacons, beacons.WIDTH_NS),
         )
         self._episodes = Episodes(int(self._settings.quiet_s * 1e9))
@@ -69,7 +71,8 @@ class FlowDetectors:
     @property
     def shed(self) -> int:
         """Rows given up to keep memory bounded; above 0, counts in evidence are lower bounds."""
-        return self._floods.shed_rows + self._pairs.windows.shed_rows + self._beacons.windows.shed_rows
+        tables = (self._pairs.windows, self._beacons.windows, self._stalls.windows)
+        return self._floods.shed_rows + sum(table.shed_rows for table in tables)
 
     def observe(self, batch: pa.RecordBatch) -> list[Finding]:
         """Take in one batch; return the findings that ended with it."""

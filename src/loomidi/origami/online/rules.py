@@ -23,6 +23,7 @@ PATTERNS: tuple[str, ...] = (
     "vertical_scan",
     "horizontal_scan",
     "brute_force",
+    "slow_requests",
     "beaconing",
     "exfiltration",
 )
@@ -45,7 +46,7 @@ class Rule:
     quiet_ports: frozenset[int]  # never told
     peer_ports: frozenset[int]  # told as `info`
     talkative_ports: frozenset[int]  # udp_flood: services with much honest traffic to one host
-    fast_ports: frozenset[int]  # brute_force: logins that no program opens by the dozen
+    fast_ports: frozenset[int]  # brute_force: logins that no program opens by the dozen; slow_requests: web services
     discovery_ports: frozenset[int]  # amplification: services that answer questions to everybody
     replay: Mapping[str, Any]  # scenario and arguments of its attack
     look_alikes: tuple[Mapping[str, Any], ...]  # the same for what must stay silent

@@ -25,9 +25,9 @@ class Tally:
         self.count(batch)
         return self._detectors.observe(batch)
 
-    def finish(self) -> Any:
+    def look(self) -> Any:
         """What the detectors have so far."""
-        return self._detectors.finish()
+        return self._detectors.look()
 
     def count(self, batch: pa.RecordBatch) -> None:
         """Add one batch."""
