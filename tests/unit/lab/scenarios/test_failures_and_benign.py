@@ -1,5 +1,6 @@
 """Failures and benign look-alikes as they are written: complete, argued, undone, short enough for a recording."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -44,10 +45,11 @@ BENIGN = (
 SEEDS = range(24)
 MOST_S = 90  # of an act, so that recordings can hold it
 MOST_IN_A_PLAN_S = {"failure": 45, "benign": 40}  # some draw has to be as short: recordings ask for it
+load = functools.cache(staging.load)  # read and checked once; what is tested is drawing
 
 
 def drawn(name: str) -> list[staging.Drawn]:
-    return [staging.draw(staging.load(name), seed) for seed in SEEDS]
+    return [staging.draw(load(name), seed) for seed in SEEDS]
 
 
 @pytest.mark.parametrize("name", FAILURES + BENIGN)

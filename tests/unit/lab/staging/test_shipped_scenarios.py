@@ -1,16 +1,19 @@
 """Every scenario of the checkout is valid, draws for many seeds, and tells its truth completely."""
 
+import functools
 import re
 from typing import Any
 
 import pytest
 
-from loomidi_lab.staging import draw, load, loading, names
+from loomidi_lab import staging
+from loomidi_lab.staging import draw, loading, names
 from loomidi_lab.staging.steps import KINDS as STEPS
 from loomidi_lab.staging.symptoms import KINDS as SYMPTOMS
 from loomidi_lab.staging.symptoms import make, within_s
 
 ALL = names()
+load = functools.cache(staging.load)  # read and checked once for all tests
 SELF_UNDOING = frozenset({"pod", "apply", "delete", "patch", "scale", "exec", "outside", "wait"})
 # Techniques of ATT&CK for Enterprise that the attacks use, looked up by hand; a new one is added here once looked up.
 TECHNIQUES = frozenset(
