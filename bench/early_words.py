@@ -53,7 +53,7 @@ def usual(second: int, seed: int, start_ns: int = START_NS) -> pa.RecordBatch:
 def attack(family: str, second: int, seed: int, start_ns: int = START_NS) -> pa.RecordBatch:
     """What one attacker ends in one second, by family."""
     many = {"scan": 40, "brute force": 30, "exfiltration": 2, "flood": 200}[family]
-    rows = usual(second, seed + 7, start_ns).to_pydict()
+    rows = _counted(usual(second, seed + 7, start_ns))
     at = np.random.default_rng([seed, second]).integers(0, FLOWS, many)
     out = {name: [values[row] for row in at] for name, values in rows.items()}
     known = "deployment/shop/part-3"
@@ -72,7 +72,19 @@ def attack(family: str, second: int, seed: int, start_ns: int = START_NS) -> pa.
         if family in ("scan", "flood"):
             out["flow_end_reason"][row] = "rst" if row % 2 else "idle"
             out["reverse_packet_delta_count"][row] = out["reverse_octet_delta_count"][row] = 0
-    return pa.RecordBatch.from_pydict(out, schema=usual(0, 0).schema)
+    schema = usual(0, 0).schema
+    arrays = [pa.array(out[one.name], _as_number(one.type)).cast(one.type) for one in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _counted(batch: pa.RecordBatch) -> dict[str, list[Any]]:
+    """As lists, times as numbers: as datetimes their nanoseconds would be lost."""
+    columns = zip(batch.schema, batch.columns, strict=True)
+    return {one.name: column.cast(_as_number(one.type)).to_pylist() for one, column in columns}
+
+
+def _as_number(kind: pa.DataType) -> pa.DataType:
+    return pa.int64() if pa.types.is_temporal(kind) else kind
 
 
 def told_at(batch: pa.RecordBatch) -> "np.typing.NDArray[np.int64]":

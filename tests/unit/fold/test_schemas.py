@@ -94,7 +94,7 @@ def test_kinds_modes_and_severities_are_those_of_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("record", "path", "without"),
     [
-        (FoldSpec, ("spec",), ()),
+        (FoldSpec, ("spec",), ("thresholds",)),  # of one node
         (Match, ("spec", "match"), ()),
         (Finding, ("spec", "finding"), ()),
         (Evidence, ("spec", "finding", "evidence", "[]"), ()),

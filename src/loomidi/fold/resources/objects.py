@@ -34,9 +34,7 @@ def fold_object(plan: Plan, namespace: str, *, policy: str = "", escalates_from:
     Raises BadPlan when its time is no whole number of seconds, and for what one node does by itself.
     """
     if plan.fold.action == "tune":
-        raise BadPlan(
-            "plan.fold.action: thresholds are tuned on their node, by `loomidi tune`, never by a Fold"
-        )
+        raise BadPlan("plan.fold.action: thresholds are tuned on their node, by `loomidi tune`, never by a Fold")
     if plan.fold.ttl_s != int(plan.fold.ttl_s):
         raise BadPlan(f"plan.fold.ttl_s: a Fold lasts whole seconds, found {plan.fold.ttl_s:g}")
     parts = {camel(name): _written(getattr(plan, name)) for name in _PARTS}

@@ -20,6 +20,8 @@ _STEPS = {
     Step.INTENT: (OTHER, "intent"),  # nothing has happened yet
     Step.APPLIED: _SUCCESS,
     Step.VERIFIED: _SUCCESS,
+    Step.EXTENDING: (OTHER, "extending"),  # its end has not moved yet
+    Step.EXTENDED: _SUCCESS,
     Step.UNDONE: _SUCCESS,
     Step.EXPIRED: _SUCCESS,
     Step.REFUSED: (OTHER, "refused"),  # nothing was attempted
