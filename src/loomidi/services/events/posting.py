@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from loomidi.contracts import InputError, LoomidiError
+from loomidi.contracts import InputError
 from loomidi.kit import logging
 from loomidi.loom.sinks import Away, Sink, Undeliverable
 from loomidi.services.events.outbox import Outbox, Waiting
@@ -51,8 +51,8 @@ class Posting:
         while not stop.is_set():
             try:
                 pause_s = self.round()
-            except LoomidiError as error:  # the queue itself: a full disk
-                self.problem = str(error)
+            except Exception as error:  # noqa: BLE001 - the queue itself, as on a full disk: a worker never ends unseen
+                self.problem = f"{type(error).__name__}: {error}"
                 _log.warning("the queue of events cannot be used, it is tried again", cause=self.problem)
                 pause_s = self._longer(0.0)
             if pause_s:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loomidi.contracts import EnvironmentLacks
+from loomidi.contracts import EnvironmentLacks, Retryable
 from loomidi.loom.sinks import Away, Letter, MemorySink, Undeliverable
 from loomidi.services.events.outbox import Outbox
 from loomidi.services.events.posting import Posting
@@ -70,6 +70,22 @@ def test_a_crash_after_sending_and_before_noting_it_sends_again_under_the_same_i
     Posting(scene.outbox, scene.sink, SETTINGS).round()
     assert scene.got() == ["event-1", "event-1"]
     assert scene.outbox.standing()["memory"] == (0, 0, 0)
+
+
+def test_a_queue_that_cannot_be_used_for_a_while_ends_no_worker(scene: Scene) -> None:
+    stop, tries = threading.Event(), [0]
+    quick = EventSettings(first_s=0.001, longest_s=0.002)
+
+    def failing(*_: object) -> list[object]:
+        tries[0] += 1
+        if tries[0] == 3:
+            stop.set()
+        raise Retryable("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scene.outbox, "head", failing)
+        Posting(scene.outbox, scene.sink, quick).run(stop)
+    assert tries == [3]
 
 
 def test_a_refused_letter_is_found_among_its_batch_and_the_others_go_on_in_order(scene: Scene) -> None:
