@@ -71,7 +71,7 @@ class Room:
         """A life of the part, ended in order when the condition holds."""
         part, told = Anomalies(self.plant, 10, Reasons()), asyncio.Event()
         running = asyncio.create_task(part.run(told))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(600):
             while not running.done() and not await until(part):
                 await asyncio.sleep(0.02)
         told.set()
