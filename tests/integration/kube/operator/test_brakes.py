@@ -95,3 +95,15 @@ def test_a_share_is_of_the_pods_that_are_there(stage: Stage, share: str, phase: 
             stage.reaches(plan, "Active")
         else:
             waits(stage, plan, "CapNamespace")
+
+
+def test_a_namespace_that_has_spent_its_budget_waits_and_the_policy_says_so(stage: Stage) -> None:
+    stage.policy(brakes=LOOSE | {"budget": {"folds": 1}})
+    with stage.operator():
+        first = stage.propose(stage.scale(ttl_s=2))
+        stage.reaches(first, "Released")
+        second = stage.propose(stage.block())
+        waits(stage, second, "BudgetFolds")
+        wait(lambda: told(stage).get("held") == "BudgetFolds (1)", "the policy says so", 10)
+        stage.policy(brakes=LOOSE | {"budget": {"folds": 2}})
+        stage.reaches(second, "Active")
