@@ -104,6 +104,14 @@ class Carrying:
         finally:
             for tool, file in zip(tools, files, strict=False):
                 self._ended(tool, file)
+            self._forget_connections()
+
+    def _forget_connections(self) -> None:
+        """What the attacker's kernel would go on sending for programs that are gone is no part of the next row."""
+        killer = serving.found("ss")
+        if killer and not self._attack.shares_address:  # honest connections end there as well
+            with self._ground.network.inside("attacker"):
+                subprocess.run([killer, "-K", "-a", "-t"], capture_output=True, check=False, timeout=10.0)
 
     def _tool(self, command: Command, file: Path) -> subprocess.Popen[bytes]:
         program = serving.found(command[0])

@@ -37,8 +37,9 @@ def judge(attack: Attack, seen: Seen) -> Measured:
     """The row of one attack."""
     applied = [str(one["target"]) for one in seen.decisions if one["decision"] == "applied"]
     benign = [dataclasses.replace(one, within=covers(applied, one.address)) for one in seen.benign]
-    first = next((one for one in seen.decisions if counts(attack, one)), None)
-    drop_ns = min((at for source, at in seen.first_hits.items() if at and _culprit(attack, source)), default=0)
+    first = next((one for one in seen.decisions if _told_ns(one) >= seen.first_ns and counts(attack, one)), None)
+    hits = (at for source, at in seen.first_hits.items() if at >= seen.first_ns and _culprit(attack, source))
+    drop_ns = min(filter(None, hits), default=0)
     names = {*attack.forged, *(one.address for one in seen.benign)}
     mine = set(attack.attackers[:1]) if attack.shares_address else set()
     sent, dropped = _packets(seen), seen.dropped
@@ -51,7 +52,7 @@ def judge(attack: Attack, seen: Seen) -> Measured:
         detected=first is not None,
         pattern=str(first["pattern"]) if first else "",
         outcome=str(first["decision"]) if first else "",
-        finding_s=_after(seen.first_ns, int(first["decided_ns"] or first["heard_ns"])) if first else None,
+        finding_s=_after(seen.first_ns, _told_ns(first)) if first else None,
         drop_s=_after(seen.first_ns, drop_ns) if drop_ns else None,
         sent=sent,
         dropped=dropped,
@@ -92,6 +93,11 @@ def covers(targets: Iterable[str], address: str) -> bool:
         if kind in ("host", "network") and where in ipaddress.ip_network(place, strict=False):
             return True
     return False
+
+
+def _told_ns(decision: Decision) -> int:
+    """When the guards had decided; where nothing was decided, when it was heard."""
+    return int(decision.get("decided_ns") or decision.get("heard_ns") or 0)
 
 
 def _service_alone(entities: Sequence[str]) -> bool:

@@ -38,6 +38,8 @@ server.bind = "0.0.0.0"
 server.errorlog = "{folder}/lighttpd.log"
 server.max-connections = 2048
 index-file.names = ( "index.html" )
+server.modules = ( "mod_cgi" )
+cgi.assign = ( ".cgi" => "/bin/cat" )
 $SERVER["socket"] == "[::]:{port}" {{ }}
 """
 
@@ -58,6 +60,7 @@ def basics(network: Network, folder: Path) -> list[str]:
     pages.mkdir()
     (pages / "index.html").write_bytes(MARK + b" page of the catalogue\n" * 64)
     (pages / "large").write_bytes(b"L" * _LARGE)
+    (pages / "form.cgi").write_bytes(b"Status: 200\n\nthanks\n")  # takes a body, which the server waits for
     start(network, "web", (PYTHON, "-m", "loomidi_lab.redteam.crowd", "serve"), ECHO_PORT)
     if found("lighttpd"):
         settings = folder / "lighttpd.conf"

@@ -23,8 +23,9 @@ QUIET = (
         Expect(_SLOW, within_s=60), seconds=24, says="slow headers over 200 connections", needs=("slowhttptest",),
     ),
     Attack(
-        "slow-body", "T1499.002", "slow", (_slow("-B", "-i", "1", "-s", "8192", "-x", "10"),), (ATTACKER,),
-        Expect(_SLOW, within_s=60), seconds=24, says="slow body over 200 connections", needs=("slowhttptest",),
+        "slow-body", "T1499.002", "slow", (_slow("-B", "-i", "1", "-s", "8192", "-x", "10", path="form.cgi"),),
+        (ATTACKER,), Expect(_SLOW, within_s=60), seconds=24, says="slow body over 200 connections",
+        needs=("slowhttptest",),
     ),
     Attack(
         "slow-read", "T1499.002", "slow",

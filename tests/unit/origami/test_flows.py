@@ -107,6 +107,21 @@ def test_a_beacon_with_missed_calls_keeps_its_beat():
     assert next(e.value for e in finding.evidence if e.name == "period") == 60.0
 
 
+def test_a_beacon_of_which_one_side_alone_is_heard_is_told_by_what_it_acknowledges():
+    talk = {"protocol": 6, "port": 8443, "syn": 1, "ack": 5, "packets": 6, "payload": 400, "destination": "203.0.113.9"}
+    (finding,) = told([flow(index * 60, 1.0, **talk) for index in range(60)])
+    assert finding.pattern == "beaconing"
+
+
+def test_a_slow_leak_that_is_looked_at_all_the_time_does_not_teach_its_own_baseline():
+    part = {"protocol": 6, "port": 443, "ack": 90, "packets": 300, "payload": 250_000, "destination": "203.0.113.9"}
+    detectors = FlowDetectors()
+    for second in range(30):
+        detectors.observe(batch([flow(float(second), 1.0, **part)]))
+        found = detectors.look()
+    assert [finding.pattern for finding in found] == ["exfiltration"]
+
+
 def test_a_beacon_between_inside_hosts_is_told_as_info():
     talk = {"protocol": 6, "port": 8443, "syn": 1, "ack": 5, "packets": 6, "back_packets": 5, "payload": 400}
     (finding,) = told([flow(index * 60, 1.0, back_payload=200, **talk) for index in range(60)])

@@ -106,6 +106,17 @@ def test_distinct_elements_beyond_the_sketch_are_estimated_within_ten_percent():
     assert _distinct(mixed(np.arange(50_000, dtype=np.uint64))) == pytest.approx(50_000, rel=0.1)
 
 
+def test_those_that_a_key_met_are_named_the_heaviest_first_however_the_input_is_cut():
+    names, weights = np.array([b"10.0.0.1", b"10.0.0.2", b"10.0.0.9"]), np.array([1, 2, 40])
+    ranks, key = mixed(np.arange(3, dtype=np.uint64)), np.full(3, 7, np.uint64)
+    whole, cut = Distinct(), Distinct()
+    whole.add(key, np.zeros(3, np.int64), ranks, names, weights * 2)
+    for _ in range(2):
+        cut.add(key, np.zeros(3, np.int64), ranks, names, weights)
+    assert whole.names(np.uint64(7), 8) == cut.names(np.uint64(7), 8) == ["10.0.0.9", "10.0.0.2", "10.0.0.1"]
+    assert whole.names(np.uint64(7), 1) == ["10.0.0.9"]
+
+
 def _distinct(elements):
     sketch, key = Distinct(), np.full(len(elements), 7, np.uint64)
     half = len(elements) // 2

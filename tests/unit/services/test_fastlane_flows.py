@@ -13,6 +13,7 @@ from loomidi.ionic.act import MemoryReceipts
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield
 from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
+from loomidi.services.knowing import Answered
 
 START_NS = 1_700_000_000_000_000_000
 WEB, CLIENT = "198.51.100.10", "192.0.2.11"
@@ -117,6 +118,14 @@ def test_what_is_judged_again_is_not_acted_on_again(bench: Bench) -> None:
     for _ in range(4):
         bench.turn()
     assert [d.outcome for d in bench.told] == ["applied"]
+
+
+def test_a_finding_that_goes_on_is_answered_again_and_one_that_stands_still_is_not() -> None:
+    answered, first = Answered(8), finding("exfiltration", f"host/{CLIENT}")
+    later = dataclasses.replace(first, last_ns=first.last_ns + 1)
+    assert answered.grown([first]) == [first]
+    assert answered.grown([first]) == []
+    assert answered.grown([later]) == [later]
 
 
 def test_a_forged_flood_is_slowed_where_nobody_known_lives(bench: Bench) -> None:

@@ -89,6 +89,10 @@ def test_a_finding_that_comes_late_misses_its_expectation() -> None:
     assert "found after 2.0 s, expected within 1 s" in judge(attack(), seen(late)).failures
 
 
+def test_what_was_told_before_the_first_packet_is_about_something_else() -> None:
+    assert not judge(attack(), seen(decision(decided_ns=START - 1))).detected
+
+
 def test_targets_cover_addresses_of_their_own_family_only() -> None:
     assert covers(["network/2001:db8::/32"], "2001:db8:1::11")
     assert not covers(["network/2001:db8::/32", "service/192.0.2.1:80/tcp"], "192.0.2.1")
