@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NAME ?= main-job
 FUZZ_SECONDS ?= 600
-# Workers of `make test`: half of its time is waiting for servers, so one more than the two cores of the smallest machine.
+# Workers of `make test`: much of its time is waiting for servers, so one more than the two cores of the smallest machine.
 WORKERS ?= 3
 # What `make check` tests; empty where `make test` follows, which runs all of it (.ci/run).
 GUARDS ?= tests/guards

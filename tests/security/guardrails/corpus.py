@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from loomidi.ionic.decide import load_library
+from loomidi.ionic.decide.guards.library import Library
 from loomidi.ionic.manifests import read_manifests
 
 LIBRARY = Path(__file__).resolve().parents[3] / "rules" / "guardrails" / "kubernetes"
@@ -46,11 +47,17 @@ class Mapped:
     @property
     def rules(self) -> tuple[str, ...]:
         """All of our rules that stand for it."""
-        return load_library(LIBRARY).of_profile(self.profile) if self.profile else tuple(self.by_rule.values())
+        return library().of_profile(self.profile) if self.profile else tuple(self.by_rule.values())
 
     def ours(self, rule: str) -> tuple[str, ...]:
         """Our rules for one rule of the policy."""
         return (self.by_rule[rule],) if rule and rule in self.by_rule else self.rules
+
+
+@functools.cache
+def library() -> Library:
+    """Our rules, read once: every expectation asks for them."""
+    return load_library(LIBRARY)
 
 
 @functools.cache
