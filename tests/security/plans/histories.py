@@ -1,6 +1,6 @@
 """Histories of the engine, drawn from a seed: plans, extensions, two engines, crashes anywhere, a clock that jumps.
 
-Used by `test_plans`, and by hand: `python -m tests.security.plans.histories --seed 7 --plans 100` replays one and prints
+Used by `test_plans`, and by hand: `python -m tests.security.plans.histories --seed 7 --plans 100` replays one and tells
 what it broke. Each history has a world of its own; after each crash everything is restarted, settled, and compared.
 """
 
@@ -88,7 +88,7 @@ class History:
         return told
 
     def _settled(self) -> None:
-        """After a restart: what is open is in force and on record as such, the rest is over once, the chain is whole."""
+        """After a restart: what is open is in force and on record so, the rest is over, once; the chain is whole."""
         opened = list(self.kept.open_plans())
         last = {plan: [r.step.value for r in self.kept.of(plan) if r.step.value != "refused"][-1] for plan in opened}
         if wrong := {plan: step for plan, step in last.items() if step not in IN_FORCE}:

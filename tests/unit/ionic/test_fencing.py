@@ -1,4 +1,4 @@
-"""Two engines, one target: the one that began later wins, whatever is slow meanwhile; the other one's effect never comes."""
+"""Two engines, one target: the one that began later wins, whatever is slow meanwhile."""
 
 import subprocess
 import sys

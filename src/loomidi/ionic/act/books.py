@@ -55,7 +55,8 @@ class Books:
         known = self.open.get(lease.plan_id)
         self.open[lease.plan_id] = lease
         if lease.until_ns and (known is None or known.until_ns != lease.until_ns):
-            self._ends[lease.plan_id] = self._clock.monotonic_ns() + lease.until_ns - self._clock.now_ns()
+            began_ns = max(lease.since_ns, self._clock.now_ns())  # a clock set back lends nothing
+            self._ends[lease.plan_id] = self._clock.monotonic_ns() + lease.until_ns - began_ns
         return lease
 
     def due(self) -> list[Lease]:

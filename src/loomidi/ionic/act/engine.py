@@ -357,7 +357,7 @@ class Engine:
     def _inverse(self, plan: Plan, driver: LeaseDriver) -> dict[str, Any]:
         """The token is taken first: who acts on the target after this has a newer one, and this plan is refused."""
         token = driver.token()
-        marks = {"rule_id": rule_id(plan.id), "target": plan.fold.target, "token": token}
+        marks = {"plan_id": plan.id, "rule_id": rule_id(plan.id), "target": plan.fold.target, "token": token}
         return dict(driver.inverse(plan.fold)) | marks
 
     def _shadowed(self, plan: Plan, approval: Approval) -> Receipt:

@@ -41,10 +41,10 @@ class Settler:
         3 its time is over: undo   4 in force: verify, and undo what does not hold
         """
         # 1 to 3
-        found = [self._ending(lease) for lease in leases]
+        ending = [self._ending(lease) for lease in leases]
         # 4 in force
-        held = iter(self.verify_all([lease for lease, one in zip(leases, found, strict=True) if one is None]))
-        found = [next(held) if one is None else one for one in found]
+        held = iter(self.verify_all([lease for lease, one in zip(leases, ending, strict=True) if one is None]))
+        found = [next(held) if one is None else one for one in ending]
         settled = [_unverified(one, lease) for one, lease in zip(found, leases, strict=True)]
         ended = iter(self.take_back([one for one in settled if isinstance(one, End)]))
         return [next(ended) if isinstance(one, End) else one.last for one in settled]
