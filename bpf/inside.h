@@ -33,6 +33,7 @@ struct lm_meter {
 	atomic_int stop;
 	int flushed;
 	char error[64];
+	struct lm_recent *recent; /* the last frames, headers first; NULL unless asked for */
 };
 
 /* The list that a flow belongs to. */

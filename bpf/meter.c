@@ -17,6 +17,7 @@
 #include "capture.h"
 #include "inside.h"
 #include "linktype.h"
+#include "recent.h"
 
 #define LM_GROUP 16U		 /* packets whose flows are fetched together */
 #define LM_BREATHE (32ULL << 20) /* octets read before an empty batch lets the caller look up */
@@ -83,6 +84,7 @@ void lm_meter_close(struct lm_meter *m)
 	free(m->sources);
 	free(m->problems);
 	lm_table_free(&m->table);
+	lm_recent_close(m->recent);
 	free(m);
 }
 
@@ -408,6 +410,7 @@ static int lm_take_frames(struct lm_meter *m, struct lm_tap *tap, struct lm_fram
 	for (uint32_t taken = 1;; taken++) {
 		int status;
 
+		lm_recent_add(m->recent, frame);
 		if (!lm_prepare(m, frame, &r))
 			lm_account(m, &r);
 		if (taken == most) /* no further one is fetched: it would be missed */

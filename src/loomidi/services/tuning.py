@@ -144,7 +144,9 @@ def read_proposals(path: Path) -> list[tuple[Finding, FoldSpec]]:
     """What `write_proposals` wrote. Raises InputError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        rows = document["proposals"] if document["version"] == FORMAT else None
+        if document["version"] != FORMAT:
+            raise ValueError(f"version {document['version']}, {FORMAT} is read here")
+        rows = document["proposals"]
         return [(read_record(Finding, r["finding"], "finding"), read_record(FoldSpec, r["fold"], "fold")) for r in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no proposals of `loomidi tune propose`: {error}; make them anew") from error

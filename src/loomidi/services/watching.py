@@ -22,6 +22,7 @@ from loomidi.insight.report import SEVERITIES, Link, choosing
 from loomidi.insight.report.tallying import Tally
 from loomidi.ionic.decide import DeciderSettings
 from loomidi.kit.clock import SystemClock
+from loomidi.loom.capture.frames import Frame
 from loomidi.loom.flows import MeterSettings
 from loomidi.loom.flows.links import LIVE, LinkId, LinkMeters, total
 from loomidi.origami.online import FlowDetectors, FlowSettings
@@ -65,6 +66,8 @@ class WatchSettings:
     # From a plan to its act; longer where people are asked.
     most_told: int = 50
     # New findings told at one look, each planned and judged (about 2 ms a fold); the others follow at the next.
+    recent: int = 0
+    # Frames of each link whose first 128 octets are kept for `recent`, the last ones; 0: none.
 
     def __post_init__(self) -> None:
         """Raises UsageError for what makes no sense, before anything is opened."""
@@ -128,6 +131,7 @@ class Watch:
         """
         self.settings = settings or WatchSettings()
         self.on_flows: Callable[[pa.RecordBatch], object] | None = None  # called with each batch, every flow once
+        self.on_found: Callable[[Finding], object] | None = None  # called with what is told first, by its addresses
         self.book = AddressBook(entities, slack_s=SLACK_S) if book is None else book
         self.book.refresh()
         self._clock = clock
@@ -145,7 +149,7 @@ class Watch:
         self._problems: list[str] = []
         self._told_problems: set[str] = set()
         self._counts = dict.fromkeys(("findings", "updates", "not_told", "folds", "folds_allowed"), 0)
-        self._source = source or LinkMeters(links, self.settings.meter)  # last: what fails before has opened nothing
+        self._source = source or LinkMeters(links, self.settings.meter, recent=self.settings.recent)  # last
         if not self._source.links:
             self._problems.append("no link of that name is up yet; it is waited for")
 
@@ -165,6 +169,11 @@ class Watch:
                 self._source.stop()
             yield from self.turn()
         yield from self._last()
+
+    def recent(self) -> Mapping[LinkId, Sequence[Frame]]:
+        """The last frames of each link, cut; empty for a source that keeps none."""
+        found: Mapping[LinkId, Sequence[Frame]] = getattr(self._source, "recent", dict)()
+        return found
 
     def stop(self) -> None:
         """End it. Safe from signal handlers and other threads."""
@@ -242,6 +251,8 @@ class Watch:
         who = _with_address(named(finding, self.book))
         folds = planned(who.finding, self._decider, who.where) if state != OVER else []
         if state == NEW:
+            if self.on_found is not None:
+                self.on_found(finding)
             self._counts["findings"] += 1
             self._counts["folds"] += len(folds)
             self._counts["folds_allowed"] += sum(proposed.allowed for proposed in folds)

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from loomidi.contracts.schemas import FLOWS
-from loomidi.loom.capture.twin import Frame, frames
+from loomidi.loom.capture.frames import Frame
+from loomidi.loom.capture.twin import frames
 from loomidi.loom.flows.settings import MeterSettings
 from loomidi.loom.flows.tables import FlowTable
 

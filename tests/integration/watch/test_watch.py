@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from loomidi.loom.capture.twin import frames
+from loomidi.services.incidents.replays import replay_all
 from loomidi.services.sightings import Sighting
 from loomidi.services.watching import Watch, WatchSettings
 from tests.integration.watch import rooms as r
@@ -144,3 +146,18 @@ def test_a_mistake_is_one_line_and_exit_2(options: list[str], said: str) -> None
     command = [sys.executable, "-m", "loomidi", "watch", "eth0", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_what_is_found_is_kept_as_a_test_with_headers_alone_and_is_caught_again(tmp_path: Path) -> None:
+    with watching("--json", "--incidents", str(tmp_path / "kept")) as process:
+        r.scan(range(1000, 1060))
+        assert process.stdout is not None
+        while '"type":"finding"' not in (line := process.stdout.readline()):
+            assert line, "it ended before the scan was found"
+        _, errors = ended(process)
+    assert "incident vertical_scan-" in errors
+    (incident,) = (tmp_path / "kept").iterdir()  # and nothing that was put aside is left
+    assert max(len(frame.octets) for frame in frames(incident / "excerpt.pcapng")) <= 128
+    (again,) = replay_all(tmp_path / "kept")
+    assert (again.pattern, again.problem) == ("vertical_scan", "")
+    assert again.after is not None

@@ -10,7 +10,8 @@ from loomidi.conductor.verbs import analyze, replay
 from loomidi.contracts import InputError
 from loomidi.loom.capture.synthetic import SCENARIOS, tcp, udp, write_capture
 from loomidi.loom.capture.twin import frames
-from loomidi.services.incidents import excerpts, replays
+from loomidi.services.analyzing import analyze as analyze_captures
+from loomidi.services.incidents import excerpts, recording, replays
 from tests.unit.services import tunable_traffic as traffic
 
 SECRET = b"password=hunter2"
@@ -129,3 +130,15 @@ def test_a_folder_without_incidents_or_with_a_broken_one_says_what_to_do(tmp_pat
     (tmp_path / "x" / replays.EXPECTED).write_text("pattern: syn_flood\n")
     with pytest.raises(InputError, match="entities"):
         list(replays.replay_all(tmp_path))
+
+
+def test_of_two_links_that_saw_an_attack_the_packets_of_one_are_put_aside_and_kept_at_the_end(tmp_path: Path) -> None:
+    write_capture(tmp_path / "a.pcap", traffic.together(traffic.quiet_web(15), traffic.slow_flood(after_s=16)))
+    seen = list(frames(tmp_path / "a.pcap"))
+    report = analyze_captures([str(tmp_path / "a.pcap")])
+    with recording.Recorder(tmp_path / "kept", lambda: {"veth1": seen, "veth2": seen[::2]}) as recorder:
+        recorder.found(report.findings[0])
+        (one,) = recorder.finish()
+    assert one.replayed is not None
+    assert (one.replayed.problem, one.replayed.after.packets) == ("", 20)
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [one.name]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loomidi.services.watching import Watch
 
 _INFO = "info"
+_RECENT = 16_384  # frames of each link, 2.4 MB
 
 
 @click.command("watch")
@@ -38,6 +39,7 @@ _INFO = "info"
 @click.option("--every", default=10.0, metavar="SECONDS", help="Between two sums of the flows; 0: none.  [10]")
 @click.option("--active", "active_s", type=float, metavar="SECONDS", help="Cut flows that last longer.  [5]")
 @click.option("--idle", "idle_s", type=float, metavar="SECONDS", help="Silence that ends a flow.  [10]")
+@click.option("--incidents", metavar="DIR", help="Keep what is found as tests: headers of packets, a threshold.")
 @click.option("--ring", "ring_mib", type=int, metavar="MIB", help="Of each link's socket.  [4]")
 def command(links: tuple[str, ...], netns: tuple[str, ...], **options: Any) -> int:
     """Watch live links (globs such as 'veth*') of one or more network namespaces until Ctrl-C.
@@ -52,7 +54,7 @@ def command(links: tuple[str, ...], netns: tuple[str, ...], **options: Any) -> i
     found, adds_up = False, True
     with Watch(filters, _settings(options), entities=options["entities"]) as watch:
         _tell_missing(options["entities"])
-        with _stopping(watch), _flows_to(options["flows_file"], watch):
+        with _stopping(watch), _flows_to(options["flows_file"], watch), _incidents_to(options["incidents"], watch):
             for event in watch:
                 shown(event)
                 told = event.as_dict()
@@ -73,6 +75,7 @@ def _settings(options: dict[str, Any]) -> Any:
         protected=options["protect"],
         summary_s=options["every"],
         duration_s=options["duration"],
+        recent=_RECENT if options["incidents"] else 0,
     )
 
 
@@ -111,6 +114,21 @@ def _flows_to(name: str | None, watch: "Watch") -> Iterator[None]:
     with writing(name, NAMED_FLOWS) as write:
         watch.on_flows = lambda batch: write(with_names(batch, watch.book))
         yield
+
+
+@contextlib.contextmanager
+def _incidents_to(name: str | None, watch: "Watch") -> Iterator[None]:
+    """Packets are put aside when something is found; at the end they become incidents."""
+    if name is None:
+        yield
+        return
+    from loomidi.services.incidents.recording import Recorder
+
+    with Recorder(Path(name), watch.recent) as recorder:
+        watch.on_found = recorder.found
+        yield
+        for kept in recorder.finish():
+            click.echo(f"loomidi: incident {kept.name}: {kept.why}" if kept.name else f"loomidi: {kept.why}", err=True)
 
 
 def _as_json(event: "Event") -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from loomidi.contracts.errors import EnvironmentLacks, InputError
 from loomidi.loom.capture import native
+from loomidi.loom.capture.frames import Frame
 
 ETHERNET = 1
 """LINKTYPE_ETHERNET."""
@@ -24,6 +25,7 @@ class Meter:
         """Raises EnvironmentLacks when the library or memory is missing."""
         self._library = native.library()
         self._handle: int | None = self._library.lm_meter_open(ctypes.byref(settings))
+        self._recent = 0
         if not self._handle:
             raise EnvironmentLacks("no memory for a flow table; close something or lower the number of flows")
 
@@ -82,6 +84,18 @@ class Meter:
         if self._library.lm_meter_stream(self.handle, int(everything), ctypes.byref(stream)):
             raise EnvironmentLacks("no memory for a stream of flows; close something")
         return pa.RecordBatchReader._import_from_c(ctypes.addressof(stream))
+
+    def keep_recent(self, frames: int) -> None:
+        """Keep the first 128 octets of so many frames of interfaces, the last ones. Call it before a source is read."""
+        if self._library.lm_meter_keep_recent(self.handle, frames):
+            raise EnvironmentLacks(f"no memory for the last {frames} frames; ask for fewer")
+        self._recent = frames
+
+    def recent(self) -> list[Frame]:
+        """The last frames, the oldest first, cut to 128 octets. From any thread while the meter is open."""
+        taken = (native.RecentFrame * self._recent)()
+        count = self._library.lm_meter_recent(self.handle, taken, self._recent)
+        return [Frame(bytes(one.octets)[: one.captured], one.wire, one.link, one.at_ns) for one in taken[:count]]
 
     def state(self) -> native.State:
         """Counters and positions as of now."""

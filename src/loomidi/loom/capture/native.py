@@ -76,6 +76,18 @@ class State(ctypes.Structure):
     ]
 
 
+class RecentFrame(ctypes.Structure):
+    """`struct lm_recent_frame`."""
+
+    _fields_ = [
+        ("at_ns", ctypes.c_uint64),
+        ("wire", ctypes.c_uint32),
+        ("captured", ctypes.c_uint16),
+        ("link", ctypes.c_uint16),
+        ("octets", ctypes.c_uint8 * 128),
+    ]
+
+
 class Stream(ctypes.Structure):
     """`struct ArrowArrayStream`: five pointers, filled by C and moved out by pyarrow."""
 
@@ -101,6 +113,8 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "lm_meter_state": (None, [_POINTER, _POINTER]),
     "lm_meter_problem": (_TEXT, [_POINTER, _U32, _POINTER]),
     "lm_meter_sizes": (None, [_POINTER]),
+    "lm_meter_keep_recent": (_INT, [_POINTER, _U32]),
+    "lm_meter_recent": (_U32, [_POINTER, _POINTER, _U32]),
 }
 
 

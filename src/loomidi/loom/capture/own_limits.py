@@ -133,4 +133,5 @@ def _distinct(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint64]:
     """`verdicts.distinct_of` for many."""
     clear = np.maximum(layouts.SKETCH_BITS - bits.astype(np.int64), 1)
     distinct = layouts.SKETCH_BITS * np.log(layouts.SKETCH_BITS / clear)
-    return np.rint(distinct).astype(np.uint64)
+    told: npt.NDArray[np.uint64] = np.rint(distinct).astype(np.uint64)
+    return told

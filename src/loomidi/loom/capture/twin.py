@@ -17,6 +17,7 @@ import pyarrow as pa
 from loomidi.contracts.errors import EnvironmentLacks, InputError
 from loomidi.contracts.ports import Suspect
 from loomidi.loom.capture import layouts, native, verdicts
+from loomidi.loom.capture.frames import Frame
 from loomidi.loom.capture.layouts import Enabled
 from loomidi.loom.capture.shielding import TableShield
 from loomidi.loom.flows.settings import MeterSettings
@@ -60,16 +61,6 @@ class _Frame(ctypes.Structure):
     """struct lm_frame."""
 
     _fields_ = [("at", _P), ("captured", _U32), ("wire", _U32), ("link", _U32), ("at_ns", ctypes.c_uint64)]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame of a capture."""
-
-    octets: bytes  # as captured
-    wire_octets: int
-    link: int  # LINKTYPE_
-    at_ns: int  # epoch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

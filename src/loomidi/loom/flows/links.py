@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from loomidi.contracts.errors import InputError, LoomidiError, UsageError
 from loomidi.loom.capture import spaces
+from loomidi.loom.capture.frames import Frame
 from loomidi.loom.capture.meters import Meter
 from loomidi.loom.flows.accounts import Account, LinkId
 from loomidi.loom.flows.settings import MeterSettings
@@ -62,9 +63,11 @@ class LinkMeters:
         *,
         rescan_s: float = 1.0,
         batches: int = _QUEUE,
+        recent: int = 0,
     ) -> None:
         """Opens what is there now; more is opened as it comes, at once where the kernel tells, else within `rescan_s`.
 
+        `recent`: of so many frames of each link, the last ones, the first 128 octets are kept (1.2 MB for 8,192).
         Raises UsageError without a filter, InputError for a namespace that is not there, EnvironmentLacks without the
         right to enter it or to capture.
         """
@@ -72,7 +75,7 @@ class LinkMeters:
             raise UsageError("nothing to watch; name at least one link, such as eth0 or 'veth*'")
         self.settings = settings
         self._filters = [LinkFilter(*one) for one in filters]
-        self._rescan_s = rescan_s
+        self._rescan_s, self._recent = rescan_s, recent
         self._ready: queue.Queue[tuple[LinkId, pa.RecordBatch]] = queue.Queue(batches)
         self._lock = threading.Lock()
         self._accounts: dict[LinkId, Account] = {}
@@ -150,6 +153,12 @@ class LinkMeters:
         """For each link what is worth knowing beside the balance, see `Account.figures`."""
         with self._lock:
             return {link: account.figures() for link, account in self._accounts.items()}
+
+    def recent(self) -> dict[LinkId, list[Frame]]:
+        """The last frames of each link that is read now, the oldest first; empty unless `recent` was asked for."""
+        with self._lock:
+            readers = dict(self._readers)
+        return {link: frames for link, reader in readers.items() if (frames := reader.recent())}
 
     def stop(self) -> None:
         """Read no further; flows in the tables still come. Safe from signal handlers and other threads."""
@@ -260,6 +269,7 @@ class LinkMeters:
                 return
         meter = Meter(self.settings.native())
         try:
+            meter.keep_recent(self._recent)
             meter.add_interface(link.name, 0.0)
         except LoomidiError as error:
             meter.close()
@@ -300,6 +310,11 @@ class _Reader(threading.Thread):
         with self._lock:
             if self._open:
                 self.meter.stop()
+
+    def recent(self) -> list[Frame]:
+        """The last frames; none once it has ended. From any thread."""
+        with self._lock:
+            return self.meter.recent() if self._open else []
 
     def run(self) -> None:
         try:

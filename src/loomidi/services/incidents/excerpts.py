@@ -10,7 +10,8 @@ import struct
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from loomidi.loom.capture.twin import ETHERNET, Frame, frames
+from loomidi.loom.capture.frames import Frame
+from loomidi.loom.capture.twin import ETHERNET, frames
 
 _VLAN, _IPV4, _IPV6 = (0x8100, 0x88A8), 0x0800, 0x86DD
 _TCP, _LEAST = 6, 8  # of UDP, ICMP and whatever else is behind IP: the first 8 octets

@@ -14,7 +14,8 @@ import yaml
 
 from loomidi.contracts import Finding, InputError, Severity
 from loomidi.ionic.watched import watched_by
-from loomidi.loom.capture.twin import ETHERNET, Frame, TwinSettings, TwinShield, frames
+from loomidi.loom.capture.frames import Frame
+from loomidi.loom.capture.twin import ETHERNET, TwinSettings, TwinShield, frames
 from loomidi.loom.flows import meter
 from loomidi.origami.online import FlowDetectors, SuspectDetectors
 from loomidi.services.waking import waking
