@@ -7,10 +7,10 @@ several links that saw an attack the one that saw most of it is taken, so that n
 
 import shutil
 import tempfile
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from loomidi.contracts import Finding, InputError, Severity
 from loomidi.ionic.decide.places import place
@@ -21,7 +21,7 @@ from loomidi.services.incidents.keeping import Kept, keep
 _MOST = 20  # findings of one watch whose packets are put aside
 _SNAPLEN = 128
 
-Recent = Callable[[], Mapping[Hashable, Sequence[Frame]]]
+Recent = Callable[[], Mapping[Any, Sequence[Frame]]]  # by link
 
 
 class Recorder:
