@@ -82,11 +82,15 @@ class _Drill:
         waiting = list(names)
         while waiting and not self._late():
             try:
-                with self._defence(with_loomidi) as defence:
-                    while waiting and not self._late():
-                        self._one(waiting.pop(0), seed, defence)
+                self._under_one(waiting, seed, with_loomidi)
             except EnvironmentLacks as error:
                 self._say(f"begun anew: {error}")
+
+    def _under_one(self, waiting: list[str], seed: int, with_loomidi: bool) -> None:
+        """Takes from `waiting` for as long as the defence lasts."""
+        with self._defence(with_loomidi) as defence:
+            while waiting and not self._late():
+                self._one(waiting.pop(0), seed, defence)
 
     def _one(self, name: str, seed: int, defence: "Defence | None") -> None:
         from loomidi_lab.drills.playing import play

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
     from loomidi_lab.healing.defending import Defence
     from loomidi_lab.staging.records import Drawn, Occurrence
-    from loomidi_lab.staging.users import RequestLines
+    from loomidi_lab.staging.stages import LoadFigures
 
 AHEAD_S = 16.0  # of users before anything happens: what is usual
 AFTER_S = 10.0  # looked on after the act has ended
@@ -48,7 +48,8 @@ def play(lab: "Lab", name: str, seed: int, defence: "Defence | None", say: Say) 
         if defence is not None:
             folds = defence.await_ends()
             time.sleep(max(0.0, KEPT_S - (time.time_ns() - ended_ns) / 1e9))
-        run = _undefended(lab, drawn, occurrence, looking.last_ns, users, ended_ns)
+        load = users.load_between(occurrence.start_ns, ended_ns)
+        run = _undefended(lab.network, occurrence, looking.last_ns, load)
     if defence is None:
         return Drilled(**run)
     found = _found(defence.findings(occurrence.start_ns), occurrence)
@@ -56,16 +57,14 @@ def play(lab: "Lab", name: str, seed: int, defence: "Defence | None", say: Say) 
     return Drilled(**run | found | _done(drawn, occurrence, folds))
 
 
-def _undefended(
-    lab: "Lab", drawn: "Drawn", run: "Occurrence", last_ns: int, users: "RequestLines", ended_ns: int
-) -> dict[str, Any]:
+def _undefended(network: str, run: "Occurrence", last_ns: int, load: "LoadFigures") -> dict[str, Any]:
     """What both ways have in common: the scenario and its users."""
-    load = users.load_between(run.start_ns, ended_ns)
+    drawn = run.drawn
     return {
         "scenario": drawn.scenario.name,
         "category": drawn.scenario.category,
         "seed": drawn.seed,
-        "network": lab.network,
+        "network": network,
         "defended": False,
         "confirmed": run.valid,
         "void_because": run.void_because,

@@ -136,6 +136,7 @@ def receipt_ns(fold: dict[str, Any], step: str) -> int:
 
 
 def nanoseconds(text: str) -> int:
+    """Of a Kubernetes time such as `2026-11-27T06:33:42.123Z`, since the epoch."""
     whole, _, rest = text.rstrip("Z").partition(".")
     return int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9 + int((rest or "0").ljust(9, "0")[:9])
 

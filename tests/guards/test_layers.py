@@ -29,12 +29,12 @@ def lint(root: Path) -> subprocess.CompletedProcess[str]:
 def street(tmp_path: Path) -> Path:
     """An empty street of houses under the real contracts."""
     (tmp_path / ".importlinter").write_text((ROOT / ".importlinter").read_text())
-    for house in (*HOUSES, "ionic/decide", "ionic/act", *(f"origami/{part}" for part in ORIGAMI)):
+    for house in (*HOUSES, "ionic/decide", "ionic/act", "ionic/playbooks", *(f"origami/{part}" for part in ORIGAMI)):
         (tmp_path / "src" / "loomidi" / house).mkdir(parents=True, exist_ok=True)
         (tmp_path / "src" / "loomidi" / house / "__init__.py").write_text("")
     (tmp_path / "src" / "loomidi" / "__init__.py").write_text("")
     (tmp_path / "src" / "loomidi" / "__main__.py").write_text("")
-    for lane in ("agent", "analyzing", "pipeline", "planning", "watching"):
+    for lane in ("agent", "analyzing", "incidents", "pipeline", "planning", "tuning", "watching"):
         (tmp_path / "src" / "loomidi" / "services" / f"{lane}.py").write_text("")
     return tmp_path
 
