@@ -37,7 +37,7 @@ def policy(stage: Stage) -> Any:
 def test_a_policy_that_is_new_is_not_promoted_but_by_an_override_on_record(stage: Stage, admin_user: str) -> None:
     stage.policy(mode="shadow", replay={"required": True})
     with stage.operator():
-        stage.reaches(stage.propose(stage.scale(), Mode.SHADOW, lasts_s=3.0), "Expired")
+        stage.reaches(stage.propose(stage.scale(), Mode.SHADOW), "Guarded")
     where = ("--kubeconfig", admin_user)
     told = json.loads(run("fold", "report", "--policy", stage.namespace, *where, "--json", code=1))
     assert (told["judged"], told["would"], told["acted"], told["ready"]) == (1, 1, 0, False)
