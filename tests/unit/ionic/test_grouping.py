@@ -111,3 +111,9 @@ def test_memory_is_bounded_and_what_is_left_out_is_counted() -> None:
     told = taken(groups, *(found(at) for at in range(6)))
     assert [one.speaks for one in told] == [True] * 3 + [False] * 3
     assert (groups.counts["actors_unnamed"], told[-1].findings) == (3, 3)
+
+
+def test_a_pod_of_ours_that_acts_is_isolated_however_many_sources_are_counted() -> None:
+    many = Evidence("sources", 9, None, "", "distinct source addresses")
+    own = found(1, entities=("pod/shop/web-0", SERVICE), evidence=(many,))
+    assert [fold.kind for fold in propose(own)] == [FoldKind.ISOLATE_POD]

@@ -67,10 +67,10 @@ def _one_source(finding: Finding, where: Where) -> list[FoldSpec]:
     """Scans, guessing and slow requests come from one real address: they need the answers. Of a storm of them the
     service is told first, and is protected."""
     culprit = where(finding.entities[0])
-    if _distributed(finding) and culprit.kind not in REMOTE_KINDS and (service := _service(finding, where)):
-        return [_limit_service(finding, *service)]
     if _is_own_pod(culprit):
         return [_isolate(finding, finding.entities[0], culprit)]
+    if _distributed(finding) and culprit.kind not in REMOTE_KINDS and (service := _service(finding, where)):
+        return [_limit_service(finding, *service)]
     return _against(finding, culprit, "ingress", _attacked(finding, where)) if culprit.address else []
 
 
