@@ -116,11 +116,10 @@ async def _learn(bus: TendedBus, seed: int, seconds: int, start_ns: int) -> None
     """Windows of the past, as the runner would have told them."""
     specs = tuple(spec for spec in SPECS if spec.size_s == SIZE_S)
     machine = WindowMachine(WindowSettings(specs=specs, lateness_s=0), epoch=1)
-    for second in range(seconds):
-        machine.absorb(usual(second, seed, start_ns))
-        if second % 60 == 59:
-            closed = machine.close(start_ns + (second + 1) * NS)
-            await bus.publish([one for one in closed if one.stream == Stream.EDGE_WINDOWS])
+    for second in range(0, seconds, SIZE_S):
+        machine.absorb(usual(second, seed, start_ns, SIZE_S))
+        closed = machine.close(start_ns + (second + SIZE_S) * NS)
+        await bus.publish([one for one in closed if one.stream == Stream.EDGE_WINDOWS])
 
 
 async def _scan(bus: TendedBus, seed: int, scans: int, start_ns: int) -> list[float | None]:

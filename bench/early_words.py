@@ -43,10 +43,11 @@ SETTINGS = AnomalySettings(
 )
 
 
-def usual(second: int, seed: int, start_ns: int = START_NS) -> pa.RecordBatch:
-    """What ends in one second of a shop of a dozen workloads."""
+def usual(second: int, seed: int, start_ns: int = START_NS, seconds: int = 1) -> pa.RecordBatch:
+    """What ends in one second, or in some, of a shop of a dozen workloads."""
+    began_ns, count = start_ns + second * NS, FLOWS * seconds
     return flow_records(
-        FLOWS, seed=seed * 100_000 + second, start_ns=start_ns + second * NS, seconds=1.0, pods=60, outside=4
+        count, seed=seed * 100_000 + second, start_ns=began_ns, seconds=float(seconds), pods=60, outside=4
     )
 
 

@@ -7,7 +7,11 @@ import pytest
 
 from bench.alert_delay import measured
 
-pytestmark = [pytest.mark.required, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.required,
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+]  # it learns for minutes where it is busy
 
 
 def test_a_scan_is_told_by_a_window_that_is_still_open_and_confirmed_or_taken_back(tmp_path: Path) -> None:
