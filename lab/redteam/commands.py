@@ -74,19 +74,16 @@ def _run(attacks: Sequence[Attack], modes: Sequence[str], file: Path) -> list[Me
     from loomidi_lab.redteam.grounds import ground
     from loomidi_lab.redteam.serving import missing
 
+    for attack in attacks:
+        if lacking := missing(attack.needs):
+            click.echo(f"{attack.name}: skipped, {', '.join(lacking)} not installed", err=True)
+    pairs = [(attack, mode) for attack in attacks if not missing(attack.needs) for mode in modes]
     rows: list[Measured] = []
     with ending_cleanly(), ground() as place:
-        for attack in attacks:
-            if lacking := missing(attack.needs):
-                click.echo(f"{attack.name}: skipped, {', '.join(lacking)} not installed", err=True)
-                continue
-            for mode in modes:
-                row = Carrying(place, attack, mode).run()
-                tables.append(file, row)
-                click.echo(tables.line(row))
-                for said in row.said if row.failures else ():
-                    click.echo(f"  {said}", err=True)
-                rows.append(row)
+        for attack, mode in pairs:
+            rows.append(Carrying(place, attack, mode).run())
+            tables.append(file, rows[-1])
+            click.echo("\n  ".join([tables.line(rows[-1]), *(rows[-1].said if rows[-1].failures else ())]))
     return rows
 
 

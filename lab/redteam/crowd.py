@@ -87,17 +87,18 @@ def name(source: str, target: str, number: int) -> bool:
     """Whether a name was answered, within two tries."""
     question = b"".join(bytes([len(label)]) + label for label in (b"www", b"shop", b"example")) + b"\0"
     asked = struct.pack("!HHHHHH", number & 0xFFFF, 0x0100, 1, 0, 0, 0) + question + struct.pack("!HH", 1, 1)
-    for _ in range(2):
-        try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
-                there.settimeout(PATIENCE_S / 4)
-                there.bind((source, 0))
-                there.sendto(asked, (target, NAME_PORT))
-                if there.recv(512)[:2] == asked[:2]:
-                    return True
-        except OSError:
-            continue
-    return False
+    return any(_answered(source, target, asked) for _ in range(2))
+
+
+def _answered(source: str, target: str, asked: bytes) -> bool:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+            there.settimeout(PATIENCE_S / 4)
+            there.bind((source, 0))
+            there.sendto(asked, (target, NAME_PORT))
+            return there.recv(512)[:2] == asked[:2]
+    except OSError:
+        return False
 
 
 class _Held(threading.Thread):

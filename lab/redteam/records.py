@@ -94,5 +94,6 @@ class Measured:
 def measured(line: dict[str, Any]) -> Measured:
     """Back from JSON. Fields that a later version adds have their defaults; unknown ones are left out."""
     known = {field.name for field in dataclasses.fields(Measured)}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in line.items() if name in known}
+    given: dict[str, Any] = {name: value for name, value in line.items() if name in known}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return Measured(**given)

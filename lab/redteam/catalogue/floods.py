@@ -27,7 +27,6 @@ FLOODS = (
     Attack(
         "icmp-flood", _DIRECT, _FAMILY, (hping("--icmp", "-d", "56"),), (ATTACKER,),
         Expect(("icmp_flood",), within_s=_FAST_S, share=0.5), seconds=3, says="echo requests", needs=("hping3",),
-        short=True,
     ),
     Attack(
         "icmp-flood-6", _DIRECT, _FAMILY, (("ping", "-6", "-q", "-f", "-w", "3", WEB6),), (ATTACKER6,),

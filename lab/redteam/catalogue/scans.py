@@ -33,7 +33,7 @@ SCANS = (
     ),
     Attack(
         "scan-null", _TECHNIQUE, _SCAN, (nmap("-sN", *_FAST, "-p", "1-600"),), (ATTACKER,),
-        Expect((*_DOWN, "tcp_flag_flood"), within_s=8), seconds=8, says="nmap -sN", needs=("nmap",), short=True,
+        Expect((*_DOWN, "tcp_flag_flood"), within_s=8), seconds=8, says="nmap -sN", needs=("nmap",),
     ),
     Attack(
         "scan-ack", _TECHNIQUE, _SCAN, (nmap("-sA", *_FAST, "-p", "1-600"),), (ATTACKER,),
