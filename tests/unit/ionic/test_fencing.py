@@ -107,6 +107,15 @@ def test_an_end_that_two_engines_find_due_is_written_once() -> None:
     assert bench.steps(OLDER) == ["intent", "applied", "verified", "expired"]
 
 
+def test_an_undo_brings_back_no_entry_of_a_plan_that_another_engine_has_ended() -> None:
+    bench = a_bench()
+    bench.carry_out(OLDER)
+    bench.carry_out(NEWER)
+    beside(bench).undo(OLDER.id)
+    bench.engine.undo(NEWER.id)
+    assert in_force(bench.shield) == []
+
+
 def test_a_token_opens_once() -> None:
     fence = Fence()
     token = fence.take()

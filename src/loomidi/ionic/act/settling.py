@@ -135,8 +135,9 @@ class Settler:
         owner = before.get("rule_id", 0) if isinstance(before, Mapping) else 0
         if not owner:
             return inverse
-        owners = {one.inverse.get("rule_id") for one in self._books.open.values()} - gone
-        return inverse if owner in owners else inverse | {"before": None}
+        held = [one for one in self._books.open.values() if one.inverse.get("rule_id") == owner and owner not in gone]
+        told = [self._books.read(one.plan_id) for one in held]  # another engine may have ended it: the store knows
+        return inverse if any(one and not one.over for one in told) else inverse | {"before": None}
 
 
 def _unverified(found: Lease | End | Exception, lease: Lease) -> Lease | End:
