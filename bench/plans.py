@@ -142,7 +142,7 @@ def bare_fsyncs(folder: Path) -> float:
 def measure(folder: Path, count: int, rounds: int) -> dict[str, Any]:
     """Best and worst of each row, per second."""
     approved = plans(count)
-    few = approved[: max(1, count // 10)]
+    few = approved[: max(1, count // 40)]
     rows: dict[str, Callable[[], float]] = {
         "fsync": lambda: on_disk(folder, approved, together, synced=True),
         "no_fsync": lambda: on_disk(folder, approved, together, synced=False),

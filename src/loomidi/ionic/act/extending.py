@@ -59,14 +59,15 @@ class Extender:
             return self._refuse(lease, extension, *refusal)
         # 5 extending is stored
         driver = self.settler.driver_of(lease)
-        told = {"extension": extension.as_dict(), "approval": approval.as_dict(), "token": driver.token()}
+        token = driver.token()
+        told = {"extension": extension.as_dict(), "approval": approval.as_dict(), "token": token}
         lease = self.books.note(lease, Step.EXTENDING, told)
         if lease.over or lease.plan is None:
             return lease.last
         self.fault("extending_stored")
         # 6 the driver moves the end
         try:
-            detail = dict(driver.extend(lease.plan, extension, approval, told["token"]))
+            detail = dict(driver.extend(lease.plan, extension, approval, token))
         except LoomidiError as error:
             reason = "fenced" if isinstance(error, Fenced) else "driver"
             return self._refuse(lease, extension, reason, f"{type(error).__name__}: {error}")
