@@ -289,6 +289,7 @@ def _summary(report: "Report") -> dict[str, Any]:
         "why": report.why,
         "steps": [{"place": place, "ok": ok, "why": why} for place, ok, why in report.steps],
         "folds": list(report.folds),
+        "allowed": [held for _, held in report.planned],
         "waits": [{"place": place, "why": why} for place, why in report.waits],
     }
 
@@ -302,14 +303,14 @@ def _tell(report: "Report", *, as_json: bool) -> int:
 
 
 def _lines(report: "Report") -> list[str]:
-    names = {key: step.get("name", step["type"]) for key, step in report.run.playbook["workflow"].items()}
     lines = [f"{report.run.playbook['name']}: {'dry run' if report.run.dry else report.run.id}, {report.state}"]
     if report.why:
         lines[0] += f" ({report.why})"
-    for place, ok, why in report.steps:
-        key = place.rsplit("/", 1)[-1]
-        lines.append(f"  {'ok  ' if ok else 'FAIL'}  {names.get(key, key)}{f': {why}' if why else ''}")
-    lines += [f"  fold  {told['action']} {told['target']} for {told['ttl_s']:g} s" for told in report.folds]
+    for told in (entry.detail for entry in report.entries if entry.event == "left"):
+        why = f": {told['why']}" if told["why"] else ""
+        lines += [f"  {'ok  ' if told['ok'] else 'FAIL'}  {told['name']}{why}"]
+    for fold, held in report.planned:
+        lines += [f"  {'fold' if held else 'no fold'}  {fold['action']} {fold['target']} for {fold['ttl_s']:g} s"]
     return lines + [f"  waits at {place}: {why}" for place, why in report.waits]
 
 

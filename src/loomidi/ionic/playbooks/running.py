@@ -37,9 +37,16 @@ class Report:
 
     @property
     def folds(self) -> tuple[Mapping[str, Any], ...]:
-        """The folds that were planned, in their order, as documents."""
+        """The folds that were planned, in their order, as documents; also those that were refused or did not hold."""
+        return tuple(fold for fold, _ in self.planned)
+
+    @property
+    def planned(self) -> tuple[tuple[Mapping[str, Any], bool], ...]:
+        """The same, each with whether the guards allow it (in a dry run) or it came into force."""
         ended = [entry.detail for entry in self.entries if entry.event == "ended"]
-        return tuple(detail["told"]["fold"] for detail in ended if "fold" in detail.get("told", {}))
+        return tuple(
+            (detail["told"]["fold"], bool(detail["ok"])) for detail in ended if "fold" in detail.get("told", {})
+        )
 
     @property
     def steps(self) -> tuple[tuple[str, bool, str], ...]:

@@ -89,7 +89,7 @@ class Walk:
         # 1 bounds
         self._steps += 1
         if self._steps > self._limits.steps:
-            return self._left(here, Outcome(False, f"more than {self._limits.steps} steps"))
+            return self._left(here, step, Outcome(False, f"more than {self._limits.steps} steps"))
         began_ns = self._journal.begun_ns(here)
         # 2 delay
         begins_ns = began_ns + int(step.get("delay", 0)) * 1_000_000
@@ -100,14 +100,14 @@ class Walk:
         inside = dataclasses.replace(place, scope=scope, trail=f"{here}/", until_ns=until_ns)
         self._wait(min(begins_ns, place.until_ns))
         if begins_ns > place.until_ns:
-            return self._left(here, Outcome(False, f"{TIMEOUT}: its delay is longer than the time that there is"))
+            return self._left(here, step, Outcome(False, f"{TIMEOUT}: its delay is longer than the time that there is"))
         # 3 its type
         try:
             outcome = self._by_type(inside, key, step)
         except BadPlaybook as error:
             outcome = Outcome(False, str(error))
         # 4 on record
-        return self._left(here, outcome)
+        return self._left(here, step, outcome)
 
     def _wait(self, until_ns: int) -> None:
         """Let the time pass. A dry run tells of a delay and does not wait."""
@@ -115,11 +115,12 @@ class Walk:
         if left_s > 0 and not self._dry:
             self._clock.sleep(left_s)
 
-    def _left(self, here: str, outcome: Outcome) -> Outcome:
+    def _left(self, here: str, step: Mapping[str, Any], outcome: Outcome) -> Outcome:
         if not outcome.ok:
             self.failures.append((here, outcome.why))
         if self._journal.last(here, "left") is None:
-            self._journal.note(here, "left", {"ok": outcome.ok, "why": outcome.why})
+            name = str(step.get("name", step["type"]))
+            self._journal.note(here, "left", {"ok": outcome.ok, "why": outcome.why, "name": name})
         return outcome
 
     def _by_type(self, inside: Place, key: str, step: Mapping[str, Any]) -> Outcome:
