@@ -60,6 +60,8 @@ def test_an_empty_street_passes(street: Path) -> None:
         ("loom/x.py", "import loomidi.origami"),
         ("fold/x.py", "import loomidi.insight"),
         ("ionic/decide/x.py", "import loomidi.ionic.act"),
+        ("ionic/playbooks/x.py", "import loomidi.ionic.act"),
+        ("ionic/decide/y.py", "import loomidi.ionic.playbooks"),
         ("services/x.py", "import loomidi.conductor"),
         ("services/analyzing.py", "import loomidi.ionic.act"),
         ("services/watching.py", "import loomidi.ionic.act"),
