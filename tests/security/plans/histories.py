@@ -15,7 +15,7 @@ from loomidi.contracts import Approval, Plan, Verdict
 from loomidi.ionic.act import FAULTS, Engine, MemoryReceipts, SqliteReceipts
 from loomidi.ionic.approvals import GUARDS
 from loomidi.ionic.documents import extension_of, plan_id, rule_id
-from tests.security.plans.world import Crash, FillingStore, JumpingClock, World, WorldDriver
+from tests.security.plans.world import EMPTY, Crash, FillingStore, JumpingClock, World, WorldDriver
 from tests.unit.ionic.acting import ALLOWED, SIGNER, plan_for
 from tests.unit.ionic.making import a_decider
 
@@ -55,13 +55,15 @@ class History:
                 self.restart()
             except Exception as error:  # noqa: BLE001 - told to whoever asked; the rules hold all the same
                 self.counts[type(error).__name__] += 1
+            self._unrecorded()
         self.restart()
         self._end()
         return self.broken()
 
     def restart(self) -> None:
         """New processes over the same world and store; everything is settled, and held against each other."""
-        self.point, self.meanwhile, self.store.full, self.store.dies = "", None, False, ""
+        self.point, self.meanwhile, self.store.room, self.store.dies = "", None, EMPTY, ""
+        self.undo_breaks = False  # since the last restart
         self.driver, self.other_driver = (WorldDriver(self.world, self.kept) for _ in range(2))
         self.other = Engine(self.store, [self.other_driver], SIGNER, clock=self.clock, longest_s=LONGEST_S)
         self.engine = Engine(
@@ -101,6 +103,12 @@ class History:
         if (chain := self.kept.verify_chain()).broken_at is not None:
             self.world.broken.append(f"the chain is broken: {chain.why}")
 
+    def _unrecorded(self) -> None:
+        """Without a crash, and with an undo that works, nothing is in force of which only the intent is known."""
+        live = set(self.world.live().values()) if not self.undo_breaks else set()
+        last = {plan: self.kept.of(plan)[-1].step.value for plan in self.kept.open_plans() if rule_id(plan) in live}
+        self.world.broken += [f"{plan} is in force, and only begun" for plan, step in last.items() if step == "intent"]
+
     def _end(self) -> None:
         """Hours later nothing is open, and nothing is in force."""
         self.clock.sleep(2 * LONGEST_S + 3600)
@@ -118,11 +126,12 @@ class History:
             self.point = self.random.choice(FAULTS)
         elif draw < 0.3:
             self.driver.breaks = (self.random.choice(OPERATIONS), self.random.choice(("before", "after")), error)
+            self.undo_breaks |= self.driver.breaks[0] == "undo"
         elif draw < 0.35:
             self.store.dies = self.random.choice(("before", "after"))
         elif draw < 0.4:
             self.meanwhile = self.random.choice((self.other.recover, self._other_acts, self.other.expire_due))
-        self.store.full = self.random.random() < 0.04
+        self.store.room = self.random.randrange(4) if self.random.random() < 0.06 else EMPTY
 
     def _step(self) -> None:
         deeds = (

@@ -19,6 +19,7 @@ from loomidi.ionic.errors import NotActing
 from tests.unit.ionic.acting import SIGNER
 from tests.unit.ionic.making import NOW_NS
 
+EMPTY = 1 << 40  # writes that a disk takes before it is full
 Entry = tuple[int, int]  # rule id, end by the monotonic clock
 
 
@@ -147,7 +148,7 @@ class FillingStore:
     """A receipt store whose disk can be full, and whose process can end right before or after a write."""
 
     def __init__(self, inner: Any) -> None:
-        self.inner, self.full, self.dies = inner, False, ""
+        self.inner, self.room, self.dies = inner, EMPTY, ""
 
     def append(
         self, plan_id: str, step: Step, driver: str, inverse: Mapping[str, Any], detail: Mapping[str, Any]
@@ -157,7 +158,8 @@ class FillingStore:
         return receipt
 
     def append_all(self, lines: Sequence[Line], *, ended_stays: bool = False) -> list[Receipt | None]:
-        if self.full:
+        self.room -= 1
+        if self.room < 0:
             raise EnvironmentLacks("no space left on device")
         dies, self.dies = self.dies, ""
         if dies == "before":
