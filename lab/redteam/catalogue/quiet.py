@@ -76,7 +76,7 @@ QUIET = (
         needs=("iperf3",),
     ),
     Attack(
-        "beacon", "T1071", "slow", (forged("posts", source=INSIDE, target=WEB, every_s=9, seconds=140),), (INSIDE,),
-        Expect(("beaconing",), act=NOTED, within_s=150), seconds=150, says="a small request every 9 s",
+        "beacon", "T1071", "slow", (forged("posts", source=INSIDE, target=WEB, every_s=9, seconds=175),), (INSIDE,),
+        Expect(("beaconing",), act=NOTED, within_s=180), seconds=178, says="a small request every 9 s",
     ),
 )  # fmt: skip
