@@ -5,6 +5,7 @@ marks of a page, and the last line `detected N/M, benign lost N, undone N/M`. Ex
 """
 
 import datetime as dt
+import json
 import os
 import platform
 import re
@@ -38,9 +39,17 @@ _VERSIONS = {
 @click.option("--mode", type=click.Choice([*MODES, "both"]), default="both", show_default=True, help="Of the lane.")
 @click.option("--list", "listed", is_flag=True, help="What there is; run nothing.")
 @click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the lines go.  [the labs' own]")
+@click.option("--json", "figures", metavar="FILE", type=click.Path(path_type=Path), help="Figures of the last rows.")
 @click.option("--into", metavar="PAGE", type=click.Path(path_type=Path), help="Renew the table of this page.")
 def command(
-    names: tuple[str, ...], stage: int, short: bool, mode: str, listed: bool, results: Path | None, into: Path | None
+    names: tuple[str, ...],
+    stage: int,
+    short: bool,
+    mode: str,
+    listed: bool,
+    results: Path | None,
+    figures: Path | None,
+    into: Path | None,
 ) -> int:
     """Carry out attacks for real against shield and fast lane, amid honest clients, and measure what becomes of them.
 
@@ -58,8 +67,11 @@ def command(
         return 0
     file = results or labs() / "redteam.jsonl"
     rows = _run(attacks, MODES if mode == "both" else (mode,), file)
+    made = tables.latest(tables.read(file), CATALOGUE) if into or figures else []
+    if figures:
+        figures.parent.mkdir(parents=True, exist_ok=True)
+        figures.write_text(json.dumps(tables.figures(made)), encoding="utf-8")
     if into:
-        made = tables.latest(tables.read(file), CATALOGUE)
         tables.put_into(into, tables.table(made, CATALOGUE, _made(made)))
         click.echo(f"{into}: table renewed")
     click.echo(tables.summary(rows))

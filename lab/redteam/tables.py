@@ -29,6 +29,26 @@ def summary(rows: Sequence[Measured]) -> str:
     return f"detected {found}/{len(rows)}, benign lost {lost}, undone {undone}/{entries}"
 
 
+def figures(rows: Sequence[Measured]) -> dict[str, float | int | None]:
+    """What a release promises, as numbers; speed is of rows with a drop, `no_drop` counts the others."""
+    quick = [row for row in rows if row.family in ("volumetric", "scan")]
+    times = sorted(row.drop_s for row in quick if row.drop_s is not None)
+    slow = [row.finding_s for row in rows if row.family == "slow"]
+    return {
+        "attacks": len({row.attack for row in rows}),
+        "rows": len(rows),
+        "detected_share": sum(row.detected for row in rows) / len(rows) if rows else 0.0,
+        "benign_lost_outside": sum(row.lost_outside for row in rows),
+        "connections_cut": sum(row.connections_cut for row in rows),
+        "collateral": sum(len(row.collateral) for row in rows),
+        "not_undone": sum(row.entries - row.undone for row in rows),
+        "unbalanced": sum(not row.balance for row in rows),
+        "drop_p50_ms": 1000 * statistics.median_low(times) if times else None,
+        "no_drop": sum(row.drop_s is None for row in quick),
+        "slow_within_60_s": sum(one is not None and one <= 60 for one in slow) / len(slow) if slow else None,
+    }
+
+
 def append(path: Path, row: Measured) -> None:
     """One line; several runs may write to one file."""
     path.parent.mkdir(parents=True, exist_ok=True)

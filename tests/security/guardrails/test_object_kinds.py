@@ -59,7 +59,7 @@ def test_what_the_cluster_and_we_run_in_is_never_changed(guard: Guard, kind: Fol
     assert against(guard, an_object_plan(kind, action=action, target=target)) in (["spared"], ["namespace_spared"])
 
 
-@pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.parametrize("kind", sorted(FINAL))
 def test_what_has_no_way_back_is_done_only_to_what_the_finding_names(guard: Guard, kind: FoldKind) -> None:
     assert against(guard, an_object_plan(kind, named=False)) in (["final"], ["final_named"])
 
@@ -76,7 +76,7 @@ def test_an_action_of_another_kind_is_refused(guard: Guard, kind: FoldKind) -> N
     assert all(against(guard, plan) for plan in plans)
 
 
-@pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.parametrize("kind", sorted(FINAL))
 def test_most_of_the_traffic_is_not_ended_on_a_weak_finding(guard: Guard, kind: FoldKind) -> None:
     plan = an_object_plan(kind, confidence=0.75, radius={"share_of_octets": 0.9})
     assert {"share", "share_capped"} & set(against(guard, plan))

@@ -81,7 +81,7 @@ def test_mode_suggest_takes_a_person() -> None:
     assert decider.decide(plan, approver="ada").approver == "ada"
 
 
-@pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.parametrize("kind", sorted(FINAL))
 def test_what_has_no_way_back_takes_a_person_in_mode_guarded(kind: FoldKind) -> None:
     with pytest.raises(PlanRefused, match=f"{kind.value} has no way back: in mode guarded a person has to approve"):
         a_decider().decide(an_object_plan(kind))

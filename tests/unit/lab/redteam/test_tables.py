@@ -14,6 +14,15 @@ def test_the_last_line_counts_attacks_losses_and_entries() -> None:
     assert tables.summary(rows) == "detected 1/2, benign lost 1, undone 2/3"
 
 
+def test_the_figures_are_those_that_a_release_promises() -> None:
+    quick = row(drop_s=0.02, entries=1, undone=1)
+    slow = row(attack="patient", family="slow", finding_s=40.0, lost_outside=1, collateral=("host/192.0.2.1",))
+    told = tables.figures([quick, row(drop_s=0.2, mode="autonomous"), row(detected=False), slow])
+    assert (told["attacks"], told["rows"], told["detected_share"]) == (2, 4, 0.75)
+    assert (told["drop_p50_ms"], told["no_drop"], told["slow_within_60_s"]) == (20.0, 1, 1.0)
+    assert (told["benign_lost_outside"], told["collateral"], told["not_undone"]) == (1, 1, 0)
+
+
 def test_rows_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "rows.jsonl"
     kept = row(collateral=("host/192.0.2.12",), failures=("a", "b"), finding_s=0.5)
