@@ -11,7 +11,8 @@ What is stamped, all on CLOCK_MONOTONIC of this machine:
 
 decision -> first drop thus holds the check of the approval, the system call that writes the entry, and the wait for the
 next packet of the flood. While trials run the lane drops at once (not staged), so the first hit is the first drop.
-A trial floods until the lane has acted, and 20 ms longer; idle at 20,000 packets/s, `under flood` at the generator's
+`under changes` is under flood while 1,000 entries a second come and go beside the lane, in the same process. A trial
+floods until the lane has acted, and 20 ms longer; idle at 20,000 packets/s, `under flood` at the generator's
 full rate with nine of ten frames from another source that is blocked already. A trial that was not acted on within a
 second is in no percentile; how many there were stands beside them.
 
@@ -28,10 +29,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loomidi.services.demo.stage import Attacker, Defender, People, Spread, apart
+from loomidi.services.demo.stage import Attacker, Defender, People, Spread, apart, unaccounted
 from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, WEB, Network, sweep
 from loomidi.services.demo.trials import PPS, Trials, fresh_sources, run_trials
 
+CHANGES = 1000  # entries a second that come and go
 BATCH = 50  # trials in one order
 FLOOR_TRIALS = 200
 AFTER_S = 0.015  # into its flood, when the bare entry is written
@@ -82,14 +84,22 @@ def figures(network: Network, folder: Path, trials: int) -> dict[str, Any]:
     blocked = {"do": "flood", "kind": "udp_flood", "source": ATTACKERS[15], "target": WEB, "port": 80, "seconds": 2.5}
     attacker.does(blocked)
     flood = measure(attacker, defender, trials, 30_000, ATTACKERS[15])
+    before = unaccounted(network, defender)
+    defender.ask({"do": "churn", "per_s": CHANGES})
+    attacker.does(blocked)
+    changes = measure(attacker, defender, trials, 45_000, ATTACKERS[15])
+    changed = defender.ask({"do": "churn", "per_s": 0})["changed"]
+    benign = people.finish()
     return {
         "rung": defender.ready["rung"],
+        "changes": _plain(merged(changes, "decision_to_drop"), _missed(changes)) | {"changed": changed},
+        "unaccounted": unaccounted(network, defender) - before,
         "floor": _plain(bare, 0),
         **{f"{name}": _plain(merged(parts, "decision_to_drop"), _missed(parts)) for name, parts in _named(idle, flood)},
         "first_packet": _plain(merged(idle, "first_packet_to_drop"), _missed(idle)),
         "first_packet_flood": _plain(merged(flood, "first_packet_to_drop"), _missed(flood)),
         "crossing": _plain(merged(idle, "crossing_to_decision"), _missed(idle)),
-        "benign": people.finish(),
+        "benign": benign,
     }
 
 
@@ -111,6 +121,7 @@ def show(found: dict[str, Any]) -> None:
         ("floor: bare map write -> first drop", "floor", ""),
         ("decision -> first drop, idle", "idle", "p50 <= 0.5, p99 <= 5"),
         ("decision -> first drop, under flood", "flood", "p50 <= 0.5, p99 <= 15"),
+        ("decision -> first drop, under flood and changes", "changes", "p99 <= 15"),
         ("first packet -> first drop, idle", "first_packet", "p50 <= 20"),
         ("first packet -> first drop, under flood", "first_packet_flood", ""),
         ("threshold crossed -> decision, idle", "crossing", ""),
@@ -121,6 +132,7 @@ def show(found: dict[str, Any]) -> None:
         print(
             f"{title:<50} {row['p50_ms']:8.3f} {row['p99_ms']:8.3f} {row['trials']:7} {row['unblocked']:10}  {target}"
         )
+    print(f"{found['changes']['changed']:,} entries changed meanwhile; packets in no counter: {found['unaccounted']}")
     print(f"benign requests meanwhile: {found['benign']['sent']} sent, {found['benign']['lost']} lost")
 
 

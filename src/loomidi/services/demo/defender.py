@@ -7,7 +7,7 @@ without it.
 
 Orders: {"do": "undo", "target": ID}   {"do": "explain", "target": ID}   {"do": "entries"}   {"do": "counters"}
         {"do": "balance", "sources": [IP...]}
-        {"do": "staged", "value": BOOL}   {"do": "floor", "source": IP}
+        {"do": "staged", "value": BOOL}   {"do": "floor", "source": IP}   {"do": "churn", "per_s": N}
 """
 
 import dataclasses
@@ -35,6 +35,7 @@ from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
 from loomidi.services.waking import waking
 
 Order = dict[str, Any]
+_CHURN = 100  # changes at a stretch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Defender:
         self.tally = Tally(FlowDetectors(FlowSettings(lateness_s=5.0, quiet_s=10.0)))
         self.orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self.ended = False
+        self._churn: Churn | None = None
         self.store = store = SqliteReceipts(Path(config.receipts))
         self.last: dict[str, Decision] = {}  # target -> what was last carried out against it
         settings = FastLaneSettings(
@@ -170,6 +172,37 @@ class Defender:
         self.shield.deny(Deny(Match(source=order["source"]), "drop", 60.0))
         return {"at_ns": at_ns, "done_ns": time.monotonic_ns()}
 
+    def churn(self, order: Order) -> Order:
+        """Change so many entries a second beside the lane, for the bench; 0 ends it. Tells how many were changed."""
+        changed = self._churn.end() if self._churn else 0
+        self._churn = Churn(self.shield, int(order["per_s"])) if order["per_s"] else None
+        return {"changed": changed}
+
+
+class Churn:
+    """Rules that come and go: entries of addresses that nobody uses, written and removed on a thread of their own."""
+
+    def __init__(self, shield: Any, per_s: int) -> None:
+        self._shield, self._pause_s = shield, _CHURN / per_s
+        self._changed, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def end(self) -> int:
+        """Stop, and tell how many changes were made. All entries are gone."""
+        self._over.set()
+        self._thread.join()
+        return self._changed
+
+    def _work(self) -> None:
+        matches = [Match(source=f"100.64.0.{host}") for host in range(1, _CHURN // 2 + 1)]
+        while not self._over.wait(self._pause_s):
+            for match in matches:
+                self._shield.deny(Deny(match, "drop", 60.0))
+            for match in matches:
+                self._shield.remove(match)
+            self._changed += _CHURN
+
 
 ORDERS: dict[str, Callable[[Defender, Order], Order]] = {
     "undo": Defender.undo,
@@ -179,6 +212,7 @@ ORDERS: dict[str, Callable[[Defender, Order], Order]] = {
     "balance": Defender.balance,
     "staged": Defender.staged,
     "floor": Defender.floor,
+    "churn": Defender.churn,
 }
 
 

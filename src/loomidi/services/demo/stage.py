@@ -18,6 +18,8 @@ from typing import Any
 from loomidi.contracts.errors import EnvironmentLacks
 from loomidi.services.demo.testbed import CLIENTS, CLIENTS6, LOGIN, WEB, WEB6, Network
 
+SETTLE_S = 0.4  # what is under way in queues gets this long to arrive before it is counted
+
 Message = dict[str, Any]
 ANSWER_S = 30.0  # a process of ours that is silent for longer is broken
 PAIRS = (*((c, WEB) for c in CLIENTS), *((c, WEB6) for c in CLIENTS6), *((c, LOGIN) for c in CLIENTS[:4]))
@@ -187,3 +189,16 @@ class Spread:
     def as_dict(self) -> dict[str, float]:
         """As JSON has it."""
         return dataclasses.asdict(self)
+
+
+def unaccounted(network: Network, defender: Defender) -> int:
+    """Packets that the interface counted and the shield did not, read when nothing moves."""
+    last = now = (-1, -1)
+    for _ in range(20):
+        counted = sum(int(n) for n in defender.ask({"do": "counters"})["counters"].values())
+        now = (network.received()[0], counted)
+        if now == last:
+            break
+        last = now
+        time.sleep(SETTLE_S)
+    return now[0] - now[1]

@@ -19,11 +19,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from loomidi.services.demo.attacks import PROTECTED, Attack, attacks, forged_at_random, forged_for_protected
-from loomidi.services.demo.stage import Attacker, Defender, Message, People, apart
+from loomidi.services.demo.stage import Attacker, Defender, Message, People, apart, unaccounted
 from loomidi.services.demo.testbed import ATTACKERS, WEB, Network, sweep
 from loomidi.services.demo.trials import Trials, fresh_sources, run_trials
-
-SETTLE_S = 0.4  # what is under way in queues gets this long to arrive before it is counted
 
 
 class Telling(Protocol):
@@ -88,7 +86,7 @@ class Story:
         self._defender = Defender(network, config, self._telling.decision)
         self.outcome.rung = self._defender.ready["rung"]
         self._attacker = Attacker(network, cpu=cpus[0])
-        before = self._stable_counts()
+        before = unaccounted(self._network, self._defender)
         self._telling.scene(
             f"shield attached ({self.outcome.rung}), mode autonomous; protected: {', '.join(PROTECTED)}"
         )
@@ -198,7 +196,7 @@ class Story:
         """Stop all traffic, then count: nothing may be missing anywhere."""
         self._telling.scene("the accounts")
         self.outcome.benign = people.finish()
-        difference = self._stable_counts() - before
+        difference = unaccounted(self._network, self._defender) - before
         exact = self._defender.ask({"do": "balance", "sources": [*self._sent, *self._trial_sources()]})
         counters, (_, _, lost) = exact["counters"], self._network.received()
         dropped = sum(n for reason, n in counters.items() if reason.startswith("drop_"))
@@ -229,18 +227,6 @@ class Story:
 
     def _trial_sources(self) -> Sequence[str]:
         return self.outcome.trials.sources if self.outcome.trials else ()
-
-    def _stable_counts(self) -> int:
-        """Packets that the interface counted and the shield did not, read when nothing moves."""
-        last = now = (-1, -1)
-        for _ in range(20):
-            counted = sum(int(n) for n in self._defender.ask({"do": "counters"})["counters"].values())
-            now = (self._network.received()[0], counted)
-            if now == last:
-                break
-            last = now
-            time.sleep(SETTLE_S)
-        return now[0] - now[1]
 
     def _fail(self, line: str) -> None:
         self.outcome.failures.append(line)
