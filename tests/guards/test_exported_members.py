@@ -31,10 +31,10 @@ FACES = {
     ),
     "loomidi.insight.report": "Balance CaptureRead FlowTotals Link ProposedFold Report SEVERITIES Series Talker",
     "loomidi.ionic.act": (
-        "Acted ChainCheck DryRunDriver Engine FAULTS FILE_NAME Fence Lease MemoryReceipts ShieldDriver "
+        "Acted BehindFence ChainCheck DryRunDriver Engine FAULTS FILE_NAME Fence Lease MemoryReceipts ShieldDriver "
         "SqliteReceipts ThresholdDriver"
     ),
-    "loomidi.ionic.act.drivers": "DryRunDriver ShieldDriver ThresholdDriver",
+    "loomidi.ionic.act.drivers": "BehindFence DryRunDriver ShieldDriver ThresholdDriver",
     "loomidi.ionic.act.kube": (
         "AgentSettings Agents EVERY_KIND KINDS Kind KubeApi KubeDriver KubeSettings Patience Rule"
     ),

@@ -19,6 +19,6 @@ def test_the_public_names_are_these() -> None:
         "propose", "standard_guards",
     ]  # fmt: skip
     assert act.__all__ == [
-        "FAULTS", "FILE_NAME", "Acted", "ChainCheck", "DryRunDriver", "Engine", "Fence", "Lease", "MemoryReceipts",
-        "ShieldDriver", "SqliteReceipts", "ThresholdDriver",
+        "FAULTS", "FILE_NAME", "Acted", "BehindFence", "ChainCheck", "DryRunDriver", "Engine", "Fence", "Lease",
+        "MemoryReceipts", "ShieldDriver", "SqliteReceipts", "ThresholdDriver",
     ]  # fmt: skip

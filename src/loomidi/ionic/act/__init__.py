@@ -1,7 +1,7 @@
 """Carrying approved plans out, with a receipt for every step and a way back."""
 
 from loomidi.ionic.act.chain import ChainCheck
-from loomidi.ionic.act.drivers import DryRunDriver, ShieldDriver, ThresholdDriver
+from loomidi.ionic.act.drivers import BehindFence, DryRunDriver, ShieldDriver, ThresholdDriver
 from loomidi.ionic.act.engine import FAULTS, Acted, Engine
 from loomidi.ionic.act.fencing import Fence
 from loomidi.ionic.act.leases import Lease
@@ -11,6 +11,7 @@ __all__ = [
     "FAULTS",
     "FILE_NAME",
     "Acted",
+    "BehindFence",
     "ChainCheck",
     "DryRunDriver",
     "Engine",

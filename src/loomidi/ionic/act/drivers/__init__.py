@@ -3,8 +3,9 @@
 A driver refuses by itself what it cannot verify; it does not trust the engine that calls it.
 """
 
+from loomidi.ionic.act.drivers.behind import BehindFence
 from loomidi.ionic.act.drivers.dry_run import DryRunDriver
 from loomidi.ionic.act.drivers.shield import ShieldDriver
 from loomidi.ionic.act.drivers.thresholds import ThresholdDriver
 
-__all__ = ["DryRunDriver", "ShieldDriver", "ThresholdDriver"]
+__all__ = ["BehindFence", "DryRunDriver", "ShieldDriver", "ThresholdDriver"]
