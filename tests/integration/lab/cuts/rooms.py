@@ -390,7 +390,7 @@ def started(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(words, stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
 
 
-def eventually(holds: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+def eventually(holds: Callable[[], object], what: str, seconds: float = 90.0) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, what
