@@ -149,12 +149,16 @@ async def _scan(bus: TendedBus, seed: int, scans: int, start_ns: int) -> list[fl
 
 def _by(scan: pa.RecordBatch, number: int) -> pa.RecordBatch:
     """The same by another attacker, at other targets."""
-    rows = scan.to_pydict()
-    rows["source_workload"] = [f"deployment/tenants/attacker-{number}"] * scan.num_rows
-    rows["source_entity"] = [f"pod/tenants/attacker-{number}-0"] * scan.num_rows
-    rows["destination_workload"] = [f"{one}-{number}" for one in rows["destination_workload"]]
-    rows["destination_entity"] = [f"{one}-{number}" for one in rows["destination_entity"]]
-    return pa.RecordBatch.from_pydict(rows, schema=scan.schema)
+    renamed = {
+        "source_workload": [f"deployment/tenants/attacker-{number}"] * scan.num_rows,
+        "source_entity": [f"pod/tenants/attacker-{number}-0"] * scan.num_rows,
+    }
+    for name in ("destination_workload", "destination_entity"):
+        renamed[name] = [f"{one}-{number}" for one in scan.column(name).to_pylist()]
+    arrays = [
+        pa.array(renamed[one.name], one.type) if one.name in renamed else scan.column(one.name) for one in scan.schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=scan.schema)
 
 
 def main() -> int:

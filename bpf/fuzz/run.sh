@@ -10,7 +10,7 @@
 set -eu
 cd "$(dirname "$0")"
 sources="meter.c ../meter.c ../absorb.c ../export.c ../capture.c ../window.c ../pcapng.c ../columns.c ../schema.c
-    ../interface.c ../table.c"
+    ../interface.c ../recent.c ../table.c"
 # Small buffers: their edges are met in inputs of a few hundred octets.
 flags="-g -O1 -std=gnu11 -Wall -Wextra -I../include -DLM_WINDOW=4096U -DLM_LOOK=2048U -DLM_RAW=512U -DLM_CHUNK_BITS=4U -DLM_HUGE_PAGE=4096U -fno-sanitize-recover=all"
 

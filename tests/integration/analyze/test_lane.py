@@ -13,7 +13,7 @@ from loomidi.services.analyzing import AnalyzeSettings, analyze
 
 ATTACKS = {
     "syn_flood": (synthetic.syn_flood, {FoldKind.RECONFIGURE_NETWORK, FoldKind.SCALE_OUT}),
-    "amplification": (synthetic.amplification, {FoldKind.RECONFIGURE_NETWORK, FoldKind.SCALE_OUT}),
+    "amplification": (synthetic.amplification, {FoldKind.RECONFIGURE_NETWORK}),
     "vertical_scan": (synthetic.vertical_scan, {FoldKind.RECONFIGURE_NETWORK}),
     "horizontal_scan": (synthetic.horizontal_scan, {FoldKind.RECONFIGURE_NETWORK}),
     "brute_force": (synthetic.brute_force, {FoldKind.RECONFIGURE_NETWORK}),

@@ -17,7 +17,7 @@ from loomidi.ionic.errors import AgentAway, OrderRefused
 from loomidi.ionic.orders import CUT, RELEASE, KeySealer, Order, Sealer
 from loomidi.loom.capture import spaces
 from loomidi_lab.cluster import certificates
-from tests.integration.kernel.test_cuts import GATE, UID_B, says
+from tests.integration.kernel.test_cuts import GATE, UID_B, says, silent
 from tests.integration.watch.rooms import NODE, POD_A, POD_B, A, B, ip, rooms
 
 pytestmark = pytest.mark.kernel
@@ -120,14 +120,14 @@ def test_an_order_takes_a_certificate_and_a_seal_and_is_kept_over_a_kill(place: 
             answer = operator.send(GATE, order())
         assert [one["pod"] for one in answer["after"]] == [UID_B]
         assert answer["receipt"]["step"] == "applied"
-        assert not says(POD_A, POD_B, B)
-        assert not says(POD_B, POD_A, A)
+        assert silent(POD_A, POD_B, B)
+        assert silent(POD_B, POD_A, A)
         metrics = httpx.get(f"http://127.0.0.1:{PROBES}/metrics").text
         assert 'loomidi_agent_orders_total{outcome="forged"} 1' in metrics
         assert 'loomidi_agent_orders_total{outcome="done"} 1' in metrics
         agent.kill()
         agent.wait()
-    assert not says(POD_A, POD_B, B)
+    assert silent(POD_A, POD_B, B)
     with place.agent(), place.operator() as operator:
         (state,) = operator.told("n1", GATE, "plan-1")["plans"]["plan-1"]
         assert state["dropped_to"] >= 2
@@ -135,7 +135,7 @@ def test_an_order_takes_a_certificate_and_a_seal_and_is_kept_over_a_kill(place: 
             former.send(GATE, order(RELEASE))
         heard = operator.heard("n1", GATE, UID_B, [])
         assert (heard["cut"], passing(operator)) == (True, [])
-        assert not says(POD_A, POD_B, B)
+        assert silent(POD_A, POD_B, B)
         assert passing(operator) == [], "behind the cut nothing is delivered"
         gone = operator.send(GATE, order(RELEASE))
         assert (gone["receipt"]["step"], gone["after"]) == ("undone", [])

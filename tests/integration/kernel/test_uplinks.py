@@ -16,7 +16,7 @@ from loomidi.loom.capture import open_shield, spaces
 from loomidi.loom.capture.xdp.cutting import LinkCuts
 from loomidi.loom.capture.xdp.uplinks import UplinkShield
 from loomidi.services import uncutting
-from tests.integration.kernel.test_cuts import GATE, cut, index, says
+from tests.integration.kernel.test_cuts import GATE, cut, index, says, silent
 from tests.integration.kernel.test_live import SMALL
 from tests.integration.watch.rooms import NODE, POD_A, POD_B, A, B, ip, rooms
 
@@ -42,7 +42,7 @@ def test_a_source_is_dropped_on_every_uplink_and_no_other_is(node: None, source:
     assert says(POD_A, NODE, GATE)
     shield = UplinkShield([index("vetha"), index("vethb")])
     shield.deny(Deny(Match(source), "drop", 60.0, rule_id=5))
-    assert not says(POD_A, NODE, GATE)
+    assert silent(POD_A, NODE, GATE)
     assert says(POD_B, NODE, GATE)
     found = shield.entry(Match(source))
     assert found is not None
@@ -64,7 +64,7 @@ def test_it_lies_beside_a_shield_of_the_link_s_own(node: None) -> None:
     with open_shield("vetha", "tc", SMALL):
         shield = UplinkShield([index("vetha")])
         shield.deny(Deny(Match(A), "drop", 60.0))
-        assert not says(POD_A, NODE, GATE)
+        assert silent(POD_A, NODE, GATE)
         shield.clear()
     shield = UplinkShield([index("vetha")])
     open_shield("vetha", "native", SMALL).close()
@@ -75,7 +75,7 @@ def test_entries_outlive_the_process_and_end_on_time(node: None) -> None:
     shield = UplinkShield([index("vetha")])
     shield.deny(Deny(Match(A), "drop", 0.6))
     shield.close()
-    assert not says(POD_A, NODE, GATE)
+    assert silent(POD_A, NODE, GATE)
     again = UplinkShield([index("vetha")])
     found = again.entry(Match(A))
     assert found is not None

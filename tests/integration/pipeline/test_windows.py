@@ -39,7 +39,7 @@ def test_a_flink_job_makes_the_windows_where_it_is_asked_for(pipeline: Pipeline,
             capture = (ndpi / "pcap" / name).read_bytes()
             assert pipeline.post("/data/network-flow", capture, "application/octet-stream").status_code == 202
         rows = "select count(*) as n, min(window_size_s) as size from edge_windows"
-        eventually(lambda: [row for row in pipeline.query(rows) if row["n"]], "windows by Flink", 240.0)
+        eventually(lambda: [row for row in pipeline.query(rows) if row["n"]], "windows by Flink", 420.0)
         assert pipeline.query(rows)[0]["size"] == 10
     finally:
         pipeline.close()
