@@ -50,6 +50,14 @@ def test_who_speaks_and_is_not_seen_any_more_lets_another_one_speak() -> None:
     assert groups.counts["spoken_for"] == 0
 
 
+def test_the_same_that_is_found_anew_speaks_as_the_fold_of_the_one_before_may_be_over() -> None:
+    groups = Groups()
+    again = found(1, after_s=3, id="finding-of-the-next-window")
+    first, second = taken(groups, found(1), again)
+    assert first.incident == second.incident
+    assert (first.speaks, second.speaks, second.findings) == (True, True, 2)
+
+
 def test_who_has_no_fold_that_is_allowed_speaks_for_nobody_who_has_one() -> None:
     groups = Groups()
     groups.take(found(1), able=False)

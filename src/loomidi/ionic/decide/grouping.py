@@ -126,7 +126,8 @@ class Groups:
         self._holder |= dict.fromkeys(other.links, first)
 
     def _speaks(self, one: _Incident, finding: Finding, able: bool) -> bool:
-        """The worst, then the first, of those that anything follows from; while it is seen."""
+        """The worst, then the first, of those that anything follows from; while it is seen. The same about the same
+        entity, found anew, goes on for the one before: its fold may be over by now."""
         actor = finding.entities[0] if finding.entities else ""
         before = one.actors.get(actor)
         if before is None and len(one.actors) >= self.settings.actors:
@@ -136,7 +137,7 @@ class Groups:
             one.shared.update(_services(finding))
         stale = before is not None and finding.last_ns - before.last_ns > self.settings.fresh_s * 1e9
         worse = before is not None and _RANKS[finding.severity] > _RANKS[before.severity]
-        same = before is not None and before.id == finding.id
+        same = before is not None and (before.id == finding.id or before.pattern == finding.pattern)
         if before is None or same or (able and (stale or worse or actor in one.unable)):
             one.actors[actor] = finding
             (one.unable.discard if able else one.unable.add)(actor)
