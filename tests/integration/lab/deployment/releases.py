@@ -162,6 +162,8 @@ def kernel_of(lab: Lab) -> dict[str, str]:
             for link in links_of(lab, node.netns)
             for way in ("ingress", "egress")
         ]
+        # the machine's own folder, which nodes share, stays there empty once anybody has attached something
+        pins = "".join(line for line in pins.splitlines(keepends=True) if line.strip() != "/sys/fs/bpf/loomidi")
         found[node.name] = json.dumps([net, pins, [one for one in filters if one]], indent=1)
     return found
 
