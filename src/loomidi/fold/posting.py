@@ -13,7 +13,7 @@ from loomidi.fold.operator.views import DENY, FOLDS, RELEASE, REQUESTED_BY, View
 from loomidi.fold.resources import TOUCHING, Phase, fold_object
 from loomidi.fold.resources.objects import namespaces_of
 from loomidi.ionic.act.drivers.admission import admit
-from loomidi.ionic.act.fencing import Fence
+from loomidi.ionic.act.fencing import Fence, Tokens
 from loomidi.ionic.act.kube import KINDS, KubeApi
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.errors import Clash, NotActing
@@ -22,7 +22,7 @@ from loomidi.kit.clock import Clock, SystemClock
 WAIT_S, _LOOK_S = 30.0, 0.5
 
 
-class FoldsDriver:
+class FoldsDriver(Tokens):
     """On one cluster. `contracts.ports.LeaseDriver`."""
 
     name = "folds"
@@ -41,14 +41,6 @@ class FoldsDriver:
         self._api, self._wait_s = api, wait_s
         self._signer = signer or process_signer()
         self._clock = clock or SystemClock()
-
-    def token(self) -> int:
-        """The next of the fence."""
-        return self.fence.take()
-
-    def at_least(self, token: int) -> None:
-        """Tokens to come are greater."""
-        self.fence.at_least(token)
 
     def check(self, fold: FoldSpec) -> str | None:
         """None when a Fold can say it. Reads nothing: whether it may be done is for the operator to judge."""

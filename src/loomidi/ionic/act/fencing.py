@@ -111,5 +111,19 @@ class Fence:
             time.sleep(_LOOK_S)
 
 
+class Tokens:
+    """What a driver with a `fence` says of its tokens; it acts within `passing` and takes back within `closing`."""
+
+    fence: Fence
+
+    def token(self) -> int:
+        """The next of the fence."""
+        return self.fence.take()
+
+    def at_least(self, token: int) -> None:
+        """Tokens to come are greater."""
+        self.fence.at_least(token)
+
+
 def _slot(target: str) -> int:
     return 1 + zlib.crc32(target.encode()) % SLOTS

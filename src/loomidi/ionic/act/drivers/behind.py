@@ -11,13 +11,13 @@ from typing import Any
 from loomidi.contracts import Approval, Extension, FoldSpec, Plan
 from loomidi.contracts.ports import Driver
 from loomidi.ionic.act.drivers.admission import admit_extension
-from loomidi.ionic.act.fencing import Fence
+from loomidi.ionic.act.fencing import Fence, Tokens
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.errors import NotActing
 from loomidi.kit.clock import Clock, SystemClock
 
 
-class BehindFence:
+class BehindFence(Tokens):
     """One driver and the fence before it."""
 
     def __init__(
@@ -42,14 +42,6 @@ class BehindFence:
     def inverse(self, fold: FoldSpec) -> Mapping[str, Any]:
         """As the driver within."""
         return self._driver.inverse(fold)
-
-    def token(self) -> int:
-        """The next of the fence."""
-        return self.fence.take()
-
-    def at_least(self, token: int) -> None:
-        """Tokens to come are greater."""
-        self.fence.at_least(token)
 
     def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
         """As the driver within. Raises Fenced when somebody acts on the target since `token`."""

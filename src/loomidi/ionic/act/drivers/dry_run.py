@@ -8,14 +8,14 @@ from typing import Any
 
 from loomidi.contracts import Approval, Extension, FoldSpec, Plan
 from loomidi.ionic.act.drivers.admission import admit, admit_extension
-from loomidi.ionic.act.fencing import Fence
+from loomidi.ionic.act.fencing import Fence, Tokens
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import NotActing
 from loomidi.kit.clock import Clock, SystemClock
 
 
-class DryRunDriver:
+class DryRunDriver(Tokens):
     """Remembers, and nothing more."""
 
     name = "dry-run"
@@ -33,14 +33,6 @@ class DryRunDriver:
     def inverse(self, fold: FoldSpec) -> Mapping[str, Any]:
         """Forgetting. The engine adds the rule id of the plan."""
         return {"target": fold.target}
-
-    def token(self) -> int:
-        """The next of its fence."""
-        return self.fence.take()
-
-    def at_least(self, token: int) -> None:
-        """Tokens to come are greater."""
-        self.fence.at_least(token)
 
     def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
         """Remember the plan."""

@@ -14,14 +14,14 @@ from typing import Any
 from loomidi.contracts import Approval, Extension, FoldKind, FoldSpec, Match, Plan
 from loomidi.contracts.ports import Deny, DenyState, Shield
 from loomidi.ionic.act.drivers.admission import admit, admit_extension
-from loomidi.ionic.act.fencing import Fence
+from loomidi.ionic.act.fencing import Fence, Tokens
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import NotActing
 from loomidi.kit.clock import Clock, SystemClock
 
 
-class ShieldDriver:
+class ShieldDriver(Tokens):
     """Carries folds out on one Shield, and takes them back."""
 
     def __init__(
@@ -63,14 +63,6 @@ class ShieldDriver:
         if found is not None and found.live:
             before = dataclasses.asdict(found.deny) | {"expires_ns": found.expires_ns}
         return {"match": fold.match.as_dict(), "before": before}
-
-    def token(self) -> int:
-        """The next of the fence."""
-        return self.fence.take()
-
-    def at_least(self, token: int) -> None:
-        """Tokens to come are greater."""
-        self.fence.at_least(token)
 
     def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
         """Write the entry. Takes effect with the next packet. Raises Fenced when somebody acts there since `token`."""

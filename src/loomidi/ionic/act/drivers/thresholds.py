@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from loomidi.contracts import Approval, Extension, FoldKind, FoldSpec, Plan
 from loomidi.ionic.act.drivers.admission import admit, admit_extension
-from loomidi.ionic.act.fencing import Fence
+from loomidi.ionic.act.fencing import Fence, Tokens
 from loomidi.ionic.approvals import Signer, process_signer
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import NotActing
@@ -39,7 +39,7 @@ class Tunable(Protocol):
         """All that there are."""
 
 
-class ThresholdDriver:
+class ThresholdDriver(Tokens):
     """Carries tuning out on one shield, and takes it back."""
 
     def __init__(
@@ -78,14 +78,6 @@ class ThresholdDriver:
             limits = dataclasses.asdict(found.limits)
             before = {"limits": limits, "expires_ns": found.expires_ns, "rule_id": found.rule_id}
         return {"target": fold.target, "before": before}
-
-    def token(self) -> int:
-        """The next of the fence."""
-        return self.fence.take()
-
-    def at_least(self, token: int) -> None:
-        """Tokens to come are greater."""
-        self.fence.at_least(token)
 
     def apply(self, plan: Plan, approval: Approval, token: int = 0) -> Mapping[str, Any]:
         """Write them. They count with the next packet. Raises Fenced when somebody tunes it since `token`."""
