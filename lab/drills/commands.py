@@ -15,6 +15,7 @@ import click
 from loomidi.contracts.errors import EnvironmentLacks, LoomidiError, UsageError
 from loomidi_lab.drills.records import Drilled
 from loomidi_lab.drills.tables import BEGIN, END, ending, latest, lines
+from loomidi_lab.staging.pages import put_between
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
@@ -140,9 +141,7 @@ def put(page: Path, runs: list[Drilled]) -> None:
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise UsageError(f"{page}: no place for the tables; it needs the lines {BEGIN} and {END}")
-    before, rest = text.split(BEGIN)
-    table = "\n".join(lines(runs))
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    put_between(page, BEGIN, END, "\n".join(lines(runs)) + "\n")
 
 
 def _well(run: Drilled) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from loomidi_lab.healing.troubles import TROUBLES
+from loomidi_lab.staging.pages import put_between
 
 BEGIN, END = "<!-- healing: begin (loomidi-lab heal) -->", "<!-- healing: end -->"
 _HEAD = (
@@ -64,9 +65,7 @@ def _put(page: Path, lines: list[dict[str, Any]]) -> None:
     order = list(TROUBLES)
     keys = sorted(last, key=lambda key: (order.index(key[0]), key[1], key[2]))
     rows = "\n".join([*_HEAD, *(_row(last[key]) for key in keys)])
-    text = page.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n{rows}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    put_between(page, BEGIN, END, f"{rows}\n")
 
 
 def _row(line: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loomidi.contracts.errors import InputError
+from loomidi_lab.staging.pages import put_between
 from loomidi_lab.staging.records import Occurrence
 
 if TYPE_CHECKING:
@@ -109,8 +110,4 @@ def _cell(text: str) -> str:
 
 def put_into(page: Path, made: str) -> None:
     """Replace what stands between the marks. Raises InputError when the page has none."""
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise InputError(f"{page} lacks the lines {BEGIN} and {END}; add them where the table belongs")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{made}{END}{after}", encoding="utf-8")
+    put_between(page, BEGIN, END, made)
