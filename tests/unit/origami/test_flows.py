@@ -51,6 +51,17 @@ def test_resets_from_many_hosts_are_a_flood():
     assert [one.pattern for one in told(refusals(1000, 300, sources=200))] == ["tcp_flag_flood"]
 
 
+def test_a_client_whose_handshake_was_open_for_a_moment_is_not_named_beside_the_one_who_floods():
+    flood = [half_open(index / 1000, "11.0.0.1") for index in range(2000)]
+    (finding,) = told([*flood, half_open(0.5, "10.0.0.15"), half_open(1.2, "10.0.0.15")])
+    assert finding.entities[:-1] == ("host/11.0.0.1",)
+
+
+def test_all_of_a_few_who_flood_alike_are_named():
+    (finding,) = told([half_open(index / 1000, f"11.0.0.{index % 3}") for index in range(2000)])
+    assert sorted(finding.entities[:-1]) == ["host/11.0.0.0", "host/11.0.0.1", "host/11.0.0.2"]
+
+
 def test_evidence_holds_the_value_beside_its_limit():
     (finding,) = told(syns(2000, 1000))
     facts = {evidence.name: evidence for evidence in finding.evidence}

@@ -24,6 +24,7 @@ WIDTH_NS = 10_000_000_000
 _DNS = 53
 _FEW = 3  # sources: fewer than a crowd
 _NAMED = 8  # sources that are named one by one
+_AT_IT = 0.1  # of what the heaviest sent: who sent less is a bystander, whose handshake was open for a moment
 _NETWORK = {4: 24, 6: 64}  # IP version -> the shortest prefix that is told as where all sources are
 _CROWD = 256  # sources: more are not looked at for that
 _MOST_CELLS = 60_000
@@ -55,7 +56,7 @@ class Cell:
     sources: int = 0  # distinct
     ports: int = 0  # distinct destination ports
     source_ports: int = 0
-    names: tuple[str, ...] = ()  # of the sources, when they are few
+    names: tuple[str, ...] = ()  # of the sources that are at it, when they are few
     network: str = ""  # the smallest that holds all sources, when they are many and lie close together
     parts: tuple["Cell", ...] = ()  # by source port, the largest first (reflected traffic only)
 
@@ -179,7 +180,7 @@ class FloodDetector:
             sources=sources,
             ports=int(self._ports.counts(key)[0]),
             source_ports=int(self._source_ports.counts(key)[0]),
-            names=tuple(names) if sources <= _NAMED else (),
+            names=tuple(self._sources.names(key[0], _NAMED, _AT_IT)) if sources <= _NAMED else (),
             network=_network(names) if sources > _NAMED else "",
         )
 

@@ -27,7 +27,6 @@ class SuspectSettings:
     """How the fast lane learns."""
 
     baseline: BaselineSettings = dataclasses.field(default_factory=BaselineSettings)
-    few: int = 3  # sources; at most this many are acted on one by one, more are acted on at the service
 
 
 class SuspectDetectors:
@@ -213,7 +212,8 @@ class SuspectDetectors:
         rule = self._rules[pattern]
         attacker = host_id(suspect.source)
         service = service_id(suspect.destination, suspect.destination_port, suspect.protocol)
-        spread = suspect.kind == "service" and suspect.hosts > self._settings.few
+        # Of several senders the one whose packet crossed the threshold may be a bystander; who is at it crosses its own.
+        spread = suspect.kind == "service" and suspect.hosts > 1
         entities = (service,) if spread else (attacker, service)
         window = Evidence("window", round(_window_s(suspect), 4), None, "s", "time in which this was counted")
         counted = Evidence("packets", suspect.packets, None, "packets", "seen in this window so far")

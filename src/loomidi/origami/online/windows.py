@@ -159,14 +159,19 @@ class Distinct:
             count[index] = int((self._size - 1) / max(largest_rank, 1e-12))
         return count
 
-    def names(self, key: np.uint64, most: int) -> list[str]:
-        """Up to `most` of the elements that a key met, the heaviest first; of equal weight by name."""
+    def names(self, key: np.uint64, most: int, share: float = 0.0) -> list[str]:
+        """Up to `most` of the elements that a key met, the heaviest first; of equal weight by name.
+
+        `share`: who weighs less than this part of the heaviest is left out.
+        """
         table = self._merge()
         if not table:
             return []
         low, high = np.searchsorted(table["key"], key), np.searchsorted(table["key"], key, side="right")
-        met = zip(table["weight"][low:high].tolist(), table["name"][low:high].tolist(), strict=True)
-        return [name.decode() for _, name in sorted(met, key=lambda one: (-one[0], one[1]))[:most]]
+        weights = table["weight"][low:high].tolist()
+        met = sorted(zip(weights, table["name"][low:high].tolist(), strict=True), key=lambda one: (-one[0], one[1]))
+        least = share * max(weights, default=0)
+        return [name.decode() for weight, name in met[:most] if weight >= least]
 
     def forget(self, keep: tuple[int, int]) -> None:
         """Drop the rows of windows outside keep[0]..keep[1]."""
