@@ -36,13 +36,16 @@ class Carrier:
         self._world = world
 
     def intend(self, view: View, plan: Plan, now_ns: int) -> float:
-        """Store the inverse, and when it ends whatever happens. Nothing is touched yet."""
+        """Store the inverse, and when it ends whatever happens. Nothing is touched yet.
+
+        Meanwhile what everybody will be asked about before the effect is read again (`World.look_ahead`)."""
         driver = self._world.driver
         inverse = dict(driver.inverse(plan.fold)) | {"rule_id": rule_id(plan.id)}
         until = moment(now_ns + round(plan.fold.ttl_s * 1e9))
         told = f"the inverse is stored, the change is being made {inverse.get('told', '')}".rstrip()
         status = following(view, now_ns, Phase.APPLYING, told, until=until)
         status["receipts"] = receipted(view, Step.INTENT, driver.name, {"planId": plan.id}, now_ns, inverse=inverse)
+        self._world.look_ahead()
         self._world.pen.status(view, status, "intent")
         return AT_ONCE
 

@@ -138,6 +138,7 @@ class Operator:
             ledger=ledger,
             mode=self._settings.mode,
             at_hand=self._hand,
+            look_ahead=self._api.look_ahead,
         )
         self._reconciler = Reconciler(world, Carrier(world))
         self._sweeper = Sweeper(self._api, keep, self._settings.sweep)

@@ -212,7 +212,7 @@ class SuspectDetectors:
         rule = self._rules[pattern]
         attacker = host_id(suspect.source)
         service = service_id(suspect.destination, suspect.destination_port, suspect.protocol)
-        # Of several senders the one whose packet crossed the threshold may be a bystander; who is at it crosses its own.
+        # Of several senders, whose packet crossed the threshold may be a bystander; who is at it crosses its own.
         spread = suspect.kind == "service" and suspect.hosts > 1
         entities = (service,) if spread else (attacker, service)
         window = Evidence("window", round(_window_s(suspect), 4), None, "s", "time in which this was counted")

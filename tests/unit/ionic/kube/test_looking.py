@@ -76,3 +76,68 @@ def test_a_look_is_over_after_a_second(api: LookingApi, server: FakeApi, clock: 
         clock.sleep(LASTS_S)
         api.get(POD)
     assert server.asked["GET"] == 2
+
+
+def test_what_was_asked_for_ahead_serves_the_next_look_once(api: LookingApi, server: FakeApi) -> None:
+    with api.look():
+        api.get(POD)
+        api.items(POD.rpartition("/")[0])
+        api.look_ahead()
+        api.look_again()
+        api.get(POD)
+        api.items(POD.rpartition("/")[0])
+        assert server.asked["GET"] == 4
+        api.look_again()
+        api.get(POD)
+    assert server.asked["GET"] == 5
+
+
+def test_a_look_ahead_sees_what_has_changed_since_the_look_before(api: LookingApi, server: FakeApi) -> None:
+    with api.look():
+        api.get(POD)
+        server.put(POD, {"metadata": {"name": "cart-0", "namespace": "shop", "labels": {"c": "d"}}})
+        api.look_ahead()
+        api.look_again()
+        assert (api.get(POD) or {})["metadata"]["labels"] == {"c": "d"}
+
+
+def test_nothing_asked_for_ahead_outlives_a_write_of_our_own(api: LookingApi) -> None:
+    with api.look():
+        before = api.get(POD) or {}
+        api.look_ahead()
+        api.patch(POD, LABEL, before["metadata"]["resourceVersion"])
+        assert (api.get(POD) or {})["metadata"]["labels"] == {"a": "b"}
+
+
+def test_a_write_to_a_fold_leaves_what_was_asked_for_ahead(api: LookingApi, server: FakeApi) -> None:
+    with api.look():
+        api.get(POD)
+        fold = api.get(FOLD) or {}
+        api.look_ahead()
+        api.patch(FOLD, LABEL, fold["metadata"]["resourceVersion"])
+        api.look_again()
+        api.get(POD)
+    assert server.asked["GET"] == 3
+
+
+def test_a_look_ahead_lasts_a_second_from_when_it_was_begun(
+    api: LookingApi, server: FakeApi, clock: ManualClock
+) -> None:
+    with api.look():
+        api.get(POD)
+        api.look_ahead()
+        clock.sleep(LASTS_S / 2)
+        api.look_again()
+        api.get(POD)
+        clock.sleep(LASTS_S / 2)
+        api.get(POD)
+    assert server.asked["GET"] == 3
+
+
+def test_what_could_not_be_read_ahead_is_asked_for_again(api: LookingApi, server: FakeApi) -> None:
+    with api.look():
+        api.get(POD)
+        server.failures["GET"] = [422]
+        api.look_ahead()
+        api.look_again()
+        assert (api.get(POD) or {})["metadata"]["name"] == "cart-0"

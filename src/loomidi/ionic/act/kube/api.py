@@ -39,13 +39,12 @@ class Patience:
 
 
 class KubeApi:
-    """Reads and writes; keeps count of what it asked."""
+    """Reads and writes."""
 
     def __init__(self, client: httpx.Client, patience: Patience | None = None, *, clock: Clock | None = None) -> None:
         self._client = client
         self._patience = patience or Patience()
         self._clock = clock or SystemClock()
-        self.requests = 0
         self.discoveries = 0  # how often it was asked what a group has
         self._offered: dict[str, tuple[int, frozenset[str]]] = {}  # group and version -> until when, its resources
         self._dated = ("", 0)  # the API server's clock in its last answer, our monotonic one in ns when it came
@@ -125,7 +124,6 @@ class KubeApi:
         """An answer that is not a passing one. Raises ClusterAway when there is none after all tries."""
         why = ""
         for tried in range(self._patience.tries):
-            self.requests += 1
             asked = self._patience.pause_s * 2**tried
             try:
                 response = self._client.request(method, path, params=dict(params), **more)
