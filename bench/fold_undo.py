@@ -94,7 +94,7 @@ class Run:
         self.seed, self.say = seed, say
         self.folded: list[Folded] = []
         self.differences: list[str] = []
-        self.flows, self.flows_back = 0, 0  # the most, and the fewest that had answers after a round
+        self.flows, self.flows_back = 0, 0  # looked at after rounds, and of those answered
         self.before = states.state(self.lab)
         self._lock, self._list, self._listed_at = threading.Lock(), dict[str, Any](), -inf
 
@@ -214,7 +214,7 @@ class Run:
         found += self._settled(lambda: states.entries(self.lab))
         # 5 flows
         flows, silent = self.people.silent()
-        self.flows, self.flows_back = max(self.flows, flows), min(self.flows_back or flows, flows - len(silent))
+        self.flows, self.flows_back = self.flows + flows, self.flows_back + flows - len(silent)
         found += [f"no answers: {flow}" for flow in silent]
         if found:
             self.before = states.state(self.lab)  # what differs is told once
