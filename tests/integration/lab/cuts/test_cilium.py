@@ -14,8 +14,8 @@ import pytest
 from loomidi.contracts import Match
 from loomidi.contracts.errors import LoomidiError
 from loomidi.ionic.decide import manifests
-from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
-from tests.integration.lab.cuts.rooms import Site, Talk, cut_and_back, eventually
+from loomidi_lab.cluster import Lab, UpSettings, cilium, down, raising, up
+from tests.integration.lab.cuts.rooms import PODS, Site, Talk, cut_and_back, eventually
 from tests.rungs import ran
 
 pytestmark = pytest.mark.lab_long
@@ -52,6 +52,19 @@ def test_a_fold_cuts_a_pod_ahead_of_cilium_and_nobody_else(site: Site) -> None:
         cut_and_back(site, talks)
 
 
+@pytest.fixture
+def awake(site: Site) -> None:
+    """Cilium's endpoint of the target follows policies. It does not for a minute and a half after a label that came and
+    went at once, as the isolation's of the test before (docs/kube-driver.md, Limits)."""
+    node = site.lab.node(PODS["target"]).number
+
+    def ready() -> bool:
+        told = [one["status"] for one in cilium.ask(site.lab.site, node, "/v1/endpoint")]
+        return [one["state"] for one in told if f"{SPACE}/target" in str(one["external-identifiers"])] == ["ready"]
+
+    eventually(ready, "Cilium's endpoint of the target is ready", 240)
+
+
 def all_but(source: str) -> dict[str, Any]:
     """As our proposals have it: a NetworkPolicy that lets everything in to the target but one address."""
     policy = manifests.network_policy("loomidi-drop", "ingress", [source], {"loomidi.io/action": "drop"})
@@ -60,6 +73,7 @@ def all_but(source: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(420)
+@pytest.mark.usefixtures("awake")
 def test_a_fold_has_cilium_cut_one_outside_source_and_nobody_else(site: Site) -> None:
     attacker, user = site.asking(ATTACKER, "target"), site.asking(USER, "target")
     with site.operator(agents=False), site.talking() as talks:
@@ -80,6 +94,7 @@ def test_a_fold_has_cilium_cut_one_outside_source_and_nobody_else(site: Site) ->
 
 
 @pytest.mark.timeout(420)
+@pytest.mark.usefixtures("awake")
 def test_a_pod_is_cut_off_by_its_labels_and_its_neighbour_is_not(site: Site) -> None:
     spec = {
         "endpointSelector": {"matchLabels": {"app": "target"}},
@@ -101,6 +116,7 @@ def test_a_pod_is_cut_off_by_its_labels_and_its_neighbour_is_not(site: Site) -> 
 
 
 @pytest.mark.timeout(420)
+@pytest.mark.usefixtures("awake")
 def test_a_network_policy_that_denies_one_address_would_cut_off_the_pods_of_other_namespaces(site: Site) -> None:
     """Why the driver does not choose it here: to Cilium an `ipBlock` is outside the cluster."""
     with site.operator(agents=False), stranger(site) as answered:
