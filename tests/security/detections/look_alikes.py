@@ -242,6 +242,41 @@ def web_sockets(clients: int = 80, seed: int = 48) -> Scenario:
     return _held("web_sockets", clients, 20, 3.0, 8, seed)
 
 
+def event_streams(clients: int = 80, seed: int = 49) -> Scenario:
+    """An office behind one address, each of its pages told a little every few seconds: asked once, heard for long."""
+    source = random.Random(seed)
+    made: list[Packet] = []
+    for index in range(clients):
+        client = "198.51.100.7", 30000 + index
+        at = START_NS + int(source.uniform(0, 20) * SECOND)
+        made += [(at, synthetic.tcp(*client, SERVER, 80, SYN)), (at + 100_000, synthetic.tcp(*client, SERVER, 80, ACK))]
+        made.append((at + 200_000, synthetic.tcp(*client, SERVER, 80, PSH | ACK, payload=bytes(300))))
+        for turn in range(1, 20):
+            made.append((at + turn * 3 * SECOND, synthetic.tcp(*client, SERVER, 80, ACK)))
+    return _benign("event_streams", made)
+
+
+def scripted_commands(commands: int = 12, seed: int = 50) -> Scenario:
+    """A script that runs a command on a server each few seconds: as alike as guesses, and done in a moment."""
+    source = random.Random(seed)
+    made: list[Packet] = []
+    for index in range(commands):
+        sizes = [(1500, 2200), (400, 60), (120 + source.randint(0, 9), source.randint(40, 900))]
+        at = START_NS + index * 6 * SECOND
+        made += synthetic.connection(at, (CLIENT, 40000 + index), (SERVER, 22), sizes, think_s=0.1)
+    return _benign("scripted_commands", made)
+
+
+def login_checks(checks: int = 20, seed: int = 51) -> Scenario:
+    """A monitor that logs in each half minute and looks around for four seconds."""
+    made: list[Packet] = []
+    for index in range(checks):
+        at = START_NS + index * 30 * SECOND + random.Random(seed + index).randrange(SECOND)
+        sizes = [(1500, 2200), (90, 60), (90, 60)]
+        made += synthetic.connection(at, (CLIENT, 41000 + index), (SERVER, 22), sizes, think_s=1.4)
+    return _benign("login_checks", made)
+
+
 LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
     "benign_http": synthetic.benign_http,
     **{
@@ -250,6 +285,7 @@ LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
             flash_crowd, media_stream, benign_dns, benign_ping, midstream_downloads, gre_tunnel, discovery_answers,
             passive_ftp, trace_route, crawler, ssh_sessions, database_pool, browsing, time_sync, download,
             one_way_vpn, ingress_health_checks, long_polls, web_sockets,
+            event_streams, scripted_commands, login_checks,
         )
     },
 }  # fmt: skip

@@ -176,3 +176,35 @@ def test_what_a_live_agent_asks_for_early_is_judged_again_with_what_comes_later(
     detectors.observe(batch(syns(80, 80, at_s=1)))
     assert [finding.pattern for finding in detectors.finish()] == ["syn_flood"]
     assert detectors.finish() == []
+
+
+def datagrams(source_port, ports):
+    """One to each port of one host, from one port of another; nothing is heard of an answer."""
+    sent = {"protocol": 17, "source_port": source_port, "packets": 1, "octets": 60, "payload": 32}
+    return [flow(port * 0.001, port=port, **sent) for port in ports]
+
+
+def test_a_scan_from_the_port_of_a_name_server_is_told_by_ports_that_ask_nothing():
+    (finding,) = told(datagrams(53, [*range(100, 180), *range(2000, 2150)]))
+    assert (finding.pattern, finding.entities[0]) == ("vertical_scan", "host/10.0.0.1")
+
+
+@pytest.mark.parametrize("ports", [range(1024, 1500), [*range(985, 1024), *range(2000, 2100)], range(600, 40000, 7)])
+def test_answers_of_a_name_server_of_which_one_side_is_heard_are_no_scan(ports):
+    assert [finding for finding in told(datagrams(53, ports)) if finding.pattern == "vertical_scan"] == []
+
+
+def cut_headers(**more):
+    """TCP packets of which the flags are unknown."""
+    ends = {"protocol": 6, "port": 80, "packets": 4, "octets": 112, "header": 112}
+    return [flow(index * 0.01, source_port=2000 + index, **ends | more) for index in range(256)]
+
+
+@pytest.mark.parametrize("resets", [0, 2])
+def test_first_fragments_too_small_for_tcp_flags_are_a_flood(resets):
+    (finding,) = told(cut_headers(fragments=4, packets=4 + resets, rst=resets))
+    assert finding.pattern == "tcp_flag_flood"
+
+
+def test_a_capture_that_cuts_headers_is_no_flood_of_fragments():
+    assert told(cut_headers(packets=40, payload=4000)) == []

@@ -101,6 +101,12 @@ def numbers(batch: pa.RecordBatch, name: str) -> I64:
     return values
 
 
+def given(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.bool_]:
+    """Where a column is not null."""
+    valid: npt.NDArray[np.bool_] = batch.column(name).is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shape:
     """How each column of a table is combined when rows of one key meet."""

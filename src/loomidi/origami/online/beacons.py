@@ -2,7 +2,7 @@
 
 Called by `flows`. In: `Rows`. Out: `Hit`s. The start of every answered conversation is kept by (source, destination,
 port, protocol) and window of a day; a window is judged together with the one before it. The beat is measured by
-quantiles, so that a missed or a doubled call does not hide it.
+quantiles, so that a missed or a doubled call does not hide it. A few calls with an exact beat are told as `info`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from loomidi.contracts import Evidence, Severity
-from loomidi.garden.graph.columns import Shape, Table, joined, stacked, taken
+from loomidi.garden.graph.columns import Column, Shape, Table, joined, stacked, taken
 from loomidi.garden.graph.names import host_id, service_id
 from loomidi.origami.online.episodes import Hit
 from loomidi.origami.online.pairs import inside
@@ -74,44 +74,58 @@ class BeaconDetector:
         self.windows.forget((keep[0] - 1, keep[1]))
 
     def _judge_window(self, table: Table) -> list[Hit]:
-        order = np.lexsort((table["start"], table["pair"]))
-        table = taken(table, order)
-        starts = np.flatnonzero(np.concatenate(([True], table["pair"][1:] != table["pair"][:-1])))
-        ends = np.append(starts[1:], len(order))
-        enough = (ends - starts) >= self._rule.thresholds["calls"]
-        hits = [self._beat(taken(table, np.arange(a, b))) for a, b in zip(starts[enough], ends[enough], strict=True)]
-        return [hit for hit in hits if hit is not None]
+        table = taken(table, np.lexsort((table["start"], table["pair"])))
+        begins = np.flatnonzero(np.concatenate(([True], table["pair"][1:] != table["pair"][:-1])))
+        counts = np.diff(np.append(begins, len(table["pair"])))
+        enough = counts >= self._rule.thresholds["early_calls"]
+        if not enough.any():
+            return []
+        table, counts = taken(table, np.repeat(enough, counts)), counts[enough]
+        beats = _beats(table, counts)
+        steady, exact = self._steady(beats), self._exact(beats)
+        calls = np.split(np.arange(len(table["pair"])), np.cumsum(counts)[:-1])
+        hits = []
+        for row in np.flatnonzero(steady | exact).tolist():
+            beat = {name: float(column[row]) for name, column in beats.items()}
+            hit = self._hit(taken(table, calls[row]), beat, bool(steady[row]))
+            hits += [hit] if hit is not None else []
+        return hits
 
-    def _beat(self, calls: Table) -> Hit | None:
-        """The calls of one pair, in order of time."""
+    def _steady(self, beats: Table) -> Mask:
+        """A beat through misses and jitter, over many calls."""
         rule = self._rule.thresholds
-        count = len(calls["start"])
-        gaps = np.diff(calls["start"]) / 1e9
-        period = float(np.median(gaps))
-        if period < rule["period_s"] or float(gaps.sum()) < rule["span_s"]:
+        lasting = (beats["count"] >= rule["calls"]) & (beats["span"] >= rule["span_s"])
+        loose = beats["jitter"] > rule["jitter"]
+        unsteady = loose & ((beats["jitter"] > rule["loose_jitter"]) | (beats["count"] < rule["loose_calls"]))
+        mask: Mask = lasting & ~unsteady & (beats["period"] >= rule["period_s"])
+        return mask & (beats["kept"] >= rule["kept_share"]) & (beats["size"] <= rule["size_jitter"])
+
+    def _exact(self, beats: Table) -> Mask:
+        """A few calls, each as large and as far from the next as the others: worth a line before there are many."""
+        rule = self._rule.thresholds
+        few = (beats["count"] >= rule["early_calls"]) & (beats["count"] < rule["calls"])
+        mask: Mask = few & (beats["span"] >= rule["early_span_s"]) & (beats["period"] >= rule["period_s"])
+        return mask & (beats["spread"] <= rule["early_jitter"]) & (beats["size"] <= rule["early_jitter"])
+
+    def _hit(self, calls: Table, beat: dict[str, float], steady: bool) -> Hit | None:
+        rule = self._rule.thresholds
+        source, destination = calls["source"][0].decode(), calls["destination"][0].decode()
+        local = inside(destination) or not inside(source)
+        if local and not steady:
             return None
-        low, high = np.quantile(gaps, (0.2, 0.8))
-        jitter = float(high - low) / period
-        beats = np.maximum(np.round(gaps / period), 1.0)
-        kept = float(np.mean(np.abs(gaps - beats * period) <= 0.4 * period))
-        size = float(np.std(calls["sent"]) / max(float(np.mean(calls["sent"])), 1.0))
-        loose = jitter > rule["jitter"]
-        unsteady = loose and (jitter > rule["loose_jitter"] or count < rule["loose_calls"])
-        if unsteady or kept < rule["kept_share"] or size > rule["size_jitter"]:
-            return None
+        count, jitter = len(calls["start"]), beat["jitter"]
+        limit = rule["loose_jitter" if jitter > rule["jitter"] else "jitter"]
+        kept = Evidence("kept_share", round(beat["kept"], 3), rule["kept_share"], "", "of the calls come on the beat")
+        spread = Evidence("largest_spread", round(beat["spread"], 3), rule["early_jitter"], "",
+                          "longest less shortest gap, by the median")  # fmt: skip
         evidence = (
-            Evidence("calls", count, int(rule["calls"]), "", "conversations"),
-            Evidence("period", round(period, 3), None, "s", "median time between two calls"),
-            Evidence("jitter", round(jitter, 3), rule["loose_jitter" if loose else "jitter"], "", "spread of the gaps"),
-            Evidence("kept_share", round(kept, 3), rule["kept_share"], "", "of the calls come on the beat"),
+            Evidence("calls", count, int(rule["calls" if steady else "early_calls"]), "", "conversations"),
+            Evidence("period", round(beat["period"], 3), None, "s", "median time between two calls"),
+            *((Evidence("jitter", round(jitter, 3), limit, "", "spread of the gaps"), kept) if steady else (spread,)),
             Evidence("call_octets", round(float(np.mean(calls["sent"]))), None, "octets", "payload sent per call"),
         )
-        return self._hit(calls, evidence, min(count / rule["calls"], rule["loose_jitter"] / max(jitter, 0.01)))
-
-    def _hit(self, calls: Table, evidence: tuple[Evidence, ...], excess: float) -> Hit:
-        source, destination = calls["source"][0].decode(), calls["destination"][0].decode()
+        excess = min(count / rule["calls"], rule["loose_jitter"] / max(jitter, 0.01)) if steady else 1.0
         service = service_id(destination, int(calls["port"][0]), int(calls["protocol"][0]))
-        local = inside(destination) or not inside(source)
         return Hit(
             "beaconing",
             f"{host_id(source)}|{service}",
@@ -120,10 +134,44 @@ class BeaconDetector:
             int(calls["last"].max()),
             evidence,
             max(excess, 1.0),
-            base=0.55,
-            severity=Severity.INFO if local else None,
+            base=0.55 if steady else 0.4,
+            severity=Severity.INFO if local or not steady else None,
             quiet_ns=2 * WIDTH_NS,
         )
+
+
+def _beats(calls: Table, counts: Column) -> Table:
+    """What the gaps of each pair are like, a row a pair. `calls`: in order of pair and time; times in s."""
+    ends = np.cumsum(counts)
+    within = np.ones(len(calls["start"]) - 1, bool)
+    within[ends[:-1] - 1] = False  # from the last call of a pair to the first of the next
+    gaps, number = (np.diff(calls["start"]) / 1e9)[within], counts - 1
+    pair, begins = np.repeat(np.arange(len(counts)), number), np.cumsum(number) - number
+    ordered = gaps[np.lexsort((gaps, pair))]
+
+    def quantile(share: float) -> Column:
+        """Between the two nearest of a pair's gaps, as numpy does it."""
+        at = share * (number - 1)
+        low = np.floor(at).astype(np.int64)
+        below, above = ordered[begins + low], ordered[begins + np.minimum(low + 1, number - 1)]
+        between: Column = below + (at - low) * (above - below)
+        return between
+
+    period = np.maximum(quantile(0.5), 1e-9)
+    each = period[pair]
+    on_beat = np.abs(gaps - np.maximum(np.round(gaps / each), 1.0) * each) <= 0.4 * each
+    first, sent = ends - counts, calls["sent"].astype(np.float64)
+    mean = np.add.reduceat(sent, first) / counts
+    square = np.add.reduceat((sent - np.repeat(mean, counts)) ** 2, first) / counts
+    return {
+        "count": counts,
+        "period": period,
+        "span": np.add.reduceat(gaps, begins),
+        "jitter": (quantile(0.8) - quantile(0.2)) / period,
+        "spread": (quantile(1.0) - quantile(0.0)) / period,
+        "kept": np.add.reduceat(on_beat.astype(np.int64), begins) / number,
+        "size": np.sqrt(square) / np.maximum(mean, 1.0),
+    }
 
 
 def _regulars(table: Table) -> Mask:

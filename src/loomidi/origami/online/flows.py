@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from loomidi.contracts import Finding
-from loomidi.origami.online import beacons, floods, pairs, stalls
+from loomidi.origami.online import beacons, floods, guesses, pairs, stalls
 from loomidi.origami.online.baselines import Baselines, BaselineSettings
 from loomidi.origami.online.episodes import Episodes, Hit
 from loomidi.origami.online.reading import Rows, rows_of
 from loomidi.origami.online.rules import Rule, load_rules
 from loomidi.origami.online.windows import Windows
 
-_BEACON_LOOK_NS = 30_000_000_000
+_BEACON_LOOK_NS = 5_000_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,10 +54,12 @@ class FlowDetectors:
         self._pairs = pairs.PairDetector(self._rules, self._baselines)
         self._beacons = beacons.BeaconDetector(self._rules)
         self._stalls = stalls.StallDetector(self._rules)
+        self._guesses = guesses.GuessDetector(self._rules)
         self._lanes: tuple[tuple[_Detector, int], ...] = (
             (self._floods, floods.WIDTH_NS),
             (self._pairs, pairs.WIDTH_NS),
             (self._stalls, stalls.WIDTH_NS),
+            (self._guesses, guesses.WIDTH_NS),
             (self._beacons, beacons.WIDTH_NS),
         )
         self._episodes = Episodes(int(self._settings.quiet_s * 1e9))
@@ -71,8 +73,8 @@ class FlowDetectors:
     @property
     def shed(self) -> int:
         """Rows given up to keep memory bounded; above 0, counts in evidence are lower bounds."""
-        tables = (self._pairs.windows, self._beacons.windows, self._stalls.windows)
-        return self._floods.shed_rows + sum(table.shed_rows for table in tables)
+        others = (self._pairs, self._beacons, self._stalls, self._guesses)
+        return self._floods.shed_rows + sum(detector.windows.shed_rows for detector in others)
 
     def observe(self, batch: pa.RecordBatch) -> list[Finding]:
         """Take in one batch; return the findings that ended with it."""
@@ -112,7 +114,7 @@ class FlowDetectors:
         return self._episodes.so_far(hits, self._rules)
 
     def _beacons_due(self) -> bool:
-        """A beat is slow and its window a day long: a look at it each half minute is enough."""
+        """A beat is slow and its window a day long: a look at it each few seconds is enough."""
         due = abs((self._now_ns or 0) - self._beacons_looked_ns) >= _BEACON_LOOK_NS
         if due:
             self._beacons_looked_ns = self._now_ns or 0

@@ -29,7 +29,7 @@ _TUNNEL = ("T1048.003", "T1071.004")  # over an unencrypted protocol, DNS as the
 _MOST_HITS = 500  # scanners told of one window
 _TOLD = 8  # ports or hosts named in a finding
 _COUNTS = (
-    "flows", "probes", "talks", "answered", "packets", "sent", "got", "got_square", "duration", "failures",
+    "flows", "probes", "talks", "answered", "packets", "sent", "got", "got_square", "duration", "failures", "odd",
 )  # fmt: skip
 _SHAPE = Shape(
     keys=("window", "source", "source_hash", "destination", "destination_hash", "port", "protocol"),
@@ -60,7 +60,8 @@ class PairDetector:
         data = rows.payload > 0
         answered = rows.back_packets > 0
         heard = (rows.back_payload > 0) | ((rows.back_packets == 0) & (rows.flags["ack"] > 1))
-        talks = ((rows.protocol == _TCP) & heard & data) | ((rows.protocol != _TCP) & answered)
+        begun = rows.flags["syn"] > 0  # a session that pauses goes on in a record of its own, and is still one
+        talks = ((rows.protocol == _TCP) & heard & data & begun) | ((rows.protocol != _TCP) & answered)
         failures = (rows.protocol == _TCP) & (rows.flags["syn"] > 0) & (rows.payload + rows.back_payload == 0)
         window = rows.first // WIDTH_NS
         port = np.where((rows.protocol == _TCP) | (rows.protocol == _UDP), rows.port, 0)
@@ -84,6 +85,7 @@ class PairDetector:
             "got_square": rows.back_payload.astype(np.float64) ** 2,
             "duration": rows.last - rows.first,
             "failures": failures.astype(np.int64),
+            "odd": _odd_answers(rows).astype(np.int64),
             "first": rows.first,
             "last": rows.last,
         }
@@ -118,13 +120,15 @@ class PairDetector:
             return []
         floor = np.where(groups["protocol"] == _TCP, rule["ports"], rule["udp_ports"])
         many = (groups["probed"] >= floor) & (groups["probed"] >= rule["probe_share"] * groups["rows"])
+        many |= groups["odd_ports"] >= np.maximum(floor, rule["low_port_share"] * groups["rows"])
         return [self._vertical_hit(table, groups, index, float(floor[index])) for index in _strongest(many, groups)]
 
     def _vertical_hit(self, table: Table, groups: Table, index: int, floor: float) -> Hit:
         source, destination, protocol = _ends(groups, index)
-        count = int(groups["probed"][index])
+        count = int(max(groups["probed"][index], groups["odd_ports"][index]))
         mine = (table["source_hash"] == groups["source_hash"][index]) & (table["protocol"] == protocol)
-        mine &= (table["destination_hash"] == groups["destination_hash"][index]) & (table["probes"] > 0)
+        mine &= table["destination_hash"] == groups["destination_hash"][index]
+        mine &= (table["probes"] > 0) | (table["odd"] > 0)
         evidence = (
             Evidence("ports", count, int(floor), "", f"distinct {protocol_name(protocol)} ports tried in vain"),
             Evidence("tried", _first_few(np.sort(table["port"][mine])), None, "", "some of these ports"),
@@ -225,12 +229,13 @@ class PairDetector:
         seconds = float(row["duration"][0]) / 1e9 / max(int(row["flows"][0]), 1)
         usual = self._baselines.usual(f"{victim}|talks")
         limit = max(float(floor), usual[1] if usual else 0.0) * sources
-        slow = talks / minutes < rule["rate"] or seconds > rule["duration_s"]
+        per_minute = (talks - 1) / minutes  # between them: the last has none after it
+        slow = per_minute < rule["rate"] or seconds > rule["duration_s"]
         if talks < limit or slow or mean > most or alike > rule["alike"]:
             return None
         evidence = (
             Evidence("conversations", talks, round(limit), "", f"short {name} conversations"),
-            Evidence("per_minute", round(talks / minutes, 1), rule["rate"], "1/min", "new conversations"),
+            Evidence("per_minute", round(per_minute, 1), rule["rate"], "1/min", "new conversations"),
             Evidence("alike", round(alike, 3), rule["alike"], "", "deviation of the answers' sizes by their mean"),
             Evidence("answer_octets", round(mean), most, "octets", "mean answer: a refused login is short"),
             Evidence("sources", sources, None, "", "distinct source addresses"),
@@ -361,6 +366,14 @@ def _probes(rows: Rows, reflectors: Column, most_octets: float) -> Mask:
     return mask
 
 
+def _odd_answers(rows: Rows) -> Mask:
+    """Unanswered datagrams from a server's port to ports from which nothing is asked: no answers, whatever they say."""
+    alone = (rows.protocol == _UDP) & (rows.back_packets == 0) & (rows.packets <= _PROBE_PACKETS[_UDP])
+    low = (rows.source_port > 0) & (rows.source_port < 1024) & (rows.port > 0) & (rows.port < 1024)
+    mask: Mask = alone & low & (rows.source_port != rows.port)
+    return mask
+
+
 def _busy_sources(table: Table) -> Mask:
     """When there is too much: sources of a single probe go first (a spoofed flood), then the quietest pairs."""
     _, inverse, count = np.unique(table["source_hash"], return_inverse=True, return_counts=True)
@@ -385,8 +398,9 @@ def _groups(table: Table, by: tuple[str, ...]) -> Table:
         return {}
     ones = np.ones(len(table["key"]), np.int64)
     more = {"rows": ones, "probed": (table["probes"] > 0).astype(np.int64)}
+    more["odd_ports"] = (table["odd"] > 0).astype(np.int64)
     key = table[by[0]] if len(by) == 1 else joined(*(table[name] for name in by))
-    shape = Shape(_SHAPE.keys, (*_COUNTS, "rows", "probed"), _SHAPE.lows, _SHAPE.highs)
+    shape = Shape(_SHAPE.keys, (*_COUNTS, "rows", "probed", "odd_ports"), _SHAPE.lows, _SHAPE.highs)
     return grouped(table | more | {"key": key}, shape)
 
 

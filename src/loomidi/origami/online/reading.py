@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from loomidi.garden.graph.columns import I64, U64, Text, hashes, numbers, texts
+from loomidi.garden.graph.columns import I64, U64, Text, given, hashes, numbers, texts
 
 Mask = npt.NDArray[np.bool_]
 _TCP, _UDP = 6, 17
@@ -29,7 +29,7 @@ class Kind(enum.IntEnum):
     HANDSHAKE = 2  # a completed connection
     SYN_ACK = 3  # answers to a connection attempt that was never made
     STRAY = 4  # a few TCP segments of no connection
-    ILLEGAL = 5  # TCP flags that no stack sends
+    ILLEGAL = 5  # TCP flags that no stack sends, or first fragments too small for them
     BARE = 6  # many one-way TCP segments without payload
     REFLECTED = 7  # one-way UDP from a port of a known reflector
     FRAGMENT = 8  # later fragments of UDP: no ports
@@ -63,6 +63,7 @@ class Rows:
     back_octets: I64
     back_payload: I64
     flags: dict[str, I64]  # syn, ack, rst, fin, urg, psh and back_syn, back_ack, back_rst, back_fin
+    window: I64  # TCP receive window of the first packet as it was sent, not scaled; -1: unknown
     fragments: I64
     icmp_type: I64
     kind: I64  # Kind
@@ -93,6 +94,7 @@ def rows_of(batch: pa.RecordBatch, reflectors: npt.NDArray[np.int64]) -> Rows:
         back_octets=numbers(batch, "reverse_octet_delta_count"),
         back_payload=numbers(batch, "reverse_payload_octet_count"),
         flags=flags,
+        window=np.where(given(batch, "tcp_initial_window_size"), numbers(batch, "tcp_initial_window_size"), -1),
         fragments=numbers(batch, "fragment_count"),
         icmp_type=numbers(batch, "icmp_type"),
         kind=np.zeros(batch.num_rows, np.int64),
@@ -117,6 +119,9 @@ def _read_tcp(rows: Rows) -> None:
     kind[strangers & (rows.packets <= _STRAY_PACKETS) & alone] = Kind.REFUSED
     whole = rows.header >= _TCP_HEADERS * rows.packets  # a capture that cuts headers shows no flags at all
     kind[strangers & whole & (flags["ack"] == 0) & (flags["rst"] == 0)] = Kind.ILLEGAL
+    none = sum(flags[name] for name in ("syn", "ack", "fin", "psh", "urg")) == 0
+    tiny = (rows.fragments > 0) & (rows.fragments + flags["rst"] == rows.packets) & (rows.source_port > 0)
+    kind[strangers & tiny & none] = Kind.ILLEGAL  # ports in one packet, flags in the next; its stack resets the answers
     one_way = (rows.back_packets == 0) & (rows.payload == 0) & (flags["fin"] == 0)
     attempts = tcp & (flags["syn"] > 0) & (rows.back_payload == 0)
     kind[attempts & ((flags["ack"] == 0) | one_way)] = Kind.SYN

@@ -3,7 +3,8 @@
 Called by `flows`. In: `Rows`. Out: `Hit`s. One row a connection and minute; a minute is judged together with the one
 before it. Seen from one side only, a request that nobody could answer yet looks like this: segments with a little data
 each, and none without data but the handshake's, because there was nothing to acknowledge. Who reads slowly what was
-answered is not told from a slow line, and not looked for.
+answered keeps its receive window shut: a slow line has few octets a second as well, but room for many. The window is
+known of the first packet of each flow record.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from loomidi.contracts import Evidence
-from loomidi.garden.graph.columns import Shape, Table, grouped, joined, stacked, taken
+from loomidi.garden.graph.columns import Column, Shape, Table, grouped, joined, stacked, taken
 from loomidi.garden.graph.names import host_id, service_id
 from loomidi.origami.online.episodes import Hit
 from loomidi.origami.online.reading import Mask, Rows
@@ -22,9 +23,9 @@ WIDTH_NS = 60_000_000_000
 _TCP = 6
 _MOST_CONNECTIONS = 60_000
 _ENDS = ("source", "source_hash", "destination", "destination_hash", "port")
-_COUNTS = ("data", "bare", "sent", "got")
+_COUNTS = ("data", "bare", "sent", "got", "shut")
 _SHAPE = Shape(keys=("window", *_ENDS, "connection"), sums=(*_COUNTS, "span"), lows=("first",), highs=("last",))
-_HOLDERS = Shape(keys=_ENDS, sums=("held", "sent", "data"), lows=("first",), highs=("last",))
+_HOLDERS = Shape(keys=_ENDS, sums=("held", "sent", "got", "data", "span"), lows=("first",), highs=("last",))
 
 
 class StallDetector:
@@ -54,6 +55,7 @@ class StallDetector:
             "bare": rows.packets[at] - sum(flags.values()),
             "sent": rows.payload[at],
             "got": rows.back_payload[at],
+            "shut": self._shut(rows)[at].astype(np.int64),
             "span": rows.last[at] - rows.first[at],
             "first": rows.first[at],
             "last": rows.last[at],
@@ -75,34 +77,68 @@ class StallDetector:
         self.windows.forget((keep[0] - 1, keep[1]))
 
     def _judge_window(self, table: Table) -> list[Hit]:
-        held = taken(table, self._stalled(table))
+        seconds = (table["last"] - table["first"]) / 1e9
+        asking, reading = self._asked_slowly(table, seconds), self._read_slowly(table, seconds)
+        hits = [self._hit(holder, self._asking(holder)) for holder in self._holders(taken(table, asking))]
+        return hits + [self._hit(holder, self._reading(holder)) for holder in self._holders(taken(table, reading))]
+
+    def _holders(self, held: Table) -> list[Table]:
+        """Who holds many of these connections at one service, one row each."""
         if not len(held["key"]):
             return []
         more = {"key": joined(held["source_hash"], held["destination_hash"], held["port"])}
-        holders = grouped(held | more | {"held": np.ones(len(held["key"]), np.int64)}, _HOLDERS)
+        more |= {"held": np.ones(len(held["key"]), np.int64), "span": held["last"] - held["first"]}
+        holders = grouped(held | more, _HOLDERS)
         many = np.flatnonzero(holders["held"] >= self._rule.thresholds["connections"])
-        return [self._hit(taken(holders, np.array([row]))) for row in many.tolist()]
+        return [taken(holders, np.array([row])) for row in many.tolist()]
 
-    def _stalled(self, table: Table) -> Mask:
+    def _shut(self, rows: Rows) -> Mask:
+        """Rows that begin with a window for less than a segment. It is scaled but in a SYN, so elsewhere 0 alone is
+        sure; a reset has none to speak of, and where no flag is known it was cut off."""
+        flags = rows.flags
+        room = np.where(flags["syn"] > 0, self._rule.thresholds["room_octets"], 0)
+        shut: Mask = (rows.window >= 0) & (rows.window <= room) & (flags["rst"] == 0)
+        return shut & (flags["syn"] + flags["ack"] > 0)
+
+    def _asked_slowly(self, table: Table, seconds: Column) -> Mask:
         """Connections on which a request trickles in and nothing was answered."""
         rule = self._rule.thresholds
         trickles = (table["data"] >= rule["pieces"]) & (table["sent"] <= rule["piece_octets"] * table["data"])
         unanswered = (table["got"] == 0) & (table["bare"] <= rule["acknowledgements"])
-        lasting = table["last"] - table["first"] >= rule["held_s"] * 1e9
-        mask: Mask = trickles & unanswered & lasting
+        mask: Mask = trickles & unanswered & (seconds >= rule["held_s"])
         return mask
 
-    def _hit(self, holder: Table) -> Hit:
+    def _read_slowly(self, table: Table, seconds: Column) -> Mask:
+        """Connections that asked, whose answer finds no room. Next to nothing of it arrives: few octets where it is
+        seen, else few acknowledgements (a film that is played from a full buffer shuts its window, too)."""
         rule = self._rule.thresholds
-        source, destination = holder["source"][0].decode(), holder["destination"][0].decode()
+        little = (table["got"] <= rule["read_octets"] * seconds) & (table["bare"] <= rule["read_acks"] * seconds)
+        mask: Mask = (table["shut"] > 0) & (table["sent"] > 0) & little & (seconds >= rule["read_s"])
+        return mask
+
+    def _asking(self, holder: Table) -> tuple[Evidence, ...]:
+        rule = self._rule.thresholds
         held, data = int(holder["held"][0]), max(int(holder["data"][0]), 1)
-        service = service_id(destination, int(holder["port"][0]), _TCP)
-        evidence = (
+        return (
             Evidence("connections", held, int(rule["connections"]), "", "with a request that does not end"),
             Evidence("piece_octets", round(int(holder["sent"][0]) / data), rule["piece_octets"], "octets", "a segment"),
             Evidence("pieces", round(data / held, 1), rule["pieces"], "", "segments with data on each of them"),
         )
-        entities = (host_id(source), service)
+
+    def _reading(self, holder: Table) -> tuple[Evidence, ...]:
+        rule = self._rule.thresholds
+        held, seconds = int(holder["held"][0]), int(holder["span"][0]) / 1e9
+        meaning = "with a receive window for less than one segment, and an answer that does not end"
+        return (
+            Evidence("connections", held, int(rule["connections"]), "", meaning),
+            Evidence("held", round(seconds / held, 1), rule["read_s"], "s", "mean time that they stayed open"),
+            Evidence("read_rate", round(int(holder["got"][0]) / seconds, 1), rule["read_octets"], "octets/s",
+                     "read on each of them, where answers are heard"),
+        )  # fmt: skip
+
+    def _hit(self, holder: Table, evidence: tuple[Evidence, ...]) -> Hit:
+        source, destination = holder["source"][0].decode(), holder["destination"][0].decode()
+        entities = (host_id(source), service_id(destination, int(holder["port"][0]), _TCP))
         times = int(holder["first"][0]), int(holder["last"][0])
-        excess = held / rule["connections"]
+        excess = int(holder["held"][0]) / self._rule.thresholds["connections"]
         return Hit("slow_requests", "|".join(entities), entities, *times, evidence, excess, 0.8, quiet_ns=2 * WIDTH_NS)
