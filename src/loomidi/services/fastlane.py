@@ -10,7 +10,7 @@ its own lease, it ends in the kernel whatever becomes of this process. The loop,
     3 choose the fold of the stage that is due   7 settle once an interval: escalate, expire, drain flows into
     4 plan and guard: floor, caps, mode              the flow detectors, learn who is known
 
-Stages: slow down, then drop when the source goes on for `patience_s`; who was dropped before is dropped at once.
+Stages: slow down, then drop when the source goes on (`standing`); who was dropped before is dropped at once.
 Nothing in the protected set is touched, nor a known peer for what anybody could send in its name. In mode
 shadow nothing is written at all: the decision is made, guarded and put on record as what would have been done.
 """
@@ -38,6 +38,7 @@ from loomidi.origami.online import SuspectDetectors
 from loomidi.services.knowing import Answered, KnowingSettings, KnownPeers, covering, senders
 from loomidi.services.poising import poised
 from loomidi.services.receipting import Shared, Writer
+from loomidi.services.standing import Standing
 
 # Patterns that need no answer, so the source may be anybody's. Decoys are scans in the name of others (ADR 0090).
 _FLOODS = {"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification"}
@@ -69,6 +70,8 @@ class FastLaneSettings:
     # Slow down first; False: drop at once where a drop is proposed.
     patience_s: float = 1.0
     # A source that is still over its rate after this long is dropped.
+    slow_patience_s: float = 3.0
+    # Who attacks with a few packets (ADR 0094) and goes on this long below its rate is dropped.
     burst_s: float = 0.01
     # Seconds' worth of the rate that a fresh bucket lets through: a flood has had its burst before it was told.
     longest_ttl_s: float = 300.0
@@ -101,21 +104,6 @@ class Decision:
 Observer = Callable[[Decision], None]
 
 
-@dataclasses.dataclass(slots=True)
-class _Standing:
-    """An entry in force: what it rests on and how the source takes it."""
-
-    rule_id: int
-    fold: FoldSpec | None  # None when it was adopted
-    finding: Finding | None
-    until_ns: int
-    plans: tuple[str, ...] = ()  # all that stand against this target, the newest last
-    dropped: int = 0  # at the last look
-    going_on_since_ns: int = 0  # of uninterrupted dropping
-    verified: bool = False
-    hardest: bool = False  # there is no next stage, or it was refused
-
-
 class FastLane:
     """One lane on one shield. Not thread-safe but for `undo`; close it when done."""
 
@@ -144,7 +132,7 @@ class FastLane:
         self._engine = Engine(store, [self._driver], clock=self.clock)  # the writer's, but for `_restart`
         self._decider = self._deciding()
         self._writer = Writer()
-        self._standing: dict[str, _Standing] = {}
+        self._standing: dict[str, Standing] = {}
         self._counts: dict[str, int] = {}  # target -> plans standing against it
         self._ending: set[str] = set()  # targets that the writer is taking back
         self._chores: Iterator[None] | None = None  # flow work under way
@@ -196,7 +184,11 @@ class FastLane:
         if fold is None:
             return self._unplaced(finding, seen_ns)
         settled = finding.last_ns <= self._settled.get(fold.target, 0)
-        if settled or self._resting(fold.target) or fold.target in self._standing:
+        standing = None if settled or self._resting(fold.target) else self._standing.get(fold.target)
+        if standing and standing.unhindered(finding, round(self.settings.slow_patience_s * 1e9)):
+            standing.finding = finding
+            return self._escalate(fold.target, standing)
+        if settled or standing or self._resting(fold.target):
             self.missed += 1
             return None
         return self._carry_out(finding, fold, seen_ns)
@@ -298,7 +290,7 @@ class FastLane:
         before = self._standing.get(target)
         plans = (*(before.plans if before else ()), plan.id)
         hardest = plan.fold.action == "drop"
-        new = _Standing(rule_id(plan.id), plan.fold, plan.finding, until_ns, plans, hardest=hardest)
+        new = Standing(rule_id(plan.id), plan.fold, plan.finding, until_ns, plans, self._now(), hardest=hardest)
         self._standing[target] = new
         self._counts[target] = len(plans)
         _remember(self._stages, target, plan.fold.action, self.settings.remembered)
@@ -364,26 +356,23 @@ class FastLane:
             else:
                 self._follow(target, standing, state, now)
 
-    def _follow(self, target: str, standing: _Standing, state: DenyState, now: int) -> None:
+    def _follow(self, target: str, standing: Standing, state: DenyState, now: int) -> None:
         """Verify what works; drop who does not stop."""
         if state.dropped and not standing.verified and standing.fold is not None:
             standing.verified = True
             self._writer.put(self._engine.verify, standing.plans[-1])
-        going_on = state.dropped > standing.dropped
-        standing.dropped = state.dropped
-        standing.going_on_since_ns = (standing.going_on_since_ns or now) if going_on else 0
-        lasted_ns = now - standing.going_on_since_ns if going_on else 0
-        if not standing.hardest and lasted_ns >= self.settings.patience_s * 1e9:
-            self._escalate(target, standing, now)
+        if standing.pressed(state.dropped, now, round(self.settings.patience_s * 1e9)):
+            self._escalate(target, standing)
 
-    def _escalate(self, target: str, standing: _Standing, now: int) -> None:
+    def _escalate(self, target: str, standing: Standing) -> Decision | None:
         """The next stage, planned and guarded like the first."""
         standing.hardest = True
         drops = [f for f in propose(standing.finding) if f.action == "drop"] if standing.finding else []
-        if standing.finding and drops and drops[0].target == target:
-            self._carry_out(standing.finding, self._trimmed(drops[0]), now)
+        if standing.finding is None or not drops or drops[0].target != target:
+            return None
+        return self._carry_out(standing.finding, self._trimmed(drops[0]), self._now())
 
-    def _ended(self, target: str, standing: _Standing) -> None:
+    def _ended(self, target: str, standing: Standing) -> None:
         """The time of an entry is over: receipt it and take the dead entry out; until then suspects of it wait."""
         del self._standing[target]
         self._counts.pop(target, None)
@@ -479,7 +468,7 @@ class FastLane:
                 continue
             source = state.deny.match.source
             target = f"{'network' if '/' in source else 'host'}/{source}"
-            self._standing[target] = _Standing(
+            self._standing[target] = Standing(
                 state.deny.rule_id, None, None, state.expires_ns, (plan_id,), hardest=True
             )
             self._counts[target] = 1

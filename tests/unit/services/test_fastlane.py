@@ -112,6 +112,23 @@ def test_a_source_that_goes_on_is_dropped(bench: Bench) -> None:
     assert bench.send() == 0
 
 
+def test_a_source_that_floods_in_bursts_is_dropped(bench: Bench) -> None:
+    bench.turn(suspect())
+    for turn in range(8):
+        bench.send(packets=0 if turn % 3 else 100)
+        bench.turn(seconds=0.3)
+    assert [d.action for d in bench.told if d.outcome == "applied"] == ["rate", "drop"]
+
+
+def test_a_source_that_comes_back_after_a_long_pause_is_slowed_anew(bench: Bench) -> None:
+    bench.turn(suspect())
+    for _ in range(3):
+        bench.send()
+        bench.turn(seconds=0.3)
+        bench.turn(seconds=5.0)
+    assert [entry.deny.action for entry in bench.shield.entries()] == ["rate"]
+
+
 def test_a_source_that_stops_is_only_slowed(bench: Bench) -> None:
     bench.turn(suspect())
     bench.send()

@@ -120,6 +120,33 @@ def test_what_is_judged_again_is_not_acted_on_again(bench: Bench) -> None:
     assert [d.outcome for d in bench.told] == ["applied"]
 
 
+def going_on(bench: Bench, pattern: str, seconds: float, outside: str = "host/203.0.113.66") -> list[str]:
+    """A finding that is told, and told again with packets of so much later; the actions that came of it."""
+    first = finding(pattern, outside, f"service/{WEB}:22/tcp", last_ns=bench.clock.now_ns() + 6_000_000_000)
+    bench.flows.found = [first]
+    bench.turn()
+    bench.flows.found = [dataclasses.replace(first, last_ns=first.last_ns + round(seconds * 1e9))]
+    bench.turn()
+    return [decision.action for decision in bench.told if decision.outcome == "applied"]
+
+
+@pytest.mark.parametrize("pattern", ["brute_force", "slow_requests"])
+def test_who_goes_on_slowly_below_a_rate_that_stops_nothing_is_dropped(bench: Bench, pattern: str) -> None:
+    assert going_on(bench, pattern, 4.0) == ["rate", "drop"]
+
+
+def test_what_was_under_way_when_it_was_slowed_is_no_going_on(bench: Bench) -> None:
+    assert going_on(bench, "brute_force", 2.0) == ["rate"]
+
+
+def test_a_flood_that_keeps_to_its_rate_is_left_at_it(bench: Bench) -> None:
+    assert going_on(bench, "udp_flood", 4.0) == ["rate"]
+
+
+def test_who_is_protected_is_not_dropped_for_going_on(bench: Bench) -> None:
+    assert going_on(bench, "brute_force", 4.0, "host/192.0.2.1") == []
+
+
 def test_a_finding_that_goes_on_is_answered_again_and_one_that_stands_still_is_not() -> None:
     answered, first = Answered(8), finding("exfiltration", f"host/{CLIENT}")
     later = dataclasses.replace(first, last_ns=first.last_ns + 1)
