@@ -5,7 +5,6 @@ from loomidi_lab.redteam.records import NOTED, Attack, Command, Expect
 
 _SLOW = ("slow_requests",)
 _LEAK = ("exfiltration",)  # told only: the shield hears what comes in, and what leaves is not cut by its source
-_READER = "who reads slowly what was answered is not told from a slow line"
 
 
 def _slow(*words: str, path: str = "") -> Command:
@@ -30,7 +29,7 @@ QUIET = (
     Attack(
         "slow-read", "T1499.002", "slow",
         (_slow("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "8", path="large"),), (ATTACKER,),
-        Expect(_SLOW, within_s=60, missed=_READER), seconds=24, says="slow reading over 200 connections",
+        Expect(_SLOW, within_s=60), seconds=24, says="slow reading over 200 connections",
         needs=("slowhttptest",),
     ),
     Attack(
@@ -39,8 +38,8 @@ QUIET = (
         needs=("hydra", "sshd"), short=True,
     ),
     Attack(
-        "guessing-slow", "T1110.001", "slow", (_hydra("-t", "1", "-c", "1"),), (ATTACKER,),
-        Expect(("brute_force",), within_s=60), seconds=55, says="hydra, one guess a second", servers=("sshd",),
+        "guessing-slow", "T1110.001", "slow", (_hydra("-t", "1", "-c", "1", "-w", "1"),), (ATTACKER,),
+        Expect(("brute_force",), within_s=60), seconds=55, says="hydra, a guess every two seconds", servers=("sshd",),
         needs=("hydra", "sshd"),
     ),
     Attack(
@@ -76,7 +75,7 @@ QUIET = (
         needs=("iperf3",),
     ),
     Attack(
-        "beacon", "T1071", "slow", (forged("posts", source=INSIDE, target=WEB, every_s=9, seconds=175),), (INSIDE,),
-        Expect(("beaconing",), act=NOTED, within_s=180), seconds=178, says="a small request every 9 s",
+        "beacon", "T1071", "slow", (forged("posts", source=INSIDE, target=WEB, every_s=9, seconds=56),), (INSIDE,),
+        Expect(("beaconing",), act=NOTED, within_s=60), seconds=58, says="a small request every 9 s",
     ),
 )  # fmt: skip
