@@ -108,8 +108,8 @@ FACES = {
     ),
     "loomidi.origami.online": (
         "ClusterState Cusum CusumSettings Detector EdgeSketch FAILURES FailureSettings Failures FlowDetectors "
-        "FlowSettings HalfSpaceTrees NormSettings PATTERNS RobustNorm Rule Seen SketchSettings SuspectDetectors "
-        "SuspectSettings TailSettings TailThreshold TreesSettings load_rules"
+        "FlowSettings HalfSpaceTrees NeighbourSettings Neighbours NormSettings PATTERNS RobustNorm Rule Seen "
+        "SketchSettings SuspectDetectors SuspectSettings TailSettings TailThreshold TreesSettings load_rules"
     ),
 }
 

@@ -30,12 +30,14 @@ from loomidi.contracts import Approval, Evidence, Finding, FoldSpec, LoomidiErro
 from loomidi.contracts.ports import DenyState, ReceiptStore, Shield, Suspect
 from loomidi.contracts.schemas import FLOWS
 from loomidi.ionic.act import Acted, Engine, ShieldDriver
-from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, Limits, PlanRefused, propose
+from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, PlanRefused, propose
 from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.origami.online import SuspectDetectors
-from loomidi.services.knowing import Answered, KnowingSettings, KnownPeers, covering, senders
+from loomidi.services.fastlane_settings import FastLaneSettings
+from loomidi.services.knowing import Answered, KnownPeers, covering, senders
+from loomidi.services.neighbouring import Neighbourhood
 from loomidi.services.poising import poised
 from loomidi.services.receipting import Shared, Writer
 from loomidi.services.standing import Standing
@@ -46,42 +48,6 @@ FORGEABLE = frozenset(_FLOODS | {"vertical_scan", "horizontal_scan"})
 
 _DONE = object()
 _ENOUGH = 100  # packets of a forged flood in one drain before networks are told from them
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FastLaneSettings:
-    """How far and how fast."""
-
-    mode: Mode = Mode.SHADOW
-    # Nothing is touched unless somebody has asked for it.
-    protected: tuple[str, ...] = ()
-    # Addresses and CIDRs that are never acted on; also written to the shield, which lets them pass by itself.
-    limits: Limits = dataclasses.field(default_factory=Limits)
-    # Caps that the floor holds every plan against.
-    wait_s: float = 0.05
-    # Longest sleep on the ring; also how late step 7 may come.
-    interval_s: float = 1.0
-    # Seconds between two drains of the flow tables.
-    judge_s: float = 5.0
-    # Seconds between two judgements of what the flow detectors have so far: beacons, slow scans, guessing, leaks.
-    look_s: float = 0.25
-    # Seconds between two looks at the entries in force.
-    staged: bool = True
-    # Slow down first; False: drop at once where a drop is proposed.
-    patience_s: float = 1.0
-    # A source that is still over its rate after this long is dropped.
-    slow_patience_s: float = 3.0
-    # Who attacks with a few packets (ADR 0094) and goes on this long below its rate is dropped.
-    burst_s: float = 0.01
-    # Seconds' worth of the rate that a fresh bucket lets through: a flood has had its burst before it was told.
-    longest_ttl_s: float = 300.0
-    # No entry outlives this, whatever the fold proposes.
-    quiet_s: float = 5.0
-    # Seconds before a refused or pardoned target is considered again.
-    remembered: int = 4096
-    # Targets whose last stage is remembered.
-    knowing: KnowingSettings = dataclasses.field(default_factory=KnowingSettings)
-    # Who counts as known.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,6 +82,7 @@ class FastLane:
         detectors: SuspectDetectors | None = None,
         flows: Any = None,  # origami.online.FlowDetectors, or None: suspects only
         graph: Any = None,  # garden.graph.EntityGraph, or None: the blast radius is the worst case
+        neighbours: Neighbourhood | None = None,  # None: nobody listens to ARP and neighbour discovery
         observers: Sequence[Observer] = (),
         clock: Clock | None = None,
     ) -> None:
@@ -127,7 +94,7 @@ class FastLane:
         self.missed = 0  # suspects that were known, standing or pardoned already
         self._store, self._graph, self._flows = store, graph, flows
         self._detectors = detectors or SuspectDetectors()
-        self._observers = tuple(observers)
+        self._observers, self._neighbours = tuple(observers), neighbours
         self._driver = ShieldDriver(self.shield, clock=self.clock)
         self._engine = Engine(store, [self._driver], clock=self.clock)  # the writer's, but for `_restart`
         self._decider = self._deciding()
@@ -212,7 +179,7 @@ class FastLane:
             "known_peers": len(self.known.known()),
             "receipts_failed": self._writer.failed,
             "missed": self.missed,
-        }
+        } | (self._neighbours.figures() if self._neighbours else {})
 
     # -- 3 choose ----------------------------------------------------------------------------------------------
 
@@ -334,6 +301,7 @@ class FastLane:
         if now >= self._look_due:
             self._look_due = now + round(self.settings.look_s * 1e9)
             self._look(now)
+            self._overhear(now)
         if now >= self._drain_due:
             self._drain_due = now + round(self.settings.interval_s * 1e9)
             self._chores = self._drained(now)
@@ -343,6 +311,13 @@ class FastLane:
         elif quiet and now >= self._tidy_due:
             self._tidy_due = now + 10_000_000_000
             gc.collect(1)  # the collector is off in the loop; a quiet moment costs nobody anything
+
+    def _overhear(self, now: int) -> None:
+        """Who claims another's address is told and never acted on: the address is its victim's (ADR 0093)."""
+        because = "told only: the address is a victim's; find the port of the link address that claims it"
+        for finding in self._neighbours.findings(now) if self._neighbours else ():
+            seen = Decision("noted", finding.entities[0], "", finding, because=because)
+            self._tell(dataclasses.replace(seen, first_ns=finding.first_ns, seen_ns=finding.last_ns))
 
     def _look(self, now: int) -> None:
         """Read the entries back: which ended, which work, which are not enough."""

@@ -20,6 +20,7 @@ from loomidi.loom.capture.synthetic import (
     Packet,
     Scenario,
 )
+from tests.security.detections.neighbour_look_alikes import NEIGHBOUR_LOOK_ALIKES
 
 
 def _benign(name: str, packets: list[Packet]) -> Scenario:
@@ -285,7 +286,7 @@ LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
             flash_crowd, media_stream, benign_dns, benign_ping, midstream_downloads, gre_tunnel, discovery_answers,
             passive_ftp, trace_route, crawler, ssh_sessions, database_pool, browsing, time_sync, download,
             one_way_vpn, ingress_health_checks, long_polls, web_sockets,
-            event_streams, scripted_commands, login_checks,
+            event_streams, scripted_commands, login_checks, *NEIGHBOUR_LOOK_ALIKES,
         )
     },
 }  # fmt: skip

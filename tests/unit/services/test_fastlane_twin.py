@@ -13,7 +13,8 @@ from loomidi.loom.capture.own_limits import Watched
 from loomidi.loom.capture.twin import TwinSettings, TwinShield
 from loomidi.loom.capture.verdicts import Limits
 from loomidi.services.demo import frames
-from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
+from loomidi.services.fastlane import Decision, FastLane
+from loomidi.services.fastlane_settings import FastLaneSettings
 from loomidi.services.waking import waking
 
 WEB, WEB6 = "198.51.100.10", "2001:db8:2::10"

@@ -95,6 +95,11 @@ def _release(finding: Finding, _where: Where) -> list[FoldSpec]:
     return [FoldSpec(FoldKind.ROLLBACK, workload, "rollback", ttl_s=ROLLBACK_TTL_S, because=finding.id, undo=undo)]
 
 
+def _told_only(_finding: Finding, _where: Where) -> list[FoldSpec]:
+    """Who is named is the victim: whatever is done to its address is what the attacker is after (ADR 0093)."""
+    return []
+
+
 def _saturated(finding: Finding, where: Where) -> list[FoldSpec]:
     """More replicas of the workload that waits for its processor."""
     workload = finding.entities[0]
@@ -122,6 +127,7 @@ RECIPES: dict[str, Callable[[Finding, Where], list[FoldSpec]]] = {
     "slow_requests": _one_source,
     "beaconing": _leak,
     "exfiltration": _leak,
+    "neighbour_spoofing": _told_only,
     "crash_loop": _release,
     "cpu_saturation": _saturated,
     "node_pressure": _pressed,

@@ -79,6 +79,33 @@ def icmp(source: str, destination: str, kind: int, code: int = 0, payload: bytes
     return ip_packet(source, destination, 1, struct.pack(">BBHHH", kind, code, 0, 1, 1) + payload)
 
 
+def arp(link: int, address: str, to: int = 0, told: str = "", *, asks: bool = False) -> bytes:
+    """ARP: `address` is at `link`; told to one link address (0: to all), or said in a question for `told`."""
+    own, target = link_address(link), link_address(to) if to else b"\xff" * 6
+    addresses = [ipaddress.ip_address(one).packed for one in (address, told or address)]
+    body = own + addresses[0] + (bytes(6) if asks else target) + addresses[1]
+    return target + own + b"\x08\x06" + struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1 if asks else 2) + body
+
+
+def advertisement(link: int, address: str, told: str = "ff02::1", to: int = 0, *, flags: int = 0x20) -> bytes:
+    """A neighbour advertisement of RFC 4861 that `address` is at `link`, without a checksum.
+
+    `told`: to whom, at link address `to` where that is one host. `flags`: 0x80 R, 0x40 S, 0x20 O.
+    """
+    own = link_address(link)
+    body = struct.pack(">BBHI", 136, 0, 0, flags << 24) + ipaddress.ip_address(address).packed + b"\x02\x01" + own
+    frame = bytearray(ip_packet(f"fe80::{link & 0xFFFF:x}", told, 58, body))
+    target = ipaddress.ip_address(told)
+    frame[:6] = b"\x33\x33" + target.packed[-4:] if target.is_multicast else link_address(to)
+    frame[6:12], frame[21] = own, 255
+    return bytes(frame)
+
+
+def link_address(link: int) -> bytes:
+    """Six octets; a number below 256 is the last of a locally administered one."""
+    return (link if link > 0xFF else 0x02_00_00_00_00_00 | link).to_bytes(6, "big")
+
+
 def connection(
     at_ns: int,
     client: tuple[str, int],
@@ -296,6 +323,23 @@ def exfiltration(octets: int = 30_000_000, seed: int = 12) -> Scenario:
     return _scenario("exfiltration", made, "exfiltration", (CLIENT, OUTSIDE))
 
 
+def arp_spoofing(seconds: int = 12, every_s: float = 1.0, gateway: str = "10.0.0.1") -> Scenario:
+    """At the victim's port: its gateway is known, then a third answers in its name again and again, unasked."""
+    known = START_NS - 20 * SECOND
+    talk: list[Packet] = [
+        (known, arp(0x20, CLIENT, 0, gateway, asks=True)),
+        (known + 300_000, arp(1, gateway, 0x20, CLIENT)),
+    ]
+    talk += [(known + 5 * SECOND, arp(0x66, "10.0.0.66", 0, CLIENT, asks=True))]
+    times = (START_NS + int(index * every_s * SECOND) for index in range(int(seconds / every_s)))
+    made = [(at, arp(0x66, gateway, 0x20, CLIENT)) for at in times]
+    made.append((START_NS + seconds * SECOND // 2, arp(1, gateway, 0x20, CLIENT, asks=True)))  # it asks for itself
+    made.sort()
+    return dataclasses.replace(
+        _scenario("arp_spoofing", made, "neighbour_spoofing", (gateway,)), packets=(*talk, *made)
+    )
+
+
 def benign_http(connections: int = 300, rate: float = 60, clients: int = 40, seed: int = 20) -> Scenario:
     """A web server at work: every connection is completed and answered."""
     random_ = random.Random(seed)
@@ -312,7 +356,7 @@ SCENARIOS: dict[str, Callable[..., Scenario]] = {
     for builder in (
         syn_flood, udp_flood, icmp_flood, tcp_flag_flood, ip_flood, amplification, syn_ack_reflection,
         middlebox_reflection, vertical_scan, horizontal_scan, brute_force, slow_requests, beaconing, exfiltration,
-        benign_http,
+        arp_spoofing, benign_http,
     )
 }  # fmt: skip
 """Builders by name, as `rules/detections/*/rule.yaml` names them."""

@@ -1,9 +1,10 @@
 """The detectors that run everywhere, without a trained model: on flow batches and in the fast lane.
 
-Called by `services.analyzing` (`FlowDetectors`, Arrow in), `services.fastlane` (`SuspectDetectors`, plain Python) and
-`services.diagnosing` (`Failures`, objects of a cluster in). Out: `contracts.Finding`. And by `scoring`: what says how
-strange an edge is (`RobustNorm`, `EdgeSketch`, `HalfSpaceTrees`: `Seen` in, scores out). What to do about a finding is
-left to `ionic`. The names are bound on first use, so that the fast lane loads neither numpy nor pyarrow.
+Called by `services.analyzing` (`FlowDetectors`, Arrow in), `services.fastlane` (`SuspectDetectors`, plain Python),
+`services.neighbouring` (`Neighbours`, what hosts of a link say) and `services.diagnosing` (`Failures`, objects of a
+cluster). Out: `contracts.Finding`. And by `scoring`: what says how strange an edge is (`RobustNorm`, `EdgeSketch`,
+`HalfSpaceTrees`: `Seen` in, scores out). What to do about a finding is left to `ionic`. The names are bound on first
+use, so that the fast lane loads neither numpy nor pyarrow.
 """
 
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loomidi.origami.online.failures import FAILURES, ClusterState, Failures, FailureSettings
     from loomidi.origami.online.flows import FlowDetectors, FlowSettings
+    from loomidi.origami.online.neighbours import Neighbours, NeighbourSettings
     from loomidi.origami.online.norms import NormSettings, RobustNorm
     from loomidi.origami.online.rules import PATTERNS, Rule, load_rules
     from loomidi.origami.online.seen import Detector, Seen
@@ -33,6 +35,8 @@ __all__ = [
     "FlowDetectors",
     "FlowSettings",
     "HalfSpaceTrees",
+    "NeighbourSettings",
+    "Neighbours",
     "NormSettings",
     "RobustNorm",
     "Rule",
@@ -58,6 +62,8 @@ _HOMES = {
     "FlowDetectors": "flows",
     "FlowSettings": "flows",
     "HalfSpaceTrees": "trees",
+    "NeighbourSettings": "neighbours",
+    "Neighbours": "neighbours",
     "NormSettings": "norms",
     "PATTERNS": "rules",
     "RobustNorm": "norms",

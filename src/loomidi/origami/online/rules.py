@@ -26,6 +26,7 @@ PATTERNS: tuple[str, ...] = (
     "slow_requests",
     "beaconing",
     "exfiltration",
+    "neighbour_spoofing",
 )
 _PORT_LISTS = ("quiet_ports", "peer_ports", "talkative_ports", "fast_ports", "discovery_ports")
 

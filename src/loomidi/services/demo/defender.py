@@ -31,7 +31,9 @@ from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, re
 from loomidi.loom.flows import MeterSettings
 from loomidi.origami.online import FlowDetectors, FlowSettings
 from loomidi.services.demo.tallying import Tally
-from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
+from loomidi.services.fastlane import Decision, FastLane
+from loomidi.services.fastlane_settings import FastLaneSettings
+from loomidi.services.neighbouring import neighbourhood
 from loomidi.services.waking import waking
 
 Order = dict[str, Any]
@@ -75,9 +77,11 @@ class Defender:
             judge_s=config.judge_s,
         )
         graph = EntityGraph()
+        self.neighbours = neighbourhood(config.interface)
         self.lane = FastLane(
-            self.shield, store, settings, flows=self.tally, graph=graph, observers=[self._keep, _report]
-        )
+            self.shield, store, settings, flows=self.tally, graph=graph, neighbours=self.neighbours,
+            observers=[self._keep, _report],
+        )  # fmt: skip
 
     def work(self) -> None:
         """Say `ready`, then defend until standard input ends."""
@@ -87,6 +91,7 @@ class Defender:
             self.lane.run(self._obey)
         finally:
             self.lane.close()
+            self.neighbours.close()
             self.shield.close()
 
     def _listen(self) -> None:

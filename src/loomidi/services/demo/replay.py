@@ -28,7 +28,8 @@ from loomidi.services.demo.tallying import Tally
 from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, CLIENTS6, WEB, WEB6
 from loomidi.services.demo.traffic import prepared
 from loomidi.services.demo.trials import LONGEST_S, Trials, fresh_sources
-from loomidi.services.fastlane import Decision, FastLane, FastLaneSettings
+from loomidi.services.fastlane import Decision, FastLane
+from loomidi.services.fastlane_settings import FastLaneSettings
 from loomidi.services.poising import poised
 from loomidi.services.waking import waking
 

@@ -11,6 +11,7 @@ removes the rooms; what a killed run left behind is removed by the next one (`sw
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -25,7 +26,7 @@ from loomidi.contracts.errors import EnvironmentLacks
 ROOMS = ("wire", "node", "web", "login", "client", "attacker")
 WEB, WEB6 = "198.51.100.10", "2001:db8:2::10"
 LOGIN, LOGIN6 = "198.51.101.20", "2001:db8:3::20"
-GATEWAY = "192.0.2.1"  # the node as the clients see it
+GATEWAY, GATEWAY6 = "192.0.2.1", "2001:db8:1::1"  # the node as the clients see it
 CLIENTS = tuple(f"192.0.2.{host}" for host in range(11, 19))
 CLIENTS6 = tuple(f"2001:db8:1::{host}" for host in range(11, 15))
 ATTACKERS = tuple(f"203.0.113.{host}" for host in range(11, 31))
@@ -115,6 +116,18 @@ class Network:
         with self.inside("wire"):
             before = _statistics("to-node")
         return arrived["rx_packets"], arrived["rx_bytes"], before["tx_dropped"]
+
+    def forget(self, address: str) -> None:
+        """The node no longer knows at which link address an address is."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        with self.inside("node"), _netlink() as link:
+            index = link.link_lookup(ifname=self.interface)[0]
+            try:
+                link.neigh("del", dst=address, ifindex=index)
+            except NetlinkError as error:
+                if error.code != errno.ENOENT:  # it has not known it
+                    raise
 
     def close(self) -> None:
         """End the children, remove the rooms. Safe to call twice and from a half-built state."""

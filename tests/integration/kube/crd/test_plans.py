@@ -22,6 +22,9 @@ def where(entity: str) -> Place:
     return dataclasses.replace(found, address="10.244.1.7", uid="1") if found.kind == "pod" else found
 
 
+TOLD_ONLY = {"neighbour_spoofing"}  # its address is a victim's (ADR 0093)
+
+
 def plans(pattern: str) -> list[Plan]:
     """What is proposed against a pod of ours, an outsider and a service."""
     found: list[Finding] = [
@@ -34,7 +37,7 @@ def plans(pattern: str) -> list[Plan]:
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_what_is_proposed_is_admitted_and_comes_back_as_it_was(kube: Kube, pattern: str) -> None:
     made = plans(pattern)
-    assert made
+    assert bool(made) == (pattern not in TOLD_ONLY)
     for plan in made:
         if plan.fold.kind == "ISOLATE_POD" and not plan.fold.target.startswith("pod/"):
             continue
