@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import Any
 
 from loomidi.contracts.errors import EnvironmentLacks
 from loomidi.services.demo.stage import Defender, Message
-from loomidi.services.demo.testbed import WEB
+from loomidi.services.demo.testbed import GATEWAY, GATEWAY6, WEB
 from loomidi_lab.redteam import judging, serving
 from loomidi_lab.redteam.catalogue.places import PROTECTED
 from loomidi_lab.redteam.crowd import Crowd
@@ -31,6 +32,7 @@ from loomidi_lab.redteam.tapping import Tap, is_neighbour, is_no_page, is_packet
 KNOWN_S = 5.0  # until the honest clients have completed conversations that were drained
 _LOOK_S, _END_S, _STILL_S = 0.25, 10.0, 0.4
 _SAID = 3  # last lines kept of a tool
+_CLOSED = 9
 
 
 class Carrying:
@@ -57,6 +59,8 @@ class Carrying:
             if attack.shares_address:
                 crowds.append(_Crowding(self._ground, "attacker", Crowd(web=((attack.attackers[0], WEB),))))
             time.sleep(KNOWN_S)
+            for address in attack.present:
+                self._speak(address)
             # 3 attack
             tap = self._attacked()
             # 5 take back
@@ -73,6 +77,14 @@ class Carrying:
             balance, int(time.time()), self._said,
         )  # fmt: skip
         return judging.judge(attack, seen)
+
+    def _speak(self, address: str) -> None:
+        """One datagram to a closed port of the gateway, which has to ask for the way back: it has forgotten it."""
+        self._ground.network.forget(address)
+        family, gateway = (socket.AF_INET6, GATEWAY6) if ":" in address else (socket.AF_INET, GATEWAY)
+        with self._ground.network.inside("client"), socket.socket(family, socket.SOCK_DGRAM) as speaking:
+            speaking.bind((address, 0))
+            speaking.sendto(b"here", (gateway, _CLOSED))
 
     def _attacked(self) -> Tap:
         """3 the attack between two counts, and 4 what is due after it."""

@@ -35,6 +35,7 @@ class Attack:
     seconds: float = 4.0
     says: str = ""  # in words, for the table
     forged: tuple[str, ...] = ()  # addresses of others that it claims: these must never be cut
+    present: tuple[str, ...] = ()  # honest addresses that speak once before it begins: their neighbours know them
     servers: tuple[str, ...] = ()  # of `serving.SERVERS`, besides the web and the name service
     needs: tuple[str, ...] = ()  # programs; when one is missing, the row is skipped with that reason
     settle_s: float = 6.0  # longest wait for findings and drops after its end

@@ -2,12 +2,12 @@
 
 import sys
 
-from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, LOGIN, WEB, WEB6
+from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, CLIENTS6, LOGIN, WEB, WEB6
 from loomidi_lab.redteam.records import Command
 
 ATTACKER, ATTACKER6, INSIDE = ATTACKERS[0], "2001:db8:66::66", "10.66.0.66"
-PROTECTED, ESTABLISHED, NEIGHBOUR = CLIENTS[0], CLIENTS[1], CLIENTS[-1]
-__all__ = ["ATTACKER", "ATTACKER6", "ATTACKERS", "CLIENTS", "ESTABLISHED", "INSIDE", "LOGIN", "NEIGHBOUR",
+PROTECTED, ESTABLISHED, NEIGHBOUR, NEIGHBOUR6 = CLIENTS[0], CLIENTS[1], CLIENTS[-1], CLIENTS6[-1]
+__all__ = ["ATTACKER", "ATTACKER6", "ATTACKERS", "CLIENTS", "ESTABLISHED", "INSIDE", "LOGIN", "NEIGHBOUR", "NEIGHBOUR6",
            "PROTECTED", "WEB", "WEB6", "forged", "hping", "nmap"]  # fmt: skip
 
 

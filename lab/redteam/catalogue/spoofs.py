@@ -3,12 +3,19 @@
 Nobody whose name is used may be cut: that is what the attacker is after.
 """
 
-from loomidi_lab.redteam.catalogue.places import CLIENTS, ESTABLISHED, NEIGHBOUR, PROTECTED, WEB, forged, hping
+from loomidi_lab.redteam.catalogue.places import (
+    CLIENTS,
+    ESTABLISHED,
+    NEIGHBOUR,
+    NEIGHBOUR6,
+    PROTECTED,
+    WEB,
+    forged,
+    hping,
+)
 from loomidi_lab.redteam.records import NOTED, SPARED, Attack, Expect
 
 _FAMILY, _DIRECT = "spoof", "T1498.001"
-_ARP = "the shield counts frames that are no IP packets, and nobody reads them"
-_ND = "a few ICMPv6 packets, and nobody compares link addresses"
 
 SPOOFS = (
     Attack(
@@ -47,13 +54,21 @@ SPOOFS = (
     ),
     Attack(
         "arp-spoofing", "T1557.002", _FAMILY, (("arpspoof", "-i", "eth0", "-t", "203.0.113.1", NEIGHBOUR),), (),
-        Expect(("neighbour_spoofing",), act=NOTED, missed=_ARP),
-        seconds=7, says="ARP answers in the name of a neighbour", forged=(NEIGHBOUR,), needs=("arpspoof",), arp=True,
+        Expect(("neighbour_spoofing",), act=NOTED),
+        seconds=7, says="ARP answers in the name of a neighbour", forged=(NEIGHBOUR,), present=(NEIGHBOUR,),
+        needs=("arpspoof",), arp=True,
+    ),
+    Attack(
+        "arp-spoofing-absent", "T1557.002", _FAMILY, (("arpspoof", "-i", "eth0", "-t", "203.0.113.1", NEIGHBOUR),), (),
+        Expect(("neighbour_spoofing",), act=NOTED, within_s=6),
+        seconds=7, says="the same for an address that nobody has heard of", forged=(NEIGHBOUR,),
+        needs=("arpspoof",), arp=True,
     ),
     Attack(
         "nd-spoofing", "T1557", _FAMILY,
-        (("atk6-fake_advertise6", "-n", "10", "-w", "1", "eth0", "2001:db8:1::14", "ff02::1"),), (),
-        Expect(("neighbour_spoofing",), act=NOTED, missed=_ND),
-        seconds=7, says="neighbour advertisements in the name of another", needs=("atk6-fake_advertise6",), arp=True,
+        (("atk6-fake_advertise6", "-n", "10", "-w", "1", "eth0", NEIGHBOUR6, "ff02::1"),), (),
+        Expect(("neighbour_spoofing",), act=NOTED),
+        seconds=7, says="neighbour advertisements in the name of another", forged=(NEIGHBOUR6,), present=(NEIGHBOUR6,),
+        needs=("atk6-fake_advertise6",), arp=True,
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from loomidi_lab.redteam.catalogue import chosen
 from loomidi_lab.redteam.grounds import Ground, ground
 from loomidi_lab.redteam.serving import missing
 
-HANDFUL = ("syn-flood-6", "scan-syn", "flood-as-established", "scan-as-established")
+HANDFUL = ("syn-flood-6", "scan-syn", "flood-as-established", "scan-as-established", "arp-spoofing", "nd-spoofing")
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
