@@ -36,7 +36,7 @@ from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.origami.online import SuspectDetectors
 from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.knowing import Answered, KnownPeers, covering, senders
+from loomidi.services.knowing import Answered, KnownPeers, alone, covering, senders
 from loomidi.services.neighbouring import Neighbourhood
 from loomidi.services.poising import poised
 from loomidi.services.receipting import Shared, Writer
@@ -401,11 +401,15 @@ class FastLane:
                 del self._pressed[service]
 
     def _slow_networks(self, service: str, finding: Finding, seen_ns: int, batches: Iterable[Any]) -> bool:
-        """Slow the networks that a forged flood comes from, except where somebody known or protected lives."""
+        """Slow the networks that a forged flood comes from, except where somebody known or protected lives; who sends
+        it alone is answered by name."""
         where = place(service)
         packets: Counter[str] = Counter()
         for batch in batches:
             packets.update(senders(batch, where.address, where.port))
+        if one := alone(packets, finding):
+            self.answer(dataclasses.replace(finding, entities=(f"host/{one}", service)), seen_ns)
+            return True
         if packets.total() < _ENOUGH:
             return False
         texts = (*self.known.known(), *self.settings.protected)

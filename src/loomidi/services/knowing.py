@@ -16,6 +16,7 @@ import pyarrow as pa
 from loomidi.contracts import Finding
 
 _TCP = 6
+_ALONE = 0.9  # of what begins and ends at nothing: who sends that much is not one of many
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -112,6 +113,15 @@ def senders(batch: pa.RecordBatch, destination: str, port: int) -> Counter[str]:
     ):
         packets[source] += count
     return packets
+
+
+def alone(packets: Counter[str], finding: Finding) -> str:
+    """Who sends a flood of a service nearly alone, of what `senders` counted; none where they are many or few packets.
+
+    A service whose own thresholds are below those of a source is told first, and not by whom."""
+    told = next((fact.value for fact in finding.evidence if fact.name == "packets"), 0)
+    heaviest, most = next(iter(packets.most_common(1)), ("", 0))
+    return heaviest if most >= max(_ALONE * packets.total(), float(told) / 2, 1) else ""
 
 
 def covering(

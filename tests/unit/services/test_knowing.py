@@ -6,8 +6,10 @@ from collections import Counter
 
 import pyarrow as pa
 
+from loomidi.contracts import Evidence
 from loomidi.contracts.schemas import FLOWS
-from loomidi.services.knowing import KnowingSettings, KnownPeers, covering, senders
+from loomidi.services.knowing import KnowingSettings, KnownPeers, alone, covering, senders
+from tests.unit.ionic.making import a_finding
 
 
 def forged(network: str, count: int = 4000) -> Counter[str]:
@@ -109,3 +111,11 @@ def test_senders_are_those_without_an_end_at_that_service() -> None:
         conversation("198.18.0.2", destination_transport_port=443, **silent),
     )
     assert senders(batch, "198.51.100.10", 80) == {"198.18.0.1": 4}
+
+
+def test_who_sends_a_flood_of_a_service_nearly_alone_is_named_and_a_bystander_is_not():
+    told = a_finding(evidence=(Evidence("packets", 40, None, "packets", "seen"),))
+    assert alone(Counter({"203.0.113.9": 60, "192.0.2.11": 2}), told) == "203.0.113.9"
+    assert alone(Counter({"203.0.113.9": 60, "203.0.113.10": 60}), told) == ""
+    assert alone(Counter({"192.0.2.11": 3}), told) == ""
+    assert alone(Counter(), told) == ""
