@@ -208,3 +208,41 @@ def test_first_fragments_too_small_for_tcp_flags_are_a_flood(resets):
 
 def test_a_capture_that_cuts_headers_is_no_flood_of_fragments():
     assert told(cut_headers(packets=40, payload=4000)) == []
+
+
+def talk(at_s, *, begun, port=6379, lasts_s=1.0, payload=350, back_payload=24):
+    """A record of a conversation with a login service: its beginning, or a further piece of one that goes on."""
+    opened = {"syn": 1, "back_syn": 1} if begun else {}
+    shape = {"protocol": 6, "port": port, "ack": 4, "back_ack": 4, "packets": 6, "back_packets": 5}
+    return flow(at_s, lasts_s, source_port=40000, payload=payload, back_payload=back_payload, **shape, **opened)
+
+
+def guessing(pieces):
+    """What is told of passwords: a steady beat is told, too."""
+    return [finding for finding in told(pieces) if finding.pattern == "brute_force"]
+
+
+def test_one_connection_that_is_kept_and_told_in_pieces_guesses_no_password():
+    kept = [talk(3.0 * index, begun=index == 0) for index in range(200)]
+    assert guessing(kept) == []
+    new = [talk(3.0 * index, begun=True) for index in range(200)]
+    assert len(guessing(new)) == 1
+
+
+def test_guesses_that_are_told_in_pieces_are_still_alike_and_each_counts_once():
+    first = [talk(10.0 * index, begun=True, port=22, lasts_s=5.0, back_payload=2000) for index in range(40)]
+    rest = [talk(10.0 * index + 5, begun=False, port=22, lasts_s=3.0, back_payload=200) for index in range(40)]
+    (finding,) = guessing([*first, *rest])
+    facts = {one.name: one.value for one in finding.evidence}
+    assert (facts["conversations"], facts["answer_octets"]) == (40, 2200)
+
+
+def test_sessions_of_a_person_that_are_told_in_pieces_are_long():
+    pieces = [talk(30.0 * at + 5.0 * piece, begun=piece == 0, port=22, lasts_s=5.0, back_payload=900)
+              for at in range(30) for piece in range(6)]  # fmt: skip
+    assert guessing(pieces) == []
+
+
+def test_where_no_flags_are_known_each_record_is_a_conversation():
+    bare = {"protocol": 6, "port": 6379, "packets": 6, "back_packets": 5, "payload": 350, "back_payload": 24}
+    assert len(guessing([flow(3.0 * index, 1.0, **bare) for index in range(200)])) == 1

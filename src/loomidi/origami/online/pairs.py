@@ -29,7 +29,8 @@ _TUNNEL = ("T1048.003", "T1071.004")  # over an unencrypted protocol, DNS as the
 _MOST_HITS = 500  # scanners told of one window
 _TOLD = 8  # ports or hosts named in a finding
 _COUNTS = (
-    "flows", "probes", "talks", "answered", "packets", "sent", "got", "got_square", "duration", "failures", "odd",
+    "flows", "probes", "talks", "talk_got", "talk_square", "begun", "answered", "packets", "sent", "got", "duration",
+    "failures", "odd",
 )  # fmt: skip
 _SHAPE = Shape(
     keys=("window", "source", "source_hash", "destination", "destination_hash", "port", "protocol"),
@@ -60,7 +61,7 @@ class PairDetector:
         data = rows.payload > 0
         answered = rows.back_packets > 0
         heard = (rows.back_payload > 0) | ((rows.back_packets == 0) & (rows.flags["ack"] > 1))
-        begun = rows.flags["syn"] > 0  # a session that pauses goes on in a record of its own, and is still one
+        begun = _begun(rows)
         talks = ((rows.protocol == _TCP) & heard & data & begun) | ((rows.protocol != _TCP) & answered)
         failures = (rows.protocol == _TCP) & (rows.flags["syn"] > 0) & (rows.payload + rows.back_payload == 0)
         window = rows.first // WIDTH_NS
@@ -78,11 +79,13 @@ class PairDetector:
             "flows": np.ones(len(window), np.int64),
             "probes": probes.astype(np.int64),
             "talks": talks.astype(np.int64),
+            "talk_got": np.where(talks, rows.back_payload, 0),
+            "talk_square": np.where(talks, rows.back_payload, 0).astype(np.float64) ** 2,
+            "begun": begun.astype(np.int64),
             "answered": answered.astype(np.int64),
             "packets": rows.packets,
             "sent": rows.payload,
             "got": rows.back_payload,
-            "got_square": rows.back_payload.astype(np.float64) ** 2,
             "duration": rows.last - rows.first,
             "failures": failures.astype(np.int64),
             "odd": _odd_answers(rows).astype(np.int64),
@@ -225,8 +228,8 @@ class PairDetector:
         if talks < floor:
             return self._failing_hit(row, source, victim) if failures >= rule["failures"] and source else None
         mean = float(row["got"][0]) / talks
-        alike = _deviation(float(row["got_square"][0]), mean, talks)
-        seconds = float(row["duration"][0]) / 1e9 / max(int(row["flows"][0]), 1)
+        alike = _deviation(float(row["talk_square"][0]), float(row["talk_got"][0]) / talks, talks)
+        seconds = float(row["duration"][0]) / 1e9 / max(int(row["begun"][0]), 1)
         usual = self._baselines.usual(f"{victim}|talks")
         limit = max(float(floor), usual[1] if usual else 0.0) * sources
         per_minute = (talks - 1) / minutes  # between them: the last has none after it
@@ -371,6 +374,19 @@ def _odd_answers(rows: Rows) -> Mask:
     alone = (rows.protocol == _UDP) & (rows.back_packets == 0) & (rows.packets <= _PROBE_PACKETS[_UDP])
     low = (rows.source_port > 0) & (rows.source_port < 1024) & (rows.port > 0) & (rows.port < 1024)
     mask: Mask = alone & low & (rows.source_port != rows.port)
+    return mask
+
+
+def _begun(rows: Rows) -> Mask:
+    """Rows with which a conversation begins: one that goes on is cut into a row every few seconds.
+
+    Where no flags are known (or the shortest headers are missing) every row counts as one.
+    """
+    flags = rows.flags
+    unknown = (
+        sum((flags[name] for name in ("syn", "ack", "rst", "back_syn", "back_ack", "back_rst")), flags["fin"]) == 0
+    )
+    mask: Mask = (rows.protocol != _TCP) | (flags["syn"] + flags["back_syn"] > 0) | unknown
     return mask
 
 
