@@ -24,11 +24,12 @@ def means(entity: str, measured: Measured) -> bool:
         return _overlap(entity, [name])
     if _overlap(entity, addresses):
         return True
-    rest = entity.partition("/")[2].partition(":")[0]
+    rest, release, _ = entity.partition("/")[2].partition(":")[0].partition("@")  # without port, without release
     if kind in ("Node", "Namespace"):
         return bool(rest == name)
     pods = {f"{space}/{pod['name']}" for pod in measured.get("pods", ())}
-    return rest in pods or re.fullmatch(re.escape(f"{space}/{name}") + _HASH, rest) is not None
+    hashed = "" if release else _HASH  # a release is named by its workload
+    return rest in pods or re.fullmatch(re.escape(f"{space}/{name}") + hashed, rest) is not None
 
 
 def named(entities: Iterable[str], everybody: Iterable[Measured]) -> bool:

@@ -1,11 +1,14 @@
 """Loomidi on a lab as its users run it: pipeline with agent and detectors, operator, definitions, policies.
 
-Called by `comparing`. In: a lab. Out: a context; inside it findings become Folds, which the operator carries out. The
-processes are the lab's, so `down` ends them if we do not. Everything that was applied to the cluster goes again.
+Called by `comparing` and `drills`. In: a lab. Out: a context; inside it findings become Folds, which the operator
+carries out, or (`looking`) the pipeline alone is at work and nobody acts. The processes are the lab's, so `down` ends
+them if we do not. Everything that was applied to the cluster goes again.
 """
 
 import contextlib
+import dataclasses
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -20,6 +23,7 @@ from loomidi.loom.bus import BusSettings
 from loomidi.loom.lake import Lake, LakeSettings
 from loomidi.services.agent_settings import AgentSettings
 from loomidi.services.answer_settings import DetectSettings, FoldingSettings
+from loomidi.services.hows import How
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
 from loomidi.services.run_settings import NodeSettings, RunSettings, WindowGroup
@@ -44,12 +48,14 @@ Object = dict[str, Any]
 class Defence:
     """What is at work, and what it did."""
 
-    def __init__(self, lab: "Lab", lake: LakeSettings) -> None:
-        self._lab, self._lake = lab, lake
+    def __init__(self, lab: "Lab", lake: LakeSettings, *, keeps: bool = False) -> None:
+        """`keeps`: Folds of before stay in the cluster, for whoever learns from them, and are not told again."""
+        self._lab, self._lake, self._keeps = lab, lake, keeps
+        self._told = set[str]()  # UIDs
 
     def folds(self) -> list[Object]:
-        """All Folds, the oldest first."""
-        found = self._lab.api.list(FOLDS)
+        """All Folds since `forget`, the oldest first."""
+        found = [fold for fold in self._lab.api.list(FOLDS) if fold["metadata"]["uid"] not in self._told]
         return sorted(found, key=lambda fold: str(fold["spec"].get("plan", {}).get("createdTime", "")))
 
     def await_ends(self, timeout_s: float = 60.0) -> list[Object]:
@@ -76,7 +82,10 @@ class Defence:
 
     def forget(self) -> None:
         """Folds that are over go, so that none is counted for what comes next."""
-        _swept(self._lab)
+        if self._keeps:
+            self._told |= {fold["metadata"]["uid"] for fold in self.folds()}
+        else:
+            _swept(self._lab)
 
     def _open(self) -> list[Object]:
         over = ("Released", "RolledBack", "Expired", "Denied", "Superseded")
@@ -84,17 +93,21 @@ class Defence:
 
 
 @contextlib.contextmanager
-def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
-    """While the block runs, Loomidi watches every link of the lab and acts by the policies of this folder."""
-    for place in _APPLIED:
-        lab.kubectl("create", "namespace", "loomidi-system", check=False)
-        lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(place))
+def defended(lab: "Lab", say: Callable[[str], object], bandit: Path | None = None) -> Iterator[Defence]:
+    """While the block runs, Loomidi watches every link of the lab and acts by the policies of this folder.
+
+    `bandit`: it ranks the folds instead of the rules, goes on from what lies in that folder and leaves it there.
+    """
+    _define(lab)
     lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
     with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
-        for label, words in _processes(lab, Path(folder)).items():
+        if bandit is not None:
+            shutil.copytree(bandit, Path(folder) / "state" / "choices", dirs_exist_ok=True)
+            stack.callback(shutil.copytree, Path(folder) / "state" / "choices", bandit, dirs_exist_ok=True)
+        for label, words in _processes(lab, Path(folder), How.BANDIT if bandit else How.RULES).items():
             started, within = lab.start(f"heal-{label}", words), label.startswith(_WITHIN)
             stack.callback(processes.end, started, within=within, patience_s=_END_S)
-        defence = Defence(lab, _lake(Path(folder)))
+        defence = Defence(lab, _lake(Path(folder)), keeps=bandit is not None)
         stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
         stack.callback(_swept, lab)
         _await_leader(lab)
@@ -103,14 +116,42 @@ def defended(lab: "Lab", say: Callable[[str], object]) -> Iterator[Defence]:
         defence.await_ends()
 
 
-def _processes(lab: "Lab", folder: Path) -> dict[str, list[str]]:
+@contextlib.contextmanager
+def looking(
+    lab: "Lab", settings: Callable[[RunSettings], RunSettings], say: Callable[[str], object]
+) -> Iterator[Defence]:
+    """While the block runs, `loomidi run` alone watches every link: it finds, tells and proposes, and nobody acts.
+
+    `settings`: from what `defended` runs with to what is wanted here.
+    """
+    _define(lab)
+    with tempfile.TemporaryDirectory(prefix="loomidi-look-") as folder, contextlib.ExitStack() as stack:
+        config = Path(folder) / "run.toml"
+        shadow = _settings(lab, Path(folder))
+        shadow = dataclasses.replace(shadow, fold=dataclasses.replace(shadow.fold, mode=Mode.SHADOW))
+        config.write_text(configuring.printed(settings(shadow)))
+        started = lab.start("look-run", [sys.executable, "-m", "loomidi", "run", "--config", str(config)])
+        stack.callback(_swept, lab)
+        stack.callback(processes.end, started, within=False, patience_s=_END_S)
+        say("loomidi watches")
+        yield Defence(lab, _lake(Path(folder)))
+
+
+def _define(lab: "Lab") -> None:
+    """What Folds are, and who may do what."""
+    lab.kubectl("create", "namespace", "loomidi-system", check=False)
+    for place in _APPLIED:
+        lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(place))
+
+
+def _processes(lab: "Lab", folder: Path, ranking: How) -> dict[str, list[str]]:
     """An agent in each node, which takes orders; the pipeline, which finds and proposes; the operator, which acts."""
     loomidi, key, authority = [sys.executable, "-m", "loomidi"], folder / "orders.key", folder / "pki" / "ca.crt"
     key.write_text(secrets.token_hex(32))
     pki = certificates.authority(folder / "pki")
     agent, operator = pki.issue("agent", _AGENT, hosts=(_AGENT,)), pki.issue("operator", "loomidi-operator")
     config = folder / "run.toml"
-    config.write_text(configuring.printed(_settings(lab, folder)))
+    config.write_text(configuring.printed(_settings(lab, folder, ranking)))
     started = {}
     for node in lab.nodes:
         serve = [*lab.on(node), *loomidi, "serve", "agent", "--node", node.name, "--state", str(folder / node.name)]
@@ -125,7 +166,7 @@ def _processes(lab: "Lab", folder: Path) -> dict[str, list[str]]:
     return started
 
 
-def _settings(lab: "Lab", folder: Path) -> RunSettings:
+def _settings(lab: "Lab", folder: Path, ranking: How = How.RULES) -> RunSettings:
     """Everything in one process; every link of every node."""
     return RunSettings(
         node=NodeSettings(name="heal", state=folder / "state"),
@@ -138,7 +179,7 @@ def _settings(lab: "Lab", folder: Path) -> RunSettings:
         sources=SourceSettings(kubeconfig=str(lab.kubeconfig)),
         windows=WindowGroup(sizes_s=()),
         detect=DetectSettings(on=True),
-        fold=FoldingSettings(kubeconfig=str(lab.kubeconfig), mode=Mode.AUTONOMOUS, rest_s=10.0),
+        fold=FoldingSettings(kubeconfig=str(lab.kubeconfig), mode=Mode.AUTONOMOUS, rest_s=10.0, ranking=ranking),
         probes=Door(port=0),
     )
 

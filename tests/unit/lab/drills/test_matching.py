@@ -23,6 +23,7 @@ SAME = {
     "a pod's address": ("host/10.1.1.7", SCANNER),
     "a port of a pod": ("pod/shop/frontend-84c4d8f86c-pmm4r:8080/tcp", FRONTEND),
     "a workload": ("workload/shop/frontend", FRONTEND),
+    "a release of the workload": ("rollout/shop/frontend@84c4d8f86c", FRONTEND),
     "another pod of the workload": ("pod/shop/frontend-84c4d8f86c-mj8qh", FRONTEND),
     "a part of a network": ("network/198.51.100.96/28", OUTSIDE),
     "an address of a network": ("host/198.51.100.7", OUTSIDE),
@@ -30,6 +31,7 @@ SAME = {
 }
 OTHERS = {
     "a name that begins like it": ("workload/shop/frontend-metrics-exporter", FRONTEND),
+    "a release of another": ("rollout/shop/frontend-admin@84c4d8f86c", FRONTEND),
     "the same name elsewhere": ("pod/shop/feed-reader", SCANNER),
     "an address that begins like it": ("host/10.1.1.70", SCANNER),
     "a network beside it": ("network/198.51.101.0/24", OUTSIDE),

@@ -1,0 +1,82 @@
+"""`loomidi run` on the shop with its users: every scenario of the plan `smoke` is told, with its cause and in words.
+
+One pipeline learns the shop for some minutes, as it does for a day elsewhere, is quiet for some, and then sees what the
+plan may draw, one after the other. Learning is short and so is the silence that ends an incident; nothing else differs
+from the configuration of a cluster. No time decides: what is waited for has a bound, so that a miss is told as one.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from loomidi.services.anomaly_settings import AnomalySettings
+from loomidi_lab.cluster import Lab
+from loomidi_lab.drills.noticing import Noticing, noticing
+from loomidi_lab.drills.telling import Told, about, guilty, involved
+from loomidi_lab.recording.planning import load_plan
+from loomidi_lab.staging import loading
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+SEED = 7
+NAMES = [name for wish in load_plan("smoke").wishes for name in wish.names]
+CALM = [name for name in NAMES if loading.load(name).category == "benign"]
+WRONG = [name for name in NAMES if name not in CALM]
+LEARNING = AnomalySettings(learn_s=240.0, calibrate_s=240.0, learn_rows=2048, quiet_s=60.0, snapshot_s=10.0)
+QUIET_S = 120.0  # of users and nothing else, after learning
+LEARNED_WITHIN_S = 900.0
+TOLD_WITHIN_S = 60.0  # after the act: a window, its lateness, the silence that ends a flow, a busy machine
+
+
+@pytest.fixture(scope="module")
+def seen(cluster: Lab, shop: Any) -> Iterator[Noticing]:
+    """A pipeline that knows the shop."""
+    with noticing(cluster, LEARNING, SEED, print) as pipeline:
+        pipeline.await_telling(LEARNED_WITHIN_S)
+        yield pipeline
+
+
+def alarms(told: list[Told]) -> list[Told]:
+    """More than information."""
+    return [one for one in told if one.alarm and one.state != "over"]
+
+
+def shown(told: list[Told]) -> str:
+    """For who reads why a test failed."""
+    return "\n".join(one.line() for one in told) or "nothing was told"
+
+
+def test_of_minutes_in_which_nothing_happens_nothing_is_told(seen: Noticing) -> None:
+    began_ns = time.time_ns()
+    time.sleep(QUIET_S)
+    told = seen.told(began_ns)
+    assert not alarms(told), shown(told)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_attack_or_failure_is_told_with_its_cause_and_in_words(seen: Noticing, name: str) -> None:
+    began_ns = time.time_ns()
+    run = seen.play(name, SEED, print)
+    assert run.valid, run.void_because
+    everybody, cause = involved(run), guilty(run)
+
+    def enough(told: list[Told]) -> bool:
+        mine = about(told, everybody)
+        return bool(alarms(mine)) and any(one.blames(cause) for one in mine)
+
+    told = about(seen.await_told(began_ns, enough, TOLD_WITHIN_S), everybody)
+    print(shown(told))
+    assert alarms(told), shown(told)
+    assert any(one.blames(cause) for one in told), shown(told)
+
+
+@pytest.mark.parametrize("name", CALM)
+def test_a_look_alike_is_told_as_no_attack(seen: Noticing, name: str) -> None:
+    began_ns = time.time_ns()
+    run = seen.play(name, SEED, print)
+    assert run.valid, run.void_because
+    told = seen.await_told(began_ns, lambda _: False, TOLD_WITHIN_S / 2)
+    print(shown(told))
+    assert not [one for one in alarms(told) if one.pattern != "anomaly"], shown(told)
