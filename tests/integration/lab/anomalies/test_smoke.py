@@ -72,11 +72,18 @@ def test_an_attack_or_failure_is_told_with_its_cause_and_in_words(seen: Noticing
     assert any(one.blames(cause) for one in told), shown(told)
 
 
-@pytest.mark.parametrize("name", CALM)
-def test_a_look_alike_is_told_as_no_attack(seen: Noticing, name: str) -> None:
-    began_ns = time.time_ns()
-    run = seen.play(name, SEED, print)
-    assert run.valid, run.void_because
-    told = seen.await_told(began_ns, lambda _: False, TOLD_WITHIN_S / 2)
-    print(shown(told))
-    assert not [one for one in alarms(told) if one.pattern != "anomaly"], shown(told)
+def test_of_the_look_alikes_rules_tell_one_at_most_and_the_model_is_counted(seen: Noticing) -> None:
+    """One is the bound of the issue: a dump to an address that was never seen before looks like exfiltration."""
+    loud, strange = {}, []
+    for name in CALM:
+        began_ns = time.time_ns()
+        run = seen.play(name, SEED, print)
+        assert run.valid, run.void_because
+        told = alarms(seen.await_told(began_ns, lambda _: False, TOLD_WITHIN_S / 2))
+        told = [one for one in told if one.state == "new"]  # whoever it names; what goes on is not of this
+        print(name, shown(told), sep="\n")
+        if ruled := [one for one in told if one.pattern != "anomaly"]:
+            loud[name] = ruled[0].line()
+        strange += [name] * any(one.pattern == "anomaly" for one in told)
+    print(f"by rules {len(loud)}, as strange to the model {len(strange)} of {len(CALM)}: {', '.join(strange)}")
+    assert len(loud) <= 1, loud
