@@ -125,7 +125,5 @@ def test_a_tuned_service_is_defended_at_its_own_threshold_within_one_drain(wire:
     wire.talk(5000)
     wire.clock.move(2_000_000_000)
     wire.talk(5001)  # the drain after which the lane goes by it
-    wire.send(
-        frames.syn_flood(ATTACKER, WEB, 80), 100, pps=60
-    )  # a client was there, too: who it is, the next drain says
+    wire.send(frames.syn_flood(ATTACKER, WEB, 80), 100, pps=60)  # by whom, the next drain says: a client was there
     assert [d.finding.evidence[0].threshold for d in wire.told if d.outcome == "applied"][:1] == [20.0]
