@@ -13,6 +13,7 @@ from loomidi.ionic.decide import ManifestGuard
 from loomidi.ionic.manifests import read_manifests
 from tests.security.guardrails.corpus import LIBRARY, expectations, mapped
 
+pytestmark = pytest.mark.timeout(1800)  # a minute of a processor in all, which others may want as well
 Ask = Callable[[Any], dict[str, Any]]
 MUTATED, SEED = 200, 2611
 EDGES = (0, 1, -1, "", "x", "0", True, False, None, [], {}, [1], ["ALL"], {"name": "x"})
