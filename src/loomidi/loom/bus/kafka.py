@@ -37,6 +37,7 @@ from loomidi.loom.bus.standings import ReaderStanding, StreamStanding, checked
 DEAD = "dead"
 _STRUCK, _BURIAL = "Loomidi-Exhumed", "Loomidi-Burial"
 _ANSWER_S, _AGAIN_S = 10.0, 0.2
+_NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 _MOST_IDS = 200_000  # remembered of what we have published
 Answer = TypeVar("Answer")
 
@@ -241,7 +242,7 @@ class KafkaBus:
     def _all(self, topic: str) -> Iterator[Raw]:
         """Every record of a topic of one partition, up to where it ends now."""
         with self._asking() as consumer, mapped(topic):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_ANSWER_S)
+            low, high = _watermarks(consumer, TopicPartition(topic, 0))
             consumer.assign([TopicPartition(topic, 0, low)])
             until = time.monotonic() + _ANSWER_S
             while low < high:
@@ -306,7 +307,7 @@ class KafkaBus:
         """Partition -> first offset, offset after the last."""
         with self._asking() as consumer:
             parts = [TopicPartition(topic, number) for number in range(count)]
-            return {part.partition: consumer.get_watermark_offsets(part, timeout=_ANSWER_S) for part in parts}
+            return {part.partition: _watermarks(consumer, part) for part in parts}
 
     def _offsets(self) -> dict[str, dict[str, dict[int, int]]]:
         """Reader -> topic -> partition -> offset of the next message that it wants."""
@@ -398,6 +399,19 @@ class _Letter:
     def envelope(self) -> Envelope:
         """What was buried."""
         return from_headers(self.told, self.payload, stream=self.told.get("Loomidi-Stream", ""), offset=self.offset)
+
+
+def _watermarks(consumer: Consumer, part: TopicPartition) -> tuple[int, int]:
+    """First offset and the one after the last. A topic that was made just now may have no leader for a moment."""
+    until = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            ends: tuple[int, int] = consumer.get_watermark_offsets(part, timeout=_ANSWER_S)
+            return ends
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > until:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 def _unstruck(records: Sequence[Raw]) -> dict[_Letter, dict[str, str]]:

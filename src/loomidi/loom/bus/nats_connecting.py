@@ -48,6 +48,15 @@ class Names:
         return ".".join((self.prefix, *parts))
 
 
+async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel them until they are: one cancellation may be lost where it meets an answer (`wait_for` of Python 3.11)."""
+    while pending := [one for one in tasks if not one.done()]:
+        for one in pending:
+            one.cancel()
+        await asyncio.wait(pending, timeout=_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Connection:
     """One client. Lost connections come back by themselves; whoever waits for an answer meanwhile is told."""
 
@@ -90,9 +99,7 @@ class Connection:
                 raise nats.errors.NoServersError
             await tasks[0]
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(tasks)
 
     async def _connect(self, options: dict[str, Any]) -> None:
         await self._client.connect(

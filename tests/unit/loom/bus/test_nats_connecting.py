@@ -1,0 +1,26 @@
+"""An attempt to connect that is given up ends, also where a cancellation was lost."""
+
+import asyncio
+
+from loomidi.loom.bus.nats_connecting import _ended
+
+
+def test_a_task_that_has_missed_one_cancellation_is_cancelled_again() -> None:
+    missed = 0
+
+    async def deaf_once() -> None:
+        nonlocal missed
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            missed += 1
+        await asyncio.sleep(3600)
+
+    async def given_up() -> bool:
+        task = asyncio.create_task(deaf_once())
+        await asyncio.sleep(0)
+        await _ended([task])
+        return task.cancelled()
+
+    assert asyncio.run(given_up())
+    assert missed == 1
