@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from loomidi.contracts import Finding
-from loomidi.origami.online import beacons, floods, guesses, pairs, stalls
+from loomidi.origami.online import beacons, connections, floods, guesses, pairs, stalls
 from loomidi.origami.online.baselines import Baselines, BaselineSettings
 from loomidi.origami.online.episodes import Episodes, Hit
 from loomidi.origami.online.reading import Rows, rows_of
@@ -58,8 +58,8 @@ class FlowDetectors:
         self._lanes: tuple[tuple[_Detector, int], ...] = (
             (self._floods, floods.WIDTH_NS),
             (self._pairs, pairs.WIDTH_NS),
-            (self._stalls, stalls.WIDTH_NS),
-            (self._guesses, guesses.WIDTH_NS),
+            (self._stalls, connections.WIDTH_NS),
+            (self._guesses, connections.WIDTH_NS),
             (self._beacons, beacons.WIDTH_NS),
         )
         self._episodes = Episodes(int(self._settings.quiet_s * 1e9))

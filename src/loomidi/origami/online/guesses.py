@@ -11,67 +11,31 @@ from collections.abc import Mapping
 import numpy as np
 
 from loomidi.contracts import Evidence
-from loomidi.garden.graph.columns import Column, Shape, Table, grouped, joined, stacked, taken
+from loomidi.garden.graph.columns import I64, Column, Shape, Table, grouped, joined, taken
 from loomidi.garden.graph.names import host_id, service_id
+from loomidi.origami.online.connections import ENDS, TCP, WIDTH_NS, ConnectionDetector
 from loomidi.origami.online.episodes import Hit
 from loomidi.origami.online.reading import Mask, Rows
 from loomidi.origami.online.rules import Rule
-from loomidi.origami.online.windows import Windows, largest
 
-WIDTH_NS = 60_000_000_000
-_TCP = 6
-_MOST_CONNECTIONS = 60_000
-_ENDS = ("source", "source_hash", "destination", "destination_hash", "port")
 _COUNTS = ("begun", "ended", "sent", "got")
-_SHAPE = Shape(keys=("window", *_ENDS, "connection"), sums=_COUNTS, lows=("first",), highs=("last",))
-_GUESSERS = Shape(keys=_ENDS, sums=("talks", "sent", "sent_square", "got", "busy"), lows=("first",), highs=("last",))
+_GUESSERS = Shape(keys=ENDS, sums=("talks", "sent", "sent_square", "got", "busy"), lows=("first",), highs=("last",))
 
 
-class GuessDetector:
-    """Counts by connection and judges minutes that are over."""
+class GuessDetector(ConnectionDetector):
+    """How the connections of a source with a login service are spent."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self._rule = rules["brute_force"]
-        self._ports = np.array(sorted(self._rule.fast_ports), np.int64)
-        self.windows = Windows(_SHAPE, _MOST_CONNECTIONS, largest("last", _MOST_CONNECTIONS))
+        super().__init__(rules["brute_force"], _COUNTS, "last")
 
-    def observe(self, rows: Rows) -> None:
-        """Count one batch."""
-        at = np.flatnonzero((rows.protocol == _TCP) & np.isin(rows.port, self._ports))
-        ends = (rows.source_hash[at], rows.destination_hash[at], rows.port[at])
-        window, connection = rows.first[at] // WIDTH_NS, joined(*ends, rows.source_port[at])
+    def _counted(self, rows: Rows, at: I64) -> Table:
         closing = rows.flags["fin"] + rows.flags["rst"] + rows.flags["back_rst"]
-        table: Table = {
-            "key": joined(window, connection),
-            "window": window,
-            "source": rows.source[at],
-            "source_hash": ends[0],
-            "destination": rows.destination[at],
-            "destination_hash": ends[1],
-            "port": ends[2],
-            "connection": connection,
+        return {
             "begun": (rows.flags["syn"][at] > 0).astype(np.int64),
             "ended": (closing[at] > 0).astype(np.int64),
             "sent": rows.payload[at],
             "got": rows.back_payload[at],
-            "first": rows.first[at],
-            "last": rows.last[at],
         }
-        self.windows.add(table)
-
-    def judge(self, windows: list[int]) -> list[Hit]:
-        """Hits of minutes that are over, each seen together with the minute before it."""
-        hits: list[Hit] = []
-        for window in sorted(windows):
-            parts = [part for part in (self.windows.peek([window - 1]), self.windows.rows_of([window])) if part]
-            if parts:
-                table = stacked(parts)
-                hits += self._judge_window(grouped(table | {"key": table["connection"]}, _SHAPE))
-        return hits
-
-    def forget(self, keep: tuple[int, int]) -> None:
-        """Drop windows outside keep[0]..keep[1]; one more is kept to be seen together with the next."""
-        self.windows.forget((keep[0] - 1, keep[1]))
 
     def _judge_window(self, table: Table) -> list[Hit]:
         whole = taken(table, (table["begun"] > 0) & (table["ended"] > 0) & (table["sent"] > 0))
@@ -102,7 +66,7 @@ class GuessDetector:
 
     def _hit(self, row: Table) -> Hit:
         rule, port = self._rule.thresholds, int(row["port"][0])
-        source, victim = row["source"][0].decode(), service_id(row["destination"][0].decode(), port, _TCP)
+        source, victim = row["source"][0].decode(), service_id(row["destination"][0].decode(), port, TCP)
         talks, times = int(row["talks"][0]), (int(row["first"][0]), int(row["last"][0]))
         minutes, busy_s = max(times[1] - times[0], 1) / 60e9, int(row["busy"][0]) / 1e9
         name = self._rule.services[port][0]

@@ -12,69 +12,33 @@ from collections.abc import Mapping
 import numpy as np
 
 from loomidi.contracts import Evidence
-from loomidi.garden.graph.columns import Column, Shape, Table, grouped, joined, stacked, taken
+from loomidi.garden.graph.columns import I64, Column, Shape, Table, grouped, joined, taken
 from loomidi.garden.graph.names import host_id, service_id
+from loomidi.origami.online.connections import ENDS, TCP, WIDTH_NS, ConnectionDetector
 from loomidi.origami.online.episodes import Hit
 from loomidi.origami.online.reading import Mask, Rows
 from loomidi.origami.online.rules import Rule
-from loomidi.origami.online.windows import Windows, largest
 
-WIDTH_NS = 60_000_000_000
-_TCP = 6
-_MOST_CONNECTIONS = 60_000
-_ENDS = ("source", "source_hash", "destination", "destination_hash", "port")
 _COUNTS = ("data", "bare", "sent", "got", "shut")
-_SHAPE = Shape(keys=("window", *_ENDS, "connection"), sums=(*_COUNTS, "span"), lows=("first",), highs=("last",))
-_HOLDERS = Shape(keys=_ENDS, sums=("held", "sent", "got", "data", "span"), lows=("first",), highs=("last",))
+_HOLDERS = Shape(keys=ENDS, sums=("held", "sent", "got", "data", "span"), lows=("first",), highs=("last",))
 
 
-class StallDetector:
-    """Counts by connection and judges minutes that are over."""
+class StallDetector(ConnectionDetector):
+    """Which connections of a source with a web service do not come to their end."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
-        self._rule = rules["slow_requests"]
-        self._ports = np.array(sorted(self._rule.fast_ports), np.int64)
-        self.windows = Windows(_SHAPE, _MOST_CONNECTIONS, largest("span", _MOST_CONNECTIONS))
+        super().__init__(rules["slow_requests"], (*_COUNTS, "span"), "span")
 
-    def observe(self, rows: Rows) -> None:
-        """Count one batch."""
-        at = np.flatnonzero((rows.protocol == _TCP) & np.isin(rows.port, self._ports))
-        ends = (rows.source_hash[at], rows.destination_hash[at], rows.port[at])
+    def _counted(self, rows: Rows, at: I64) -> Table:
         flags = {name: rows.flags[name][at] for name in ("syn", "psh", "fin", "rst")}
-        window, connection = rows.first[at] // WIDTH_NS, joined(*ends, rows.source_port[at])
-        table: Table = {
-            "key": joined(window, connection),
-            "window": window,
-            "source": rows.source[at],
-            "source_hash": ends[0],
-            "destination": rows.destination[at],
-            "destination_hash": ends[1],
-            "port": ends[2],
-            "connection": connection,
+        return {
             "data": flags["psh"],
             "bare": rows.packets[at] - sum(flags.values()),
             "sent": rows.payload[at],
             "got": rows.back_payload[at],
             "shut": self._shut(rows)[at].astype(np.int64),
             "span": rows.last[at] - rows.first[at],
-            "first": rows.first[at],
-            "last": rows.last[at],
         }
-        self.windows.add(table)
-
-    def judge(self, windows: list[int]) -> list[Hit]:
-        """Hits of minutes that are over, each seen together with the minute before it."""
-        hits: list[Hit] = []
-        for window in sorted(windows):
-            parts = [part for part in (self.windows.peek([window - 1]), self.windows.rows_of([window])) if part]
-            if parts:
-                table = stacked(parts)
-                hits += self._judge_window(grouped(table | {"key": table["connection"]}, _SHAPE))
-        return hits
-
-    def forget(self, keep: tuple[int, int]) -> None:
-        """Drop windows outside keep[0]..keep[1]; one more is kept to be seen together with the next."""
-        self.windows.forget((keep[0] - 1, keep[1]))
 
     def _judge_window(self, table: Table) -> list[Hit]:
         seconds = (table["last"] - table["first"]) / 1e9
@@ -138,7 +102,7 @@ class StallDetector:
 
     def _hit(self, holder: Table, evidence: tuple[Evidence, ...]) -> Hit:
         source, destination = holder["source"][0].decode(), holder["destination"][0].decode()
-        entities = (host_id(source), service_id(destination, int(holder["port"][0]), _TCP))
+        entities = (host_id(source), service_id(destination, int(holder["port"][0]), TCP))
         times = int(holder["first"][0]), int(holder["last"][0])
         excess = int(holder["held"][0]) / self._rule.thresholds["connections"]
         return Hit("slow_requests", "|".join(entities), entities, *times, evidence, excess, 0.8, quiet_ns=2 * WIDTH_NS)
