@@ -51,10 +51,17 @@ def test_times_and_measured_values_keep_their_type_and_every_digit(
 
 
 def test_a_fold_is_named_by_its_plan_and_says_nothing_that_goes_without_saying() -> None:
-    plan = a_plan()
+    plan = a_plan(mode=Mode.SHADOW)
     obj = fold_object(plan, "shop")
     assert obj["metadata"] == {"name": plan.id, "namespace": "shop"}
     assert not {"replicas", "ratePps", "burst", "policy"} & set(obj["spec"])
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_one_that_may_act_without_a_person_cannot_vanish_before_it_is_undone(mode: Mode) -> None:
+    acts = mode in (Mode.GUARDED, Mode.AUTONOMOUS)
+    finalizers = fold_object(a_plan(mode=mode), "shop")["metadata"].get("finalizers", [])
+    assert finalizers == ["loomidi.io/undo"] * acts
 
 
 def test_a_time_to_live_of_broken_seconds_is_no_fold() -> None:

@@ -45,7 +45,7 @@ class Carrier:
         told = f"the inverse is stored, the change is being made {inverse.get('told', '')}".rstrip()
         status = following(view, now_ns, Phase.APPLYING, told, until=until)
         status["receipts"] = receipted(view, Step.INTENT, driver.name, {"planId": plan.id}, now_ns, inverse=inverse)
-        self._world.look_ahead()
+        self._world.look_ahead(view)
         self._world.pen.status(view, status, "intent")
         return AT_ONCE
 

@@ -66,7 +66,7 @@ def judged(plan: Plan, leave: Leave | str, world: World) -> Ruling:
     told = world.deciders(plan.mode).judge(plan)
     verdicts = (allowed, *told)
     if not told or any(one.allow is not True for one in told):
-        return Ruling(Phase.DENIED, str(PlanRefused(plan.id, told)), verdicts)
+        return refused(plan, PlanRefused(plan.id, told), verdicts, world)
     # 3 the brakes, before the driver: what another Fold holds is waited for, not denied
     if leave.brake:
         return held(leave.brake)
@@ -94,10 +94,18 @@ def approved(view: View, plan: Plan, leave: Leave, world: World) -> Ruling:
         return _missing(view, leave, told, asked, waited)
     try:
         granted = signed[: max(1, persons)] or [world.deciders(plan.mode).decide(plan)]
-    except PlanRefused as refused:
-        return Ruling(Phase.DENIED, str(refused), refused.verdicts)
+    except PlanRefused as no:
+        return refused(plan, no, no.verdicts, world)
     names = ", ".join(one.approver for one in granted)
     return Ruling(Phase.APPROVED, f"approved by {names}", (), (*granted,), by_guards=not signed)
+
+
+def refused(plan: Plan, no: PlanRefused, verdicts: tuple[Verdict, ...], world: World) -> Ruling:
+    """Denied; expired, where nothing speaks against it but that its time ran out while it was judged."""
+    against = {one.rule for one in no.verdicts if one.allow is not True}
+    if against == {"fresh"} and world.clock.now_ns() >= plan.expires_ns:
+        return Ruling(Phase.EXPIRED, "its plan's time was over while it was judged", verdicts)
+    return Ruling(Phase.DENIED, str(no), verdicts)
 
 
 def _holding(view: View, leave: Leave) -> Brake | None:
@@ -146,7 +154,7 @@ def opened(view: View, plan: Plan, leave: Leave | str, world: World) -> Approval
         raise PlanRefused(plan.id, (Verdict("policy", "any", False, leave),))
     ruling = approved(view, plan, leave, world)
     if ruling.phase is not Phase.APPROVED:
-        raise PlanRefused(plan.id, (Verdict("approvals", "enough", False, ruling.why),))
+        raise PlanRefused(plan.id, ruling.verdicts or (Verdict("approvals", "enough", False, ruling.why),))
     given = ruling.approvals[0]
     return given if ruling.by_guards else world.deciders(plan.mode).decide(plan, given.approver)
 

@@ -55,6 +55,7 @@ class Reconciler:
         # 4 a life begins
         now_ns = self._world.clock.now_ns()
         if view.phase is None:
+            self._world.look_ahead(view)
             self._world.pen.status(view, following(view, now_ns, Phase.PROPOSED, "not judged yet"), "proposed")
             return AT_ONCE
         # 5 no plan
@@ -114,7 +115,7 @@ class Reconciler:
         if ruling.verdicts:
             yes = ruling.phase is Phase.GUARDED
             status["verdicts"] = verdicts_noted(ruling.verdicts)
-            status = conditioned(status, now_ns, Guarded=(yes, "AllAllow" if yes else "Denied", ruling.why))
+            status = conditioned(status, now_ns, Guarded=(yes, "AllAllow" if yes else str(ruling.phase), ruling.why))
         if ruling.phase is Phase.GUARDED:
             status |= self._seen(view, plan_of(view.obj))
         if ruling.phase is Phase.APPROVED:
@@ -150,8 +151,8 @@ class Reconciler:
             return self._carrier.intend(view, plan, now_ns)
         except (Retryable, Clash):
             raise
-        except PlanRefused as refused:
-            return self._rule(view, judging.Ruling(Phase.DENIED, str(refused)), now_ns)
+        except PlanRefused as no:
+            return self._rule(view, judging.refused(plan, no, (), self._world), now_ns)
         except LoomidiError as error:
             return self._refused(view, str(error), now_ns)
 

@@ -21,6 +21,7 @@ from loomidi.fold.operator.carrying import Carrier
 from loomidi.fold.operator.climbing import standing
 from loomidi.fold.operator.counting import with_count
 from loomidi.fold.operator.errors import NotLeading
+from loomidi.fold.operator.expecting import Habits
 from loomidi.fold.operator.leading import Leadership
 from loomidi.fold.operator.orphans import Orphan, orphans
 from loomidi.fold.operator.overseeing import overseen
@@ -118,7 +119,7 @@ class Operator:
         self._policies = Shelf(client, POLICIES, self._policy_changed, watched_s)
         self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
         self._replaced = ""  # key of the Fold whose place the one at hand takes
-        self._at_hand, self._fence = "", leadership.fence()
+        self._at_hand, self._fence, self._habits = "", leadership.fence(), Habits()
         self._stored: Object | None = None  # the Fold at hand as it was written last
         books = Books()
         hand = Hand(self._api, self._folds.put)
@@ -138,7 +139,7 @@ class Operator:
             ledger=ledger,
             mode=self._settings.mode,
             at_hand=self._hand,
-            look_ahead=self._api.look_ahead,
+            look_ahead=self._look_ahead,
         )
         self._reconciler = Reconciler(world, Carrier(world))
         self._sweeper = Sweeper(self._api, keep, self._settings.sweep)
@@ -228,6 +229,14 @@ class Operator:
                 again = self._reconciler.reconcile(obj)
                 obj = self._next() if again == AT_ONCE else None
         return again
+
+    def _look_ahead(self, view: View) -> None:
+        """For the guards' first look what its kind is known to make us read, for the second what the first one saw."""
+        if view.phase is None:
+            self._api.look_ahead(self._habits.of(view))
+            return
+        self._habits.note(view, self._api.asked)
+        self._api.look_ahead(self._api.asked)
 
     def _next(self) -> Object | None:
         """The Fold as a pass has just stored it, where the next pass need not wait."""

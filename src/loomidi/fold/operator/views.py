@@ -9,11 +9,10 @@ from typing import Any
 
 from loomidi.contracts import Step, Verdict
 from loomidi.fold.resources.definitions import GROUP, VERSION
-from loomidi.fold.resources.objects import nanoseconds
+from loomidi.fold.resources.objects import FINALIZER, nanoseconds
 from loomidi.fold.resources.phases import TERMINAL, Phase
 
 Object = Mapping[str, Any]
-FINALIZER = "loomidi.io/undo"
 DENY, RELEASE = "loomidi.io/deny", "loomidi.io/release"  # annotations with a reason; both only ever end a Fold
 PIN = "loomidi.io/pin"  # with a reason: no step of its ladder follows
 REQUESTED_BY = "loomidi.io/requested-by"  # the person who asked for it; whoever that is may not approve it

@@ -44,4 +44,4 @@ class World:
     ledger: Ledger = unkept  # told what each approval is worth, before any counts
     mode: Mode = Mode.SHADOW  # the furthest that any Fold goes here
     at_hand: AtHand = contextlib.nullcontext  # around a driver's work
-    look_ahead: Callable[[], None] = lambda: None  # everybody will be asked once more before the effect
+    look_ahead: Callable[[View], None] = lambda _: None  # everybody will be asked right after the write that follows

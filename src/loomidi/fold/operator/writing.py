@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from loomidi.fold.operator.noting import Status
-from loomidi.fold.operator.views import FINALIZER, View
-from loomidi.fold.resources.objects import moment
+from loomidi.fold.operator.views import View
+from loomidi.fold.resources.objects import FINALIZER, moment
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.kit.clock import Clock, SystemClock
 

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Plan, Receipt, Step
+from loomidi.contracts import BlastRadius, Finding, FoldKind, FoldSpec, Mode, Plan, Receipt, Step
 from loomidi.fold.resources.definitions import GROUP, VERSION
 from loomidi.fold.resources.records import camel
 from loomidi.ionic.decide.places import place
@@ -23,6 +23,7 @@ from loomidi.ionic.documents import read_plan, read_record
 from loomidi.ionic.errors import BadPlan
 
 HOME = "loomidi-system"  # what we run in
+FINALIZER = "loomidi.io/undo"  # it cannot vanish before it is undone
 _NS = 1_000_000_000
 _TIME = re.compile(r"(?P<whole>[\d-]+T[\d:]+)(?:\.(?P<rest>\d{1,9}))?(?P<zone>Z|[+-]\d\d:\d\d)")
 _PARTS = {"finding": Finding, "blast_radius": BlastRadius}
@@ -31,6 +32,7 @@ _PARTS = {"finding": Finding, "blast_radius": BlastRadius}
 def fold_object(plan: Plan, namespace: str, *, policy: str = "", escalates_from: str = "") -> dict[str, Any]:
     """The Fold of a plan, named by it; `escalates_from`: the one whose place it takes.
 
+    One that may act without a person has its finalizer from the start: nobody has to write it before the effect.
     Raises BadPlan when its time is no whole number of seconds, and for what one node does by itself.
     """
     if plan.fold.action == "tune":
@@ -41,10 +43,11 @@ def fold_object(plan: Plan, namespace: str, *, policy: str = "", escalates_from:
     own = {"id": plan.id, "createdTime": moment(plan.created_ns), "expiresTime": moment(plan.expires_ns)}
     spec = _written(plan.fold) | {"ttlSeconds": int(plan.fold.ttl_s), "mode": plan.mode.value, **parts, "plan": own}
     beside = {"policy": policy, "escalatesFrom": escalates_from}
+    marks = {"finalizers": [FINALIZER]} if plan.mode in (Mode.GUARDED, Mode.AUTONOMOUS) else {}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "Fold",
-        "metadata": {"name": plan.id, "namespace": namespace},
+        "metadata": {"name": plan.id, "namespace": namespace, **marks},
         "spec": spec | {name: text for name, text in beside.items() if text},
     }
 

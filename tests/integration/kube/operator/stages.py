@@ -39,6 +39,7 @@ class Stage:
     """One namespace; `room` sets it and looks."""
 
     at_hand = False  # whether the operator says what is
+    by_hand = False  # whether Folds are posted as a person would write them, without the finalizer
 
     @property
     def flags(self) -> list[str]:
@@ -78,7 +79,10 @@ class Stage:
         )
         space = HOME if fold.kind is FoldKind.CORDON else self.namespace
         self._homes[plan.id] = space
-        self.room.post(FOLDS.format(space), fold_object(plan, space, policy=self.namespace))
+        obj = fold_object(plan, space, policy=self.namespace)
+        if self.by_hand:
+            obj["metadata"].pop("finalizers", None)
+        self.room.post(FOLDS.format(space), obj)
         return plan
 
     def scale(self, ttl_s: float = 60.0) -> FoldSpec:

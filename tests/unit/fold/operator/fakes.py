@@ -21,7 +21,7 @@ from loomidi.fold.resources import NEXT, Phase, fold_object
 from loomidi.fold.resources.objects import moment
 from loomidi.ionic.act.drivers.admission import admit
 from loomidi.ionic.act.kube.api import KubeApi
-from loomidi.ionic.decide import DeciderSettings, FloorGuard, RegoGuard
+from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, RegoGuard
 from loomidi.ionic.documents import rule_id
 from loomidi.ionic.errors import ChangedMeanwhile, ClusterAway, NotActing
 from loomidi.kit.clock import ManualClock
@@ -143,6 +143,7 @@ class Stage:
     probe: Callable[[Any, View, Plan], tuple[bool, str]] = lambda probe, view, plan: (False, "nobody knows")
     approvers: Approvers = dataclasses.field(default_factory=lambda: SharedKey(SIGNER))
     ledger: Ledger = unkept
+    judged_s: float = 0.0  # that pass before the guards answer
 
     @property
     def path(self) -> str:
@@ -167,7 +168,7 @@ class Stage:
         world = World(
             driver=self.driver,
             pen=pen,
-            deciders=lambda mode: a_decider(mode, clock=self.clock, signer=SIGNER, guards=_guards(mode)),
+            deciders=self._decider,
             approvers=self.approvers,
             leave=self._leave,
             target=lambda plan: self.target,
@@ -203,6 +204,10 @@ class Stage:
         """As `kubectl delete` does with a finalizer on it."""
         gone = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
         self.cluster.put(self.path, self.fold | {"metadata": self.fold["metadata"] | gone})
+
+    def _decider(self, mode: Mode) -> Decider:
+        self.clock.sleep(self.judged_s)
+        return a_decider(mode, clock=self.clock, signer=SIGNER, guards=_guards(mode))
 
     def _folds(self) -> list[Object]:
         return [obj for path, obj in self.cluster.objects.items() if path.startswith(FOLDS)]

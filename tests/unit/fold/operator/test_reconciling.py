@@ -130,6 +130,16 @@ def test_a_guard_that_says_no_denies() -> None:
     assert stage.once() is None
 
 
+@pytest.mark.parametrize("phase", ["Proposed", "Guarded", "Approved"])
+def test_a_plan_whose_time_runs_out_while_it_is_judged_is_expired_and_not_denied(phase: str) -> None:
+    stage = a_stage()
+    stage.until(phase)
+    stage.judged_s = 10_000.0
+    stage.until("Expired")
+    assert "its plan's time was over while it was judged" in stage.fold["status"]["message"]
+    assert not stage.driver.world
+
+
 @pytest.mark.parametrize("spec", [{"ttlSeconds": 299}, {"match": {"source": "203.0.113.8"}}, {"plan": None}])
 def test_a_plan_that_is_not_what_its_id_says_is_denied(spec: dict[str, Any]) -> None:
     stage = a_stage()

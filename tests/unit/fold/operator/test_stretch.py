@@ -1,5 +1,7 @@
 """From its posting to its effect a Fold is carried at a stretch; whatever comes in between is seen all the same."""
 
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -51,6 +53,26 @@ def test_one_turn_brings_it_from_its_posting_to_its_effect_with_every_phase_writ
 def test_the_cluster_is_looked_at_once_to_judge_and_once_more_to_act(stage: Stage) -> None:
     an_operator(stage).pass_over(f"default/{stage.plan.id}")
     assert stage.cluster.asked["GET"] == 3  # the Fold, and its namespace twice
+
+
+def test_the_first_look_at_a_second_fold_of_a_kind_begins_beside_its_first_write(stage: Stage) -> None:
+    known, asked = threading.Event(), 0
+
+    def fault(name: str) -> None:
+        nonlocal asked
+        if name == "proposed_unwritten" and known.is_set():
+            until = time.monotonic() + 10
+            while stage.cluster.asked["GET"] < 2 and time.monotonic() < until:
+                time.sleep(0.001)
+            asked = stage.cluster.asked["GET"]
+
+    operator = an_operator(stage, fault)
+    operator.pass_over(f"default/{stage.plan.id}")
+    stage.cluster.put(stage.path, {**stage.fold, "status": {}})
+    stage.cluster.asked.clear()
+    known.set()
+    operator.pass_over(f"default/{stage.plan.id}")
+    assert (asked, stage.cluster.asked["GET"]) == (2, 3)  # no more in all than for the first
 
 
 @pytest.mark.parametrize("write", ["guarded", "approved", "intent"])

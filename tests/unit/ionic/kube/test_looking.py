@@ -82,7 +82,7 @@ def test_what_was_asked_for_ahead_serves_the_next_look_once(api: LookingApi, ser
     with api.look():
         api.get(POD)
         api.items(POD.rpartition("/")[0])
-        api.look_ahead()
+        api.look_ahead(api.asked)
         api.look_again()
         api.get(POD)
         api.items(POD.rpartition("/")[0])
@@ -96,7 +96,7 @@ def test_a_look_ahead_sees_what_has_changed_since_the_look_before(api: LookingAp
     with api.look():
         api.get(POD)
         server.put(POD, {"metadata": {"name": "cart-0", "namespace": "shop", "labels": {"c": "d"}}})
-        api.look_ahead()
+        api.look_ahead(api.asked)
         api.look_again()
         assert (api.get(POD) or {})["metadata"]["labels"] == {"c": "d"}
 
@@ -104,7 +104,7 @@ def test_a_look_ahead_sees_what_has_changed_since_the_look_before(api: LookingAp
 def test_nothing_asked_for_ahead_outlives_a_write_of_our_own(api: LookingApi) -> None:
     with api.look():
         before = api.get(POD) or {}
-        api.look_ahead()
+        api.look_ahead(api.asked)
         api.patch(POD, LABEL, before["metadata"]["resourceVersion"])
         assert (api.get(POD) or {})["metadata"]["labels"] == {"a": "b"}
 
@@ -113,7 +113,7 @@ def test_a_write_to_a_fold_leaves_what_was_asked_for_ahead(api: LookingApi, serv
     with api.look():
         api.get(POD)
         fold = api.get(FOLD) or {}
-        api.look_ahead()
+        api.look_ahead(api.asked)
         api.patch(FOLD, LABEL, fold["metadata"]["resourceVersion"])
         api.look_again()
         api.get(POD)
@@ -125,7 +125,7 @@ def test_a_look_ahead_lasts_a_second_from_when_it_was_begun(
 ) -> None:
     with api.look():
         api.get(POD)
-        api.look_ahead()
+        api.look_ahead(api.asked)
         clock.sleep(LASTS_S / 2)
         api.look_again()
         api.get(POD)
@@ -138,6 +138,15 @@ def test_what_could_not_be_read_ahead_is_asked_for_again(api: LookingApi, server
     with api.look():
         api.get(POD)
         server.failures["GET"] = [422]
-        api.look_ahead()
+        api.look_ahead(api.asked)
         api.look_again()
         assert (api.get(POD) or {})["metadata"]["name"] == "cart-0"
+
+
+def test_what_is_asked_for_ahead_serves_who_has_not_seen_it_and_nobody_else(api: LookingApi, server: FakeApi) -> None:
+    with api.look():
+        seen = api.get(POD)
+        api.look_ahead([(POD, None), (f"{POD}x", None)])
+        assert (api.get(f"{POD}x"), api.get(POD)) == (None, seen)
+        assert api.asked == [(POD, None), (f"{POD}x", None)]
+    assert server.asked["GET"] == 3

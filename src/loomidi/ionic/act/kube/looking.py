@@ -3,12 +3,12 @@
 Called by `fold.operator`. In: as `KubeApi`. Out: the same answers. A look is over with its block or after a second, and
 begun anew by a write to anything but a Fold, tried or done: who has changed something sees what it has become, who
 clashed reads again. A write to a Fold forgets Folds. Outside of a look nothing is remembered. `look_ahead` begins the
-next look beside what its thread does meanwhile, with everything asked for at once. For one thread.
+next look beside what its thread does meanwhile, with all that it is told asked for at once. For one thread.
 """
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -20,7 +20,7 @@ from loomidi.kit.clock import Clock
 LASTS_S = 1.0  # a pass takes milliseconds; one that had to wait for a busy API looks again
 _BESIDE = 4  # requests of a look ahead that are on their way at a time
 _FOLDS = "/apis/loomidi.io/"
-_Key = tuple[str, str | None]  # path and selector; None: one object
+Key = tuple[str, str | None]  # path and selector; None: one object
 
 
 class LookingApi(KubeApi):
@@ -29,9 +29,9 @@ class LookingApi(KubeApi):
     def __init__(self, client: httpx.Client, *, clock: Clock | None = None) -> None:
         super().__init__(client, clock=clock)
         self._looking, self._until_ns = False, 0
-        self._seen: dict[_Key, Any] = {}
+        self._seen: dict[Key, Any] = {}
         self._ahead_until_ns = 0
-        self._ahead: dict[_Key, concurrent.futures.Future[Any]] = {}
+        self._ahead: dict[Key, concurrent.futures.Future[Any]] = {}
         self._askers = concurrent.futures.ThreadPoolExecutor(_BESIDE, "look-ahead")
 
     @contextlib.contextmanager
@@ -45,13 +45,17 @@ class LookingApi(KubeApi):
             self._looking = False
             self._forget("/")
 
-    def look_ahead(self) -> None:
-        """Ask once more for everything that was seen but Folds: for the look that `look_again` begins.
+    @property
+    def asked(self) -> list[Key]:
+        """Everything that this look has seen but Folds."""
+        return [key for key in self._seen if not key[0].startswith(_FOLDS)]
 
-        It lasts as long as any, from here on. What could not be read is asked for again by whoever needs it."""
+    def look_ahead(self, keys: Iterable[Key]) -> None:
+        """Ask for these now, for whoever asks for them and has not seen them: after `look_again` that is everybody.
+
+        It lasts as long as any look, from here on. What could not be read is asked for again by whoever needs it."""
         self._ahead_until_ns = self._lasting_ns()
-        asked = [key for key in self._seen if not key[0].startswith(_FOLDS)]
-        self._ahead = {key: self._askers.submit(self._fetch, key) for key in asked}
+        self._ahead = {key: self._askers.submit(self._fetch, key) for key in keys}
 
     def look_again(self) -> None:
         """Forget what was seen, but for what was asked for ahead."""
@@ -67,7 +71,7 @@ class LookingApi(KubeApi):
         found: list[Object] = self._found((path, chosen))
         return found
 
-    def _found(self, key: _Key) -> Any:
+    def _found(self, key: Key) -> Any:
         """As it was seen, as it was asked for ahead, or as it is now."""
         now_ns = self._clock.monotonic_ns()
         if self._seen and now_ns >= self._until_ns:
@@ -87,7 +91,7 @@ class LookingApi(KubeApi):
             self._seen[key] = found
         return found
 
-    def _fetch(self, key: _Key) -> Any:
+    def _fetch(self, key: Key) -> Any:
         path, chosen = key
         return super().get(path) if chosen is None else super().items(path, chosen)
 
