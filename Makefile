@@ -11,7 +11,7 @@ WORKERS ?= 3
 # What `make check` tests; empty where `make test` follows, which runs all of it (.ci/run).
 GUARDS ?= tests/guards
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-.PHONY: help setup native demo redteam redteam-short lab-ready test lab-test check bench bench-ml accept docs wheel flink-tools flink-ready train-tools train-ready train-test fuzz lock clean
+.PHONY: help setup native demo redteam redteam-short lab-ready test lab-test check bench bench-ml accept docs wheel flink-tools flink-ready train-tools train-ready servers-ready train-test fuzz lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ lab-ready: setup ## build the lab's cluster and images once (root, Go; about ten
 	  { tools/install_ebpf_deps.sh --lab && $(BIN)/loomidi-lab build; } || echo "lab: could not be built, its tests are skipped"; \
 	  else echo "lab: needs root and Go, its tests are skipped"; fi
 
-test: setup lab-ready flink-ready train-ready ## every test that this machine can run, with the reason of each skip
+test: setup lab-ready flink-ready train-ready servers-ready ## every test that this machine can run, with the reason of each skip
 	@$(BIN)/python -m pytest -n $(WORKERS)
 	@if [ -f $(TRAIN)/.ready ]; then $(MAKE) -s train-test; else echo "train: no environment with torch and MLflow, tests/train is skipped"; fi
 
@@ -122,6 +122,9 @@ $(TRAIN)/.ready: requirements-train.lock
 
 train-ready:
 	@$(MAKE) -s train-tools || echo "train: could not be installed"
+
+servers-ready: setup
+	@$(BIN)/python -m tests.built
 
 train-test: native ## the tests of what trains models, in that environment
 	@PYTHONPATH=src $(TRAIN)/venv/bin/python -m pytest $(or $(ONLY),tests/train)

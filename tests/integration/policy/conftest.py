@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.built import OPA
 from tests.integration.bus.brokers import free_port
-from tests.integration.opa.conftest import VERSION, opa  # noqa: F401 - a fixture
+from tests.integration.opa.conftest import opa  # noqa: F401 - a fixture
 from tests.integration.policy.running import OpaServer, Service
 from tests.rungs import ran
 
@@ -20,7 +21,7 @@ def service_port() -> int:
 def opa_server(opa: Path, tmp_path_factory: pytest.TempPathFactory, service_port: int) -> Iterator[OpaServer]:  # noqa: F811
     found = OpaServer(tmp_path_factory.mktemp("opa"), program=opa, log_to=service_port)
     yield found.start()
-    ran("OPA", VERSION)
+    ran("OPA", OPA.version.removeprefix("v"))
     found.kill()
 
 
