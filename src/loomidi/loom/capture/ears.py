@@ -6,8 +6,6 @@ comes in before any. The kernel's own word says which is which, so no address th
 to listen for is left out by a filter in the kernel; what did not fit meanwhile is counted as lost. For one thread.
 """
 
-import contextlib
-import ctypes
 import ipaddress
 import socket
 import struct
@@ -15,15 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from loomidi.contracts.errors import EnvironmentLacks, Refused
+from loomidi.loom.capture import packet_sockets
+from loomidi.loom.capture.packet_sockets import Instruction
 
 _SNAP, _ROOM = 64, 4 << 20  # octets kept of a packet, and that wait in the kernel
 _MOST = 20_000  # packets read at once: of who talks more than that, it is known that it talks
-_ALL, _IPV4, _IPV6, _ARP = 0x0003, 0x0800, 0x86DD, 0x0806
-_SOL_PACKET, _STATISTICS, _ATTACH, _OUTGOING = 263, 6, 26, 4
+_IPV4, _IPV6, _ARP = 0x0800, 0x86DD, 0x0806
+_OUTGOING = 4
 _PROTOCOL, _KIND = 0xFFFFF000, 0xFFFFF004  # what a filter reads of the kernel's own: ethertype, direction
 _LOAD, _LOAD_HALF, _LOAD_BYTE, _AND, _EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x54, 0x15, 0x06
 _SOURCE = {4: 12, 6: 8}  # IP version -> where the source address lies; the destination's follows it
-Instruction = tuple[int, int, int, int]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -45,17 +44,14 @@ class Ear:
         program = assembled(networks, only_out=only_out)
         for name in links:
             try:
-                self._sockets.append(_opened(name, program))
-            except PermissionError as error:
+                self._sockets.append(packet_sockets.opened(name, program, kind=socket.SOCK_DGRAM, room=_ROOM))
+            except (EnvironmentLacks, Refused):
                 self.close()
-                raise EnvironmentLacks("listening to a link needs CAP_NET_RAW; grant it, or run with sudo") from error
-            except OSError as error:
-                self.close()
-                raise Refused(f"link {name} cannot be listened to: {error.strerror}; ask again") from error
+                raise
 
     def heard(self) -> Packets:
         """Since the last time."""
-        found = Packets({}, {}, sum(map(_lost, self._sockets)))
+        found = Packets({}, {}, sum(map(packet_sockets.lost, self._sockets)))
         left = 0
         for each in self._sockets:
             for number, (data, about) in enumerate(_waiting(each)):
@@ -98,22 +94,6 @@ def _tested(network: Network, field: int, keep: Instruction) -> list[Instruction
     return [(_LOAD_HALF, 0, 0, _PROTOCOL), (_EQUAL, 0, len(steps) + 1, ethertype), *steps, keep]
 
 
-def _opened(link: str, program: Sequence[Instruction]) -> socket.socket:
-    """Bound to a link with its filter: bound last, so that nothing gets by it."""
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-    try:
-        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
-        made.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("HL", len(program), ctypes.addressof(code)))
-        with contextlib.suppress(OSError):  # more room than others may have takes CAP_NET_ADMIN
-            made.setsockopt(socket.SOL_SOCKET, 33, _ROOM)  # SO_RCVBUFFORCE
-        made.setblocking(False)
-        made.bind((link, _ALL))
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
 def _waiting(each: socket.socket) -> Iterator[tuple[bytes, tuple[str, int, int, int, bytes]]]:
     for _ in range(_MOST):
         try:
@@ -122,11 +102,6 @@ def _waiting(each: socket.socket) -> Iterator[tuple[bytes, tuple[str, int, int, 
             return
         except OSError:  # the link has gone
             return
-
-
-def _lost(each: socket.socket) -> int:
-    """Packets that did not fit since the last time; reading it makes it 0."""
-    return int(struct.unpack("II", each.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1])
 
 
 def _peer(data: bytes, ethertype: int, *, out: bool) -> str | None:

@@ -10,7 +10,6 @@ What a host would not take for neighbour discovery is none here either: a hop li
 """
 
 import contextlib
-import ctypes
 import socket
 import struct
 import sys
@@ -18,12 +17,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from loomidi.contracts.errors import EnvironmentLacks, Refused
 from loomidi.contracts.neighbours import ANNOUNCE, ANSWER, ASK, ROUTER, NeighbourWord
+from loomidi.loom.capture import packet_sockets
+from loomidi.loom.capture.packet_sockets import Instruction
 
 _SNAP, _ROOM = 256, 1 << 20  # octets kept of a frame, and that wait in the kernel
-_ALL, _ARP, _IPV6, _VLANS = 0x0003, 0x0806, 0x86DD, (0x8100, 0x88A8)
-_SOL_PACKET, _STATISTICS, _AUXDATA, _ATTACH, _FORCE, _STAMPS = 263, 6, 8, 26, 33, 35
+_ARP, _IPV6, _VLANS = 0x0806, 0x86DD, (0x8100, 0x88A8)
+_SOL_PACKET, _AUXDATA, _STAMPS = 263, 8, 35
 _ABOUT = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(16)  # tpacket_auxdata, timespec
 _VLAN_VALID = 0x10  # tpacket_auxdata.tp_status
 _OTHER_HOST, _OUTGOING = 3, 4
@@ -36,7 +36,6 @@ _OVERRIDE = 0x20  # flag of a neighbour advertisement
 _NONE4, _NONE6 = bytes(4), bytes(16)
 _PROC = Path("/proc/thread-self/net")
 _ORDER = -1 if sys.byteorder == "little" else 1  # in which a route's addresses are written
-Instruction = tuple[int, int, int, int]
 
 
 class NeighbourEar:
@@ -47,12 +46,8 @@ class NeighbourEar:
         self.link = link
         self.lost = self.odd = 0  # frames that found the buffer full; that are no whole ones
         self._said: list[NeighbourWord] = []
-        try:
-            self._socket = _opened(link)
-        except PermissionError as error:
-            raise EnvironmentLacks("listening to a link needs CAP_NET_RAW; grant it, or run with sudo") from error
-        except OSError as error:
-            raise Refused(f"link {link} cannot be listened to: {error.strerror}; ask again") from error
+        marks = ((_SOL_PACKET, _AUXDATA), (socket.SOL_SOCKET, _STAMPS))
+        self._socket = packet_sockets.opened(link, assembled(), kind=socket.SOCK_RAW, room=_ROOM, options=marks)
 
     def heard(self, most: int) -> list[NeighbourWord]:
         """At most so many of what has come since the last time; the others wait. Empty when the link has gone."""
@@ -68,7 +63,7 @@ class NeighbourEar:
             self.odd += word is None
             if word is not None:
                 words.append(word)
-        self.lost += struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1]  # 0 after a look
+        self.lost += packet_sockets.lost(self._socket)
         return words
 
     def ask(self, address: str, link: str) -> bool:
@@ -177,25 +172,6 @@ def assembled() -> list[Instruction]:
         return places[label] - index - 1 if label else 0
 
     return [(code, over(i, yes), over(i, no), value) for i, (_, code, value, yes, no) in enumerate(lines)]
-
-
-def _opened(link: str) -> socket.socket:
-    """Bound to a link with its filter: bound last, so that nothing gets by it."""
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    try:
-        program = assembled()
-        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
-        made.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("HL", len(program), ctypes.addressof(code)))
-        made.setsockopt(_SOL_PACKET, _AUXDATA, 1)
-        made.setsockopt(socket.SOL_SOCKET, _STAMPS, 1)
-        with contextlib.suppress(OSError):  # more room than others may have takes CAP_NET_ADMIN
-            made.setsockopt(socket.SOL_SOCKET, _FORCE, _ROOM)
-        made.setblocking(False)
-        made.bind((link, _ALL))
-    except OSError:
-        made.close()
-        raise
-    return made
 
 
 def _probe(address: str, link: str, own: bytes) -> bytes:
