@@ -25,10 +25,10 @@ from loomidi.loom.windows import WindowSettings
 from loomidi.loom.windows.specifications import SPECS
 from loomidi.loom.windows.synthetic import START_NS, flow_records
 from loomidi.origami.scoring import Incident
-from loomidi.services.anomaly_settings import AnomalySettings
-from loomidi.services.champions import floor
-from loomidi.services.foretelling import Foretelling
-from loomidi.services.noticing import TELLING, Noticing
+from loomidi.services.anomalies.champions import floor
+from loomidi.services.anomalies.foretelling import Foretelling
+from loomidi.services.anomalies.noticing import TELLING, Noticing
+from loomidi.services.settings.anomalies import AnomalySettings
 
 RESULT = Path(__file__).resolve().parent.parent / ".work" / "bench" / "early_words.json"
 NS = 10**9

@@ -49,7 +49,7 @@ from bench.fold_cut_stage import (
 from bench.policy_latency import CILIUM, policy_of, spread
 from loomidi.contracts.errors import EnvironmentLacks, LoomidiError
 from loomidi.fold.resources.objects import nanoseconds
-from loomidi.services.folding import Folding
+from loomidi.services.folds.folding import Folding
 from loomidi_lab.cluster import Lab, Link, UpSettings, down, tools, up
 from loomidi_lab.cluster.clearing import leftovers
 from loomidi_lab.cluster.places import place

@@ -30,9 +30,9 @@ from loomidi.ionic.decide import DeciderSettings
 from loomidi.ionic.orders import CUT, RELEASE, KeySealer, Order
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.sources.clusters import access
-from loomidi.services.answer_settings import FoldingSettings
-from loomidi.services.folding import Folding
-from loomidi.services.planning import decider_over, planned
+from loomidi.services.folds.folding import Folding
+from loomidi.services.folds.planning import decider_over, planned
+from loomidi.services.settings.answers import FoldingSettings
 from loomidi_lab.cluster import Lab, Link, certificates, processes
 
 Object = dict[str, Any]

@@ -43,7 +43,7 @@ from loomidi.origami.online import (
 )
 from loomidi.origami.scoring import CalibrationSettings, GuardSettings, IncidentSettings, Judge, JudgeSettings
 from loomidi.origami.scoring.floors import Floor, FloorSettings
-from loomidi.services.naming_flows import NamingFlows
+from loomidi.services.shared.naming_flows import NamingFlows
 
 RESULT = Path(__file__).resolve().parent.parent / ".work" / "bench" / "incidents.json"
 NS = 10**9

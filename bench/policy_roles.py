@@ -183,9 +183,9 @@ class PodLane:
         from loomidi.garden.graph import EntityGraph
         from loomidi.ionic.act import SqliteReceipts
         from loomidi.loom.capture import ShieldSettings, open_shield
+        from loomidi.services.fast.settings import FastLaneSettings
+        from loomidi.services.fast.waking import waking
         from loomidi.services.fastlane import FastLane
-        from loomidi.services.fastlane_settings import FastLaneSettings
-        from loomidi.services.waking import waking
 
         self.deny = Deny(Match(source=config["source"]), "drop", 60.0)
         self.target = f"host/{config['source']}"

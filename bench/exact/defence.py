@@ -26,9 +26,9 @@ from loomidi.garden.graph.naming import AddressBook, Row
 from loomidi.ionic.decide import DeciderSettings, propose
 from loomidi.kit.clock import SystemClock
 from loomidi.loom.flows.links import LIVE, LinkMeters
+from loomidi.services.folds.planning import decider_over
 from loomidi.services.gathering import Once, Recent
 from loomidi.services.naming import named
-from loomidi.services.planning import decider_over
 from loomidi_lab.cluster import Lab, Node, certificates, processes
 
 LABEL = {"loomidi.io/bench": "exact"}

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 from loomidi.contracts.errors import EnvironmentLacks
-from loomidi.services.anomaly_settings import AnomalySettings
 from loomidi.services.http.authority import Door
-from loomidi.services.run_settings import RunSettings, WindowGroup
+from loomidi.services.settings.anomalies import AnomalySettings
+from loomidi.services.settings.run import RunSettings, WindowGroup
 from loomidi_lab.drills.telling import Told, told_of
 from loomidi_lab.healing.comparing import users_of
 from loomidi_lab.healing.defending import looking

@@ -21,13 +21,13 @@ from loomidi.contracts.schemas import FINDINGS
 from loomidi.kit import configuring
 from loomidi.loom.bus import BusSettings
 from loomidi.loom.lake import Lake, LakeSettings
-from loomidi.services.agent_settings import AgentSettings
-from loomidi.services.answer_settings import DetectSettings, FoldingSettings
-from loomidi.services.hows import How
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.settings import IngestSettings
-from loomidi.services.run_settings import NodeSettings, RunSettings, WindowGroup
-from loomidi.services.source_settings import SourceSettings
+from loomidi.services.settings.agent import AgentSettings
+from loomidi.services.settings.answers import DetectSettings, FoldingSettings
+from loomidi.services.settings.hows import How
+from loomidi.services.settings.run import NodeSettings, RunSettings, WindowGroup
+from loomidi.services.settings.sources import SourceSettings
 from loomidi_lab.cluster import certificates, processes
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import yaml
 
 from loomidi.contracts import FoldKind
 from loomidi.ionic.act.kube import KINDS, KubeSettings
-from loomidi.services.operating import OperatorSettings
+from loomidi.services.folds.operating import OperatorSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "deployments" / "admission"
 DOCUMENTS = {

@@ -14,7 +14,7 @@ from loomidi.contracts.errors import InputError
 from loomidi.insight.learn import DriftSettings, ScoreChanges
 from loomidi.origami.scoring import Bounds, BoundSettings, manifests, watched
 from loomidi.origami.train import GateSettings, Stream
-from loomidi.services.modelling import Models, Wanted
+from loomidi.services.anomalies.modelling import Models, Wanted
 from tests.unit.origami.lives import stream, table
 
 pytestmark = [

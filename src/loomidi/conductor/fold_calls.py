@@ -20,7 +20,7 @@ from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
 if TYPE_CHECKING:
     from loomidi.contracts import FoldSpec
     from loomidi.fold.promoting import Report
-    from loomidi.services.promoting import Policies
+    from loomidi.services.folds.promoting import Policies
 
 F = TypeVar("F", bound=Callable[..., Any])
 MODES = ("shadow", "suggest", "guarded", "autonomous")
@@ -52,8 +52,8 @@ def radius(context: click.Context, /, file: Path, *, last: str, protect: tuple[s
     """
     try:
         from loomidi.conductor.verbs.lake import moment, open_lake
-        from loomidi.services.looking_back import LookBackSettings, look_back
-        from loomidi.services.planning import check_protected
+        from loomidi.services.folds.looking_back import LookBackSettings, look_back
+        from loomidi.services.folds.planning import check_protected
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     from loomidi.insight.explain import replay_told
@@ -89,8 +89,8 @@ def compare(context: click.Context, /, name: str, **options: Any) -> int:
         from loomidi.conductor.verbs.lake import open_lake
         from loomidi.fold.comparing import compared, spans
         from loomidi.fold.resources.objects import fold_of
-        from loomidi.services.desk import at_desk
-        from loomidi.services.looking_back import look_back
+        from loomidi.services.folds.desk import at_desk
+        from loomidi.services.folds.looking_back import look_back
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     from loomidi.insight.explain import comparison_told
@@ -150,7 +150,7 @@ def _asking(command: F) -> F:
 
 def _policies(kubeconfig: Path | None, context: str) -> "AbstractContextManager[Policies]":
     try:
-        from loomidi.services.promoting import at_policies
+        from loomidi.services.folds.promoting import at_policies
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     return at_policies(kubeconfig, context)

@@ -1,7 +1,8 @@
 """A person's word as a plan: the finding that it stands for, what it would cut, when it is void.
 
-Called by `services.desk` for `loomidi fold propose`. Pure. In: what shall be done, who asks, why. Out: a `Plan` that
-guards judge like any other; the finding's source is `person/NAME`, so that an approval by that person is not counted.
+Called by `services.folds.desk` for `loomidi fold propose`. Pure. In: what shall be done, who asks, why. Out: a `Plan`
+that guards judge like any other; the finding's source is `person/NAME`, so that an approval by that person is not
+counted.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Whether a FoldPolicy may go further: what it led to of late, on whom, what that would have cut.
 
-Called by `services.promoting`. Pure. In: a FoldPolicy and the Folds that were judged by it, as the API server has them
-or as they were kept when they were removed. Out: a `Report` with a verdict and every reason, and whether a step of the
-mode may follow. Its hash covers all of it, the policy's spec included. Reading and writing are left to the caller.
+Called by `services.folds.promoting`. Pure. In: a FoldPolicy and the Folds that were judged by it, as the API server has
+them or as they were kept when they were removed. Out: a `Report` with a verdict and every reason, and whether a step of
+the mode may follow. Its hash covers all of it, the policy's spec included. Reading and writing are left to the caller.
 """
 
 import collections

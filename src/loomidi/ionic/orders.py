@@ -1,8 +1,8 @@
 """Orders to node agents: what a node shall do at once, bound to its plan, its approval, its node, its time, its asker.
 
-Called by `act.kube.agents` (seals and sends) and by `services.cutting` (checks before anything is done). In: an order
-as JSON has it, with its seal. Out: an `Order`, or OrderRefused with the reason that is counted. The seal is HMAC-SHA256
-under a key that operator and agents share; `Sealer` is the place for a pair of keys.
+Called by `act.kube.agents` (seals and sends) and by `services.agents.cutting` (checks before anything is done). In: an
+order as JSON has it, with its seal. Out: an `Order`, or OrderRefused with the reason that is counted. The seal is
+HMAC-SHA256 under a key that operator and agents share; `Sealer` is the place for a pair of keys.
 """
 
 import dataclasses

@@ -21,7 +21,7 @@ from loomidi.insight.report.tallying import Tally
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.flows import FlowStream, MeterSettings, meter
 from loomidi.origami.online import FlowDetectors
-from loomidi.services.planning import check_protected, decider_over, explained, planned
+from loomidi.services.folds.planning import check_protected, decider_over, explained, planned
 
 Source = str | os.PathLike[str]
 Progress = Callable[[int, int], object]  # octets read, octets to read (0: unknown)

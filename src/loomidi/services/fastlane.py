@@ -35,12 +35,12 @@ from loomidi.ionic.decide.places import place
 from loomidi.ionic.documents import rule_id
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.origami.online import SuspectDetectors
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.knowing import Answered, KnownPeers, alone, covering, senders
-from loomidi.services.neighbouring import Neighbourhood
-from loomidi.services.poising import poised
-from loomidi.services.receipting import Shared, Writer
-from loomidi.services.standing import Standing
+from loomidi.services.fast.knowing import Answered, KnownPeers, alone, covering, senders
+from loomidi.services.fast.neighbouring import Neighbourhood
+from loomidi.services.fast.poising import poised
+from loomidi.services.fast.receipting import Shared, Writer
+from loomidi.services.fast.settings import FastLaneSettings
+from loomidi.services.fast.standing import Standing
 
 # Patterns that need no answer, so the source may be anybody's. Decoys are scans in the name of others (ADR 0090).
 _FLOODS = {"syn_flood", "udp_flood", "icmp_flood", "ip_flood", "tcp_flag_flood", "amplification"}

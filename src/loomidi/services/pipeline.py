@@ -15,21 +15,21 @@ from loomidi.contracts.errors import Retryable, UsageError
 from loomidi.contracts.streams import Stream
 from loomidi.kit.waiting import told_within
 from loomidi.loom.lake import streams
-from loomidi.services.agent import COMPONENT as AGENT
-from loomidi.services.agent import Agent, capture_of
-from loomidi.services.answering import answering
-from loomidi.services.committing import Committing
+from loomidi.services.agents.agent import COMPONENT as AGENT
+from loomidi.services.agents.agent import Agent, capture_of
 from loomidi.services.events.telling import Events
-from loomidi.services.feeding import sources
 from loomidi.services.ingest_api.serving import IngestApi
-from loomidi.services.naming_part import Names
-from loomidi.services.plant import Plant
-from loomidi.services.probes import Probes, Sample
-from loomidi.services.run_settings import Runner, RunSettings
-from loomidi.services.supervising import Part, Supervisor
-from loomidi.services.upkeep import Upkeep
-from loomidi.services.windowing import Windowing
-from loomidi.services.windowing_flink import FlinkWindowing
+from loomidi.services.parts.answering import answering
+from loomidi.services.parts.committing import Committing
+from loomidi.services.parts.feeding import sources
+from loomidi.services.parts.upkeep import Upkeep
+from loomidi.services.parts.windowing import Windowing
+from loomidi.services.parts.windowing_flink import FlinkWindowing
+from loomidi.services.settings.run import Runner, RunSettings
+from loomidi.services.shared.naming_part import Names
+from loomidi.services.shared.plant import Plant
+from loomidi.services.shared.probes import Probes, Sample
+from loomidi.services.shared.supervising import Part, Supervisor
 
 PARTS = {
     "bus": "holds the bus; starts our own server where none is named",

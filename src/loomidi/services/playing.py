@@ -35,7 +35,7 @@ from loomidi.ionic.playbooks import (
     load,
 )
 from loomidi.kit.clock import Clock, SystemClock
-from loomidi.services.planning import check_protected
+from loomidi.services.folds.planning import check_protected
 
 RECEIPTS = "playbook-receipts.sqlite"  # in the state folder, beside the agent's: who settles a store is alone with it
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

@@ -25,7 +25,7 @@ from loomidi.loom.flows import FlowStream, MeterSettings, meter
 from loomidi.loom.flows.columns import plain
 from loomidi.loom.flows.recording import as_records
 from loomidi.loom.sources.capturing import packets_in
-from loomidi.services.counting import Count, Counter
+from loomidi.services.shared.counting import Count, Counter
 
 COMPONENT = "replay"
 _TIMES = ("flow_start_nanoseconds", "flow_end_nanoseconds")

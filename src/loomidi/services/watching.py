@@ -26,9 +26,9 @@ from loomidi.loom.capture.frames import Frame
 from loomidi.loom.flows import MeterSettings
 from loomidi.loom.flows.links import LIVE, LinkId, LinkMeters, total
 from loomidi.origami.online import FlowDetectors, FlowSettings
+from loomidi.services.folds.planning import check_protected, decider_over, explained, planned
 from loomidi.services.gathering import Once, Recent
 from loomidi.services.naming import Named, endpoints, named
-from loomidi.services.planning import check_protected, decider_over, explained, planned
 from loomidi.services.sightings import AGAIN, NEW, OVER, WORSE, Balanced, Event, FlowsSeen, Sighting, Talk, Trouble
 
 SLACK_S = 5.0  # that the watch of a cluster may hear of a pod after its first packet

@@ -13,7 +13,7 @@ from cryptography import x509
 from loomidi.conductor.cli import loomidi
 from loomidi.ionic.decide import ManifestGuard, load_library
 from loomidi.kit import configuring
-from loomidi.services.run_settings import RunSettings
+from loomidi.services.settings.run import RunSettings
 from tests.integration.helm.charts import EVERYTHING, SHIPPED, Object, of_kind, pods, rendered, templated
 
 OURS: Mapping[str, Mapping[str, Any]] = {"as it comes": {}, "everything": EVERYTHING}

@@ -16,9 +16,9 @@ from loomidi.loom.capture.synthetic import SYN, connection, tcp
 from loomidi.loom.capture.verdicts import Limits
 from loomidi.loom.capture.xdp.loading import ShieldSettings
 from loomidi.origami.online import SuspectDetectors
-from loomidi.services.enforcing import Enforcer
-from loomidi.services.tuning import Tuner
-from loomidi.services.waking import waking
+from loomidi.services.fast.enforcing import Enforcer
+from loomidi.services.fast.tuning import Tuner
+from loomidi.services.fast.waking import waking
 from tests.integration.kernel.conftest import RUNGS, SECOND, START, frame
 from tests.integration.kernel.test_live import send, veth  # noqa: F401 - a fixture
 

@@ -15,7 +15,7 @@ from loomidi.ionic.act.receipts import FILE_NAME, SqliteReceipts
 from loomidi.loom.capture import open_shield, spaces
 from loomidi.loom.capture.xdp.cutting import LinkCuts
 from loomidi.loom.capture.xdp.uplinks import UplinkShield
-from loomidi.services import uncutting
+from loomidi.services.agents import uncutting
 from tests.integration.kernel.test_cuts import GATE, cut, index, says, silent
 from tests.integration.kernel.test_live import SMALL
 from tests.integration.watch.rooms import NODE, POD_A, POD_B, A, B, ip, rooms

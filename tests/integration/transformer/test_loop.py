@@ -13,7 +13,7 @@ from loomidi.contracts.streams import Envelope, Message, Stream
 from loomidi.loom.bus import BusSettings, open_bus
 from loomidi.loom.bus.envelopes import encode
 from loomidi.loom.lake import Committer, Lake, LakeSettings
-from loomidi.services.findings import finding_row
+from loomidi.services.shared.findings import finding_row
 from tests.integration.bus.brokers import NatsBroker
 from tests.integration.ingest.running import until
 from tests.integration.transformer.running import SCAN, Service

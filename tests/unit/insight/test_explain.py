@@ -11,7 +11,7 @@ from loomidi.insight.explain.telling import packets
 from loomidi.origami.forecasts import FORETOLD
 from loomidi.origami.online.failures import FAILURES
 from loomidi.origami.online.rules import PATTERNS, load_rules
-from loomidi.services.incident_findings import ANOMALY
+from loomidi.services.anomalies.incident_findings import ANOMALY
 from tests.unit.insight.specimens import ALLOWED, FINDING, FOLD, PLAN, REFUSED, receipts
 
 GOLDEN = """\

@@ -12,7 +12,7 @@ from loomidi.contracts import Receipt, Step
 from loomidi.contracts.schemas import LABELS
 from loomidi.insight.learn import Drift, Requests, Word, alarm_drift, feature_drift, held_out, keep, labels_of, psi
 from loomidi.loom.lake import Lake, LakeSettings
-from loomidi.services.modelling import known_of
+from loomidi.services.anomalies.modelling import known_of
 from tests.unit.ionic.making import a_plan
 
 NAMES = ("a", "b", "c", "d", "e_total")

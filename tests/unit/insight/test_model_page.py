@@ -13,7 +13,7 @@ import pytest
 from loomidi.contracts.errors import InputError
 from loomidi.insight.report.model_page import model_page
 from loomidi.origami.train import FitSettings, GateSettings, document, fit, judge, try_out
-from loomidi.services.modelling import drift_of
+from loomidi.services.anomalies.modelling import drift_of
 from tests.unit.origami.lives import stream
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs" / "model-report.schema.json").read_text())

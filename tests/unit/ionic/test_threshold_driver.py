@@ -12,7 +12,7 @@ from loomidi.ionic.decide import PlanRefused
 from loomidi.ionic.documents import read_plan, rule_id
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.twin import TwinSettings, TwinShield
-from loomidi.services.waking import waking
+from loomidi.services.fast.waking import waking
 from tests.unit.ionic.making import NOW_NS, SERVICE, a_decider, a_finding
 
 GIVEN = {"packets": 600, "syns": 150, "window_ms": 1000}

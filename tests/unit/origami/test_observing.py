@@ -8,7 +8,7 @@ from loomidi.contracts.errors import InputError
 from loomidi.origami.causes import CauseSettings, Observed, Window, rank
 from loomidi.origami.causes.observing import WindowSignals
 from loomidi.origami.causes.placements import Placements
-from loomidi.services.reasoning import releases_first
+from loomidi.services.anomalies.reasoning import releases_first
 from tests.unit.origami.shops import CART, DB, FRONT, SCANNER, SECOND, START, STEP_NS, Shop, pods
 
 CATALOG = "deployment/shop/catalog"

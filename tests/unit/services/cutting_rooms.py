@@ -13,7 +13,7 @@ from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.cuts import Cut, CutState
 from loomidi.loom.capture.podlinks import PodLink
 from loomidi.loom.capture.twin import TwinShield
-from loomidi.services.cutting import Cutter
+from loomidi.services.agents.cutting import Cutter
 
 NOW = 1_800_000_000_000_000_000
 SEALER = KeySealer(b"k" * 32)

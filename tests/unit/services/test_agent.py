@@ -17,11 +17,11 @@ from loomidi.contracts.streams import Bus
 from loomidi.loom.bus import BusSettings, Publisher, PublisherSettings, open_bus
 from loomidi.loom.bus.envelopes import decode
 from loomidi.loom.sources.capturing import Adopted, Taken, Tally, joined
-from loomidi.services.agent import Agent
-from loomidi.services.agent_books import Books, closing, keep, kept
-from loomidi.services.agent_settings import AgentSettings
+from loomidi.services.agents.agent import Agent
+from loomidi.services.agents.books import Books, closing, keep, kept
 from loomidi.services.balancing import Elsewhere, chain
-from loomidi.services.counting import Count
+from loomidi.services.settings.agent import AgentSettings
+from loomidi.services.shared.counting import Count
 from tests.unit.origami.making import batch, flow
 
 QUICK = AgentSettings(links=("eth0",), drain_s=0.05)

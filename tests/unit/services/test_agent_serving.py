@@ -11,9 +11,9 @@ from loomidi.conductor.verbs import replay, serve
 from loomidi.contracts.errors import InputError, LoomidiError, Retryable, UsageError
 from loomidi.loom.bus import BusSettings
 from loomidi.loom.bus.envelopes import encode
-from loomidi.services.agent import capture_of
-from loomidi.services.agent_serving import LateBus
-from loomidi.services.agent_settings import AgentSettings
+from loomidi.services.agents.agent import capture_of
+from loomidi.services.agents.serving import LateBus
+from loomidi.services.settings.agent import AgentSettings
 from tests.unit.origami.making import batch, flow
 
 
@@ -24,7 +24,7 @@ def run(command: Any, *arguments: str) -> Result:
 def test_a_bus_that_is_away_at_the_start_is_met_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every publish tries to open it until one does; then it is the bus."""
     from loomidi.loom.bus import open_bus
-    from loomidi.services import agent_serving
+    from loomidi.services.agents import serving as agent_serving
 
     tries: list[BusSettings] = []
 

@@ -15,13 +15,13 @@ from loomidi.contracts.streams import Stream
 from loomidi.loom.bus import BusSettings, TendedBus
 from loomidi.loom.bus.envelopes import decode, encode
 from loomidi.loom.lake import LakeSettings
-from loomidi.services.anomalies import Anomalies
-from loomidi.services.anomaly_settings import AnomalySettings
-from loomidi.services.anomaly_states import Ledger, State
-from loomidi.services.findings import finding_row
-from loomidi.services.plant import Plant
-from loomidi.services.reasoning import Reasons
-from loomidi.services.run_settings import NodeSettings, RunSettings
+from loomidi.services.anomalies.part import Anomalies
+from loomidi.services.anomalies.reasoning import Reasons
+from loomidi.services.anomalies.states import Ledger, State
+from loomidi.services.settings.anomalies import AnomalySettings
+from loomidi.services.settings.run import NodeSettings, RunSettings
+from loomidi.services.shared.findings import finding_row
+from loomidi.services.shared.plant import Plant
 from loomidi.services.sightings import AGAIN, NEW
 from tests.unit.ionic.making import a_finding
 from tests.unit.origami.shops import DB, SCANNER, Shop

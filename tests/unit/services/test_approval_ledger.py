@@ -12,7 +12,7 @@ from loomidi.fold.operator.approving import Heard
 from loomidi.fold.operator.views import View
 from loomidi.fold.resources.objects import plan_of
 from loomidi.ionic.act.receipts import SqliteReceipts
-from loomidi.services.approval_ledger import _REFUSALS, FILE_NAME, ApprovalLedger
+from loomidi.services.folds.approval_ledger import _REFUSALS, FILE_NAME, ApprovalLedger
 from tests.unit.fold.operator.fakes import Stage, a_stage
 from tests.unit.fold.operator.test_approving import approve, listed, policy_asking
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
-from loomidi.services.agent_serving import serve
-from loomidi.services.cutting_api import CuttingApi, sealer_of, uplinks_of
-from loomidi.services.cutting_settings import CutSettings
+from loomidi.services.agents.cutting_api import CuttingApi, sealer_of, uplinks_of
+from loomidi.services.agents.serving import serve
 from loomidi.services.http.authority import Authority, Door
-from loomidi.services.run_settings import NodeSettings, RunSettings
+from loomidi.services.settings.cutting import CutSettings
+from loomidi.services.settings.run import NodeSettings, RunSettings
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from loomidi.ionic.act.kube import KubeApi
 from loomidi.ionic.decide import DeciderSettings, FloorGuard
 from loomidi.ionic.documents import plan_id
 from loomidi.ionic.errors import BadPlan
-from loomidi.services.desk import Desk, NoFold, TooLate
+from loomidi.services.folds.desk import Desk, NoFold, TooLate
 from tests.unit.fold.operator.fakes import Stage, a_stage
 from tests.unit.ionic.making import NOW_NS, a_clock, the_facts
 

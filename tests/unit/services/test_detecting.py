@@ -11,10 +11,10 @@ from loomidi.contracts.schemas import ENTITIES, FINDINGS
 from loomidi.garden.graph.naming import AddressBook
 from loomidi.loom.flows.recording import as_records
 from loomidi.loom.lake import LakeSettings
-from loomidi.services.detecting import BusFlows
-from loomidi.services.findings import finding_row
-from loomidi.services.plant import Plant
-from loomidi.services.run_settings import RunSettings
+from loomidi.services.parts.detecting import BusFlows
+from loomidi.services.settings.run import RunSettings
+from loomidi.services.shared.findings import finding_row
+from loomidi.services.shared.plant import Plant
 from loomidi.services.sightings import AGAIN, NEW, Sighting
 from loomidi.services.watching import Watch, WatchSettings
 from tests.unit.ionic.making import a_finding

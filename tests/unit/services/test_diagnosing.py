@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from loomidi.services.answer_settings import FoldingSettings
-from loomidi.services.diagnosing import Diagnosing, Throttling
+from loomidi.services.parts.diagnosing import Diagnosing, Throttling
+from loomidi.services.settings.answers import FoldingSettings
 from loomidi.services.sightings import NEW, OVER
 from tests.unit.origami.test_failures import DEPLOYMENT, NOW_NS, SECOND, crashing, pod, release
 

@@ -12,9 +12,9 @@ from loomidi.loom.runners import WindowMachine
 from loomidi.loom.windows import WindowSettings
 from loomidi.loom.windows.synthetic import START_NS, flow_records
 from loomidi.origami.scoring import Incident
-from loomidi.services.early_windows import EarlyWindows
-from loomidi.services.foretelling import EARLY, WITHDRAWN, Foretelling
-from loomidi.services.noticing import Noticing
+from loomidi.services.anomalies.foretelling import EARLY, WITHDRAWN, Foretelling
+from loomidi.services.anomalies.noticing import Noticing
+from loomidi.services.shared.early_windows import EarlyWindows
 from loomidi.services.sightings import AGAIN, NEW, OVER, WORSE
 from tests.unit.origami.shops import SCANNER, Shop
 from tests.unit.services.test_incident_findings import INCIDENT

@@ -11,9 +11,9 @@ from loomidi.ionic.act import MemoryReceipts
 from loomidi.ionic.decide import Limits
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield, Packet
+from loomidi.services.fast.poising import poised
+from loomidi.services.fast.settings import FastLaneSettings
 from loomidi.services.fastlane import Decision, FastLane
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.poising import poised
 
 ATTACKER, CLIENT, GATEWAY, WEB = "203.0.113.11", "192.0.2.11", "192.0.2.1", "198.51.100.10"
 START_NS = 1_700_000_000_000_000_000

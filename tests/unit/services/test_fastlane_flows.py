@@ -12,9 +12,9 @@ from loomidi.contracts.schemas import FLOWS
 from loomidi.ionic.act import MemoryReceipts
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield
+from loomidi.services.fast.knowing import Answered
+from loomidi.services.fast.settings import FastLaneSettings
 from loomidi.services.fastlane import Decision, FastLane
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.knowing import Answered
 
 START_NS = 1_700_000_000_000_000_000
 WEB, CLIENT = "198.51.100.10", "192.0.2.11"

@@ -13,9 +13,9 @@ from loomidi.loom.capture.own_limits import Watched
 from loomidi.loom.capture.twin import TwinSettings, TwinShield
 from loomidi.loom.capture.verdicts import Limits
 from loomidi.services.demo import frames
+from loomidi.services.fast.settings import FastLaneSettings
+from loomidi.services.fast.waking import waking
 from loomidi.services.fastlane import Decision, FastLane
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.waking import waking
 
 WEB, WEB6 = "198.51.100.10", "2001:db8:2::10"
 ATTACKER, CLIENT, GATEWAY = "203.0.113.11", "192.0.2.11", "192.0.2.1"

@@ -12,9 +12,9 @@ from loomidi.fold.resources.objects import moment, plan_of
 from loomidi.ionic.documents import plan_id
 from loomidi.ionic.errors import ClusterAway, ClusterRejects
 from loomidi.kit.clock import ManualClock
-from loomidi.services.answer_settings import FoldingSettings
-from loomidi.services.folding import Folding
-from loomidi.services.planning import decider_over, planned
+from loomidi.services.folds.folding import Folding
+from loomidi.services.folds.planning import decider_over, planned
+from loomidi.services.settings.answers import FoldingSettings
 from tests.unit.ionic.kube.fake_api import FakeApi
 from tests.unit.ionic.making import NOW_NS, a_finding
 

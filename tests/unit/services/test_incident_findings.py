@@ -10,10 +10,10 @@ from loomidi.insight.explain import explain
 from loomidi.ionic.decide import propose
 from loomidi.origami.causes import Cause, Role, Sign
 from loomidi.origami.scoring import Incident
-from loomidi.services.findings import finding_row
-from loomidi.services.incident_findings import Seen, Told, entity_of, finding_of
-from loomidi.services.reasoning import Reasons
-from loomidi.services.rule_findings import RuleFindings
+from loomidi.services.anomalies.incident_findings import Seen, Told, entity_of, finding_of
+from loomidi.services.anomalies.reasoning import Reasons
+from loomidi.services.anomalies.rule_findings import RuleFindings
+from loomidi.services.shared.findings import finding_row
 from loomidi.services.sightings import NEW
 from tests.unit.ionic.making import a_finding
 from tests.unit.origami.shops import CART, DB, FRONT, SCANNER, SECOND, START, STEP_NS, Shop

@@ -17,7 +17,7 @@ from loomidi.services.http.problems import PROBLEM_JSON, STATUSES, Answer, Probl
 from loomidi.services.http.routing import Call, Route, application
 from loomidi.services.ingest_api import documents
 from loomidi.services.ingest_api.settings import IngestSettings
-from loomidi.services.probes import Probes, Sample, exposition
+from loomidi.services.shared.probes import Probes, Sample, exposition
 from tests.unit.services.ingesting import ROW, Client, Service, plain
 
 ROOT = Path(__file__).resolve().parents[3]

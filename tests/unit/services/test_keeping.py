@@ -8,7 +8,7 @@ import pytest
 from loomidi.fold.operator.views import View
 from loomidi.ionic.act.receipts import SqliteReceipts
 from loomidi.ionic.errors import BadStore
-from loomidi.services.keeping import FILE_NAME, Records
+from loomidi.services.folds.keeping import FILE_NAME, Records
 from tests.unit.fold.operator.fakes import a_stage
 
 

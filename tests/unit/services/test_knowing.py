@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from loomidi.contracts import Evidence
 from loomidi.contracts.schemas import FLOWS
-from loomidi.services.knowing import KnowingSettings, KnownPeers, alone, covering, senders
+from loomidi.services.fast.knowing import KnowingSettings, KnownPeers, alone, covering, senders
 from tests.unit.ionic.making import a_finding
 
 

@@ -11,8 +11,8 @@ from loomidi.contracts.errors import Retryable, UsageError
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.ears import Packets
 from loomidi.loom.capture.podlinks import PodLink
-from loomidi.services import listening
-from loomidi.services.listening import KEPT_S, MOST_EARS, MOST_PEERS, OTHERS, Listening
+from loomidi.services.agents import listening
+from loomidi.services.agents.listening import KEPT_S, MOST_EARS, MOST_PEERS, OTHERS, Listening
 
 NOW = 1_800_000_000_000_000_000
 S = 10**9

@@ -9,7 +9,7 @@ from loomidi.contracts import FoldKind, FoldSpec, Match
 from loomidi.contracts.schemas import FLOW_RECORDS
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.lake import Committer, Lake
-from loomidi.services.looking_back import LookBackSettings, look_back
+from loomidi.services.folds.looking_back import LookBackSettings, look_back
 from tests.unit.loom.lake import batches
 from tests.unit.loom.lake.batches import START_NS, lake_in, message
 

@@ -11,11 +11,11 @@ import pytest
 from loomidi.origami.features import WindowFeatures
 from loomidi.origami.scoring import Judge, Model, Tick, watched
 from loomidi.origami.scoring.champions import CHAMPION, Bounds, BoundSettings, Shelf
-from loomidi.services.anomaly_settings import AnomalySettings
-from loomidi.services.champions import Makers, makers
-from loomidi.services.noticing import CALIBRATING, LEARNING, TELLING, Noticing
-from loomidi.services.overseeing import PATTERN, Overseeing
-from loomidi.services.shadowing import Shadowing
+from loomidi.services.anomalies.champions import Makers, makers
+from loomidi.services.anomalies.noticing import CALIBRATING, LEARNING, TELLING, Noticing
+from loomidi.services.anomalies.overseeing import PATTERN, Overseeing
+from loomidi.services.anomalies.shadowing import Shadowing
+from loomidi.services.settings.anomalies import AnomalySettings
 from tests.unit.origami.shops import SCANNER, Shop
 from tests.unit.services.modelled import shelf_of, trained
 

@@ -5,9 +5,9 @@ import json
 from loomidi.contracts import FoldKind
 from loomidi.garden.graph.naming import AddressBook
 from loomidi.kit.clock import ManualClock
+from loomidi.services.folds.planning import decider_over, explained, planned
 from loomidi.services.gathering import Recent
 from loomidi.services.naming import endpoints, named, with_names
-from loomidi.services.planning import decider_over, explained, planned
 from tests.unit.ionic.making import NOW_NS, a_finding
 from tests.unit.origami.making import START, batch, flow
 

@@ -5,7 +5,8 @@ import pyarrow as pa
 from loomidi.contracts.schemas import ENTITIES
 from loomidi.garden.graph.naming import Row
 from loomidi.loom.sources.owning import Ownership
-from loomidi.services.naming_flows import NamingFlows, NamingSettings
+from loomidi.services.settings.naming import NamingSettings
+from loomidi.services.shared.naming_flows import NamingFlows
 from tests.unit.garden.test_labelling import CART, OTHER, flows
 from tests.unit.loom.sources.test_owning import ns, pod
 

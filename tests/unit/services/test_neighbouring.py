@@ -7,9 +7,9 @@ from loomidi.contracts.neighbours import ANNOUNCE, ANSWER, ASK, NeighbourWord
 from loomidi.ionic.act import MemoryReceipts
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.fake import FakeShield
+from loomidi.services.fast.neighbouring import Neighbourhood
+from loomidi.services.fast.settings import FastLaneSettings
 from loomidi.services.fastlane import Decision, FastLane
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.neighbouring import Neighbourhood
 
 SECOND, START = 1_000_000_000, 1_700_000_000_000_000_000
 ADDRESS, HOLDER, LIAR = "192.0.2.18", "02:00:00:00:00:0a", "02:00:00:00:00:66"

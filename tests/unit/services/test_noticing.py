@@ -17,9 +17,9 @@ from loomidi.loom.windows import WindowSettings
 from loomidi.loom.windows.synthetic import flow_records
 from loomidi.origami.features import WindowFeatures
 from loomidi.origami.scoring import Incident
-from loomidi.services.anomaly_settings import AnomalySettings
-from loomidi.services.champions import makers
-from loomidi.services.noticing import CALIBRATING, LEARNING, TELLING, Kept, Noticing
+from loomidi.services.anomalies.champions import makers
+from loomidi.services.anomalies.noticing import CALIBRATING, LEARNING, TELLING, Kept, Noticing
+from loomidi.services.settings.anomalies import AnomalySettings
 from tests.unit.origami.shops import CART, DB, SCANNER, Shop
 
 SETTINGS = AnomalySettings(learn_s=1200, calibrate_s=900, learn_rows=1280, kept_rows=20_000, pairs=4096)

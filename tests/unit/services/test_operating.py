@@ -9,7 +9,7 @@ from loomidi.crypt.keys import SigningKey
 from loomidi.fold.operator import OwnKeys, SharedKey
 from loomidi.fold.operator.errors import BadApprovers
 from loomidi.ionic.approvals import Signer
-from loomidi.services.operating import OperatorSettings, _approvers, serve
+from loomidi.services.folds.operating import OperatorSettings, _approvers, serve
 
 
 def test_people_with_their_own_keys_or_one_key_of_all_and_never_both(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from loomidi.fold.operator.views import POLICIES
 from loomidi.fold.promoting import NotReady
 from loomidi.fold.resources.objects import moment
 from loomidi.ionic.act.kube import KubeApi
-from loomidi.services import promoting
-from loomidi.services.keeping import FILE_NAME, Records
-from loomidi.services.promoting import OVERRIDE, PROMOTED, REPORT, Policies, kept_in
+from loomidi.services.folds import promoting
+from loomidi.services.folds.keeping import FILE_NAME, Records
+from loomidi.services.folds.promoting import OVERRIDE, PROMOTED, REPORT, Policies, kept_in
 from tests.unit.ionic.kube.fake_api import FakeApi
 from tests.unit.services.test_keeping import ended
 

@@ -14,7 +14,7 @@ from loomidi.fold.resources.objects import moment
 from loomidi.insight.report import ProposedFold
 from loomidi.ionic.documents import plan_id
 from loomidi.origami.policy import ARMS, ASK_HUMAN, NO_ACTION, Chooser, read
-from loomidi.services.ranking import CHOICE, FEATURES, Bandit, asking, by_rules, candidates
+from loomidi.services.folds.ranking import CHOICE, FEATURES, Bandit, asking, by_rules, candidates
 from tests.unit.ionic.making import NOW_NS, a_finding, a_fold, a_plan
 
 FINDING = a_finding()

@@ -2,7 +2,7 @@
 
 import threading
 
-from loomidi.services.receipting import Writer
+from loomidi.services.fast.receipting import Writer
 
 
 def test_jobs_are_done_in_the_order_they_came() -> None:

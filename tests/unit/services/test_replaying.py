@@ -16,8 +16,8 @@ from loomidi.contracts.streams import Ack, Envelope
 from loomidi.loom.bus import BusSettings, open_bus
 from loomidi.services import replaying
 from loomidi.services.balancing import Elsewhere, chain
-from loomidi.services.counting import Counter
 from loomidi.services.replaying import ApiSink, BusSink, Replayed, ReplaySettings
+from loomidi.services.shared.counting import Counter
 from tests.integration.captures.rewriting import pcap
 from tests.unit.loom.flows import frames as f
 from tests.unit.services.test_agent import everything, last

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from loomidi.contracts.errors import InputError, Retryable
-from loomidi.services.supervising import Part, Patience, Supervisor
+from loomidi.services.shared.supervising import Part, Patience, Supervisor
 
 QUICK = Patience(first_s=0.001, longest_s=0.004, steady_s=60.0, ending_s=0.2)
 

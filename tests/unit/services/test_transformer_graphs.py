@@ -9,7 +9,7 @@ import pytest
 from loomidi.contracts import Match
 from loomidi.garden.graph import EntityGraph
 from loomidi.loom.lake import Committer
-from loomidi.services.findings import finding_row
+from loomidi.services.shared.findings import finding_row
 from loomidi.services.transformer_api.graphs import Edge, SnapshotGraph, edges_of, lake_graph
 from tests.unit.ionic.making import a_finding
 from tests.unit.loom.lake import batches

@@ -14,9 +14,9 @@ from loomidi.kit.clock import ManualClock
 from loomidi.loom.capture.synthetic import SECOND, START_NS, Packet, write_capture
 from loomidi.loom.capture.twin import TwinSettings, TwinShield
 from loomidi.origami.online import SuspectDetectors
-from loomidi.services import tuning
-from loomidi.services.enforcing import Enforcer
-from loomidi.services.waking import waking
+from loomidi.services.fast import tuning
+from loomidi.services.fast.enforcing import Enforcer
+from loomidi.services.fast.waking import waking
 from tests.unit.services import tunable_traffic as traffic
 
 

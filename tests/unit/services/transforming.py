@@ -11,7 +11,7 @@ from loomidi.fold.resources.objects import moment
 from loomidi.kit.clock import ManualClock
 from loomidi.loom.lake import Lake, LakeSettings
 from loomidi.origami.scoring.references import Reference
-from loomidi.services.findings import finding_row
+from loomidi.services.shared.findings import finding_row
 from loomidi.services.transformer_api.clusters import Cluster
 from loomidi.services.transformer_api.desks import folding, made
 from loomidi.services.transformer_api.following import known_of, plain

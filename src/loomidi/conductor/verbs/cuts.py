@@ -1,6 +1,7 @@
 """`loomidi cuts`: what the node agent has cut on this node, shown and given back without it.
 
-Called by `conductor.cli`. Out: a line for each link of a pod and each source, or JSON. The work: `services.uncutting`.
+Called by `conductor.cli`. Out: a line for each link of a pod and each source, or JSON. The work:
+`services.agents.uncutting`.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from loomidi.services.uncutting import Found
+    from loomidi.services.agents.uncutting import Found
 
 
 @click.group("cuts")
@@ -24,7 +25,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def show(*, as_json: bool) -> int:
     """What is in the kernel, with what it has met so far."""
-    from loomidi.services import uncutting
+    from loomidi.services.agents import uncutting
 
     found = uncutting.found()
     if as_json:
@@ -39,7 +40,7 @@ def show(*, as_json: bool) -> int:
 @click.pass_context
 def clear(context: click.Context, state: Path | None) -> int:
     """Give everything back, and leave no program, map or pin. End the agent before: it would cut again."""
-    from loomidi.services import uncutting
+    from loomidi.services.agents import uncutting
 
     was = uncutting.clear((state or context.obj.storage.state).expanduser())
     click.echo(f"given back: {len(was.cuts)} links of pods, {len(was.denies)} sources")

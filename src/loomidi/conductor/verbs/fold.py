@@ -1,7 +1,8 @@
 """`loomidi fold`: the Folds of a cluster: list, show, propose, approve, deny, pin, release; a key to approve with.
 
 Called by `conductor.cli`. In: the cluster of --kubeconfig and --context, as the person that it names. Out: sentences,
-or JSON. Exit code 0, 1 when it is refused or too late, 2 when it cannot be done as asked. The work is `services.desk`.
+or JSON. Exit code 0, 1 when it is refused or too late, 2 when it cannot be done as asked. The work is
+`services.folds.desk`.
 """
 
 import json
@@ -20,7 +21,7 @@ from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
 
 if TYPE_CHECKING:
     from loomidi.fold.operator.views import View
-    from loomidi.services.desk import Desk
+    from loomidi.services.folds.desk import Desk
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 MODES = ("shadow", "suggest", "guarded", "autonomous")
@@ -57,7 +58,7 @@ def _named(verb: Verb) -> Verb:
 
 def _desk(kubeconfig: Path | None, context: str) -> "AbstractContextManager[Desk]":
     try:
-        from loomidi.services.desk import at_desk
+        from loomidi.services.folds.desk import at_desk
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     return at_desk(kubeconfig, context)
@@ -255,7 +256,7 @@ def release_all(kubeconfig: Path | None, namespace: str, reason: str, wait_s: fl
     The operator does it, so one must run. Exit code 1 when Folds are still open after --wait.
     """
     try:
-        from loomidi.services import releasing
+        from loomidi.services.folds import releasing
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     left = releasing.release_all(

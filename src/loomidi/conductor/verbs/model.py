@@ -2,7 +2,7 @@
 
 Called by `conductor.cli`. In: edges of a file, a recording or the lake; the models of the state folder. Out: tables for
 people, one document for programs, an HTML page. Exit code 0, 1 when the gate refused, 2 for what cannot be used or is
-not installed. The work is `services.modelling`.
+not installed. The work is `services.anomalies.modelling`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
 
 if TYPE_CHECKING:
     from loomidi.origami.train import Compared, Stream
-    from loomidi.services.modelling import Models
+    from loomidi.services.anomalies.modelling import Models
 
 KINDS = ("robust-norm", "half-space-trees", "edge-sketch", "graph")
 
@@ -47,7 +47,7 @@ class _Desk:
     name: str
 
     def models(self) -> "Models":
-        from loomidi.services.modelling import Models
+        from loomidi.services.anomalies.modelling import Models
 
         return Models(self.state, self.tracking, self.name)
 
@@ -67,7 +67,7 @@ class _Desk:
     def _of_lake(self, settings: Any, options: Mapping[str, Any]) -> "Stream":
         from loomidi.conductor.verbs.lake import moment
         from loomidi.origami import train
-        from loomidi.services.modelling import recycled
+        from loomidi.services.anomalies.modelling import recycled
 
         try:
             from loomidi.loom.lake import Lake, LakeSettings
@@ -125,7 +125,7 @@ def train(desk: _Desk, /, data: str, *, as_json: bool, **options: Any) -> int:
 
     Kinds of the floor need no torch: robust-norm, half-space-trees, edge-sketch. Recorded in MLflow (extra `learn`).
     """
-    from loomidi.services.modelling import Wanted
+    from loomidi.services.anomalies.modelling import Wanted
 
     wanted = Wanted(
         kind=options["kind"],

@@ -100,7 +100,7 @@ async def _replayed(captures: tuple[str, ...], settings: "ReplaySettings", optio
 
         from loomidi.loom.bus import open_bus
         from loomidi.services import replaying
-        from loomidi.services.counting import Counter
+        from loomidi.services.shared.counting import Counter
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     if options["ingest"]:

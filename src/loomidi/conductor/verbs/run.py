@@ -52,14 +52,14 @@ def settings_of(config: Path | None) -> Any:
     """Of a file and the environment. Raises BadSetting, EnvironmentLacks without the libraries."""
     try:
         from loomidi.kit import configuring
-        from loomidi.services.run_settings import RunSettings
+        from loomidi.services.settings.run import RunSettings
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     return configuring.read(RunSettings, config, os.environ)
 
 
 def _with_runner(settings: Any, runner: str) -> Any:
-    from loomidi.services.run_settings import Runner
+    from loomidi.services.settings.run import Runner
 
     return dataclasses.replace(settings, windows=dataclasses.replace(settings.windows, runner=Runner(runner)))
 

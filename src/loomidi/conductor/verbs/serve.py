@@ -52,7 +52,7 @@ def agent(links: tuple[str, ...], netns: tuple[str, ...], config: Path | None, *
     Orders are the operator's: a pod is cut off on its own link, a source is denied on the uplinks, each with an end.
     """
     try:
-        from loomidi.services import agent_serving
+        from loomidi.services.agents import serving as agent_serving
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     settings = settings_of(config)
@@ -163,7 +163,7 @@ def operator(
     are --records: then they are removed after --keep-days, or when --keep-most is exceeded, and their record is kept.
     """
     try:
-        from loomidi.services import operating
+        from loomidi.services.folds import operating
     except ModuleNotFoundError as error:
         raise EnvironmentLacks(f"{error.name} is not installed; run: pip install 'loomidi[pipeline]'") from error
     from loomidi.contracts import Mode

@@ -2,8 +2,8 @@
 
 Called by `conductor.cli`. In: captures or an interface that a shield is on, a policy file, a mode. Out: lines on
 standard output, proposals as a file, receipts in the state folder. Exit code 0; 1 when something was refused.
-The work is `services.tuning`
-and `services.enforcing`; mode shadow, the default, changes nothing.
+The work is `services.fast.tuning`
+and `services.fast.enforcing`; mode shadow, the default, changes nothing.
 """
 
 import time
@@ -16,7 +16,7 @@ from loomidi.contracts.errors import UsageError
 
 if TYPE_CHECKING:
     from loomidi.contracts import Receipt
-    from loomidi.services.tuning import Proposed, Tuner
+    from loomidi.services.fast.tuning import Proposed, Tuner
 
 _MODES = ("shadow", "suggest", "guarded", "autonomous")
 
@@ -34,7 +34,7 @@ def command() -> None:
 def show(interface: str) -> None:
     """The thresholds in force on INTERFACE: those of all, and those of single services and sources."""
     from loomidi.loom.capture import reopen
-    from loomidi.services.tuning import entity
+    from loomidi.services.fast.tuning import entity
 
     with reopen(interface) as shield:
         watch, own = shield.watching(), shield.own_limits()
@@ -64,8 +64,8 @@ def propose(captures: tuple[str, ...], policy: Path | None, protect: tuple[str, 
     if bool(captures) == bool(options["interface"]):
         raise UsageError("name captures of normal traffic, or an --interface; not both")
     from loomidi.ionic.enforcer import read_bounds
-    from loomidi.services import tuning
-    from loomidi.services.planning import check_protected
+    from loomidi.services.fast import tuning
+    from loomidi.services.folds.planning import check_protected
 
     check_protected(protect)
     bounds = read_bounds(policy)
@@ -98,7 +98,7 @@ def _learn(tuner: "Tuner", seconds: float) -> None:
 
 
 def _tell(tuner: "Tuner", proposed: "list[Proposed]", out: Path | None) -> int:
-    from loomidi.services.tuning import write_proposals
+    from loomidi.services.fast.tuning import write_proposals
 
     allowed = [one for one in proposed if one.allowed]
     for one in proposed:
@@ -128,9 +128,9 @@ def _changes(one: "Proposed") -> str:
 def apply(context: click.Context, interface: str, proposals: Path, mode: str, protect: tuple[str, ...]) -> int:
     """Carry PROPOSALS of `propose --out` out on INTERFACE. In mode shadow they are only put on record."""
     from loomidi.contracts import Mode
-    from loomidi.services import tuning
-    from loomidi.services.enforcing import Enforcer
-    from loomidi.services.planning import check_protected
+    from loomidi.services.fast import tuning
+    from loomidi.services.fast.enforcing import Enforcer
+    from loomidi.services.folds.planning import check_protected
 
     check_protected(protect)
     changes = tuning.read_proposals(proposals)
@@ -151,7 +151,7 @@ def apply(context: click.Context, interface: str, proposals: Path, mode: str, pr
 @click.pass_context
 def undo(context: click.Context, interface: str, plans: tuple[str, ...]) -> int:
     """Put back what was in force before each PLAN; without one, before all that are at work on INTERFACE."""
-    from loomidi.services.enforcing import Enforcer
+    from loomidi.services.fast.enforcing import Enforcer
 
     with _reopened(interface) as shield:
         store = _store(context)

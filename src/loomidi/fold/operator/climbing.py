@@ -1,9 +1,9 @@
 """The ladder of a policy: which step a Fold is, what comes before it, whether it may follow now. Pure.
 
-Called by `policing` (may it), by `running` (what a Fold in force is told) and by `services.climbing` (what to propose).
-In: the policy's steps, findings, Folds as they are counted. Out: positions, reasons, conditions. A step that the
-finding has no answer for, or that the policy does not allow, is passed by; one in mode shadow is not, and so holds up
-what is above it. Nothing here lets a Fold off guards, approvals or brakes.
+Called by `policing` (may it), by `running` (what a Fold in force is told) and by `services.folds.climbing` (what to
+propose). In: the policy's steps, findings, Folds as they are counted. Out: positions, reasons, conditions. A step that
+the finding has no answer for, or that the policy does not allow, is passed by; one in mode shadow is not, and so holds
+up what is above it. Nothing here lets a Fold off guards, approvals or brakes.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """The operator at work: Folds and policies watched, passes when something changed or is due, one replica at a time.
 
-Called by `services.operating`. In: a client, a driver, guards, a name for this replica. Out: it runs until told to
-stop. A pass that meets a passing fault is made again, later each time; every so often all Folds are passed over, and
+Called by `services.folds.operating`. In: a client, a driver, guards, a name for this replica. Out: it runs until told
+to stop. A pass that meets a passing fault is made again, later each time; every so often all Folds are passed over, and
 objects that carry a plan without an open Fold are looked for: both find nothing to do when all is well.
 """
 

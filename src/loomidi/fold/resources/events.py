@@ -1,8 +1,8 @@
 """Events about Folds, as `kubectl describe` and `kubectl events` show them.
 
-Called by whoever has something to say that no condition holds: `services.folding` of a ladder, the operator of Folds
-that it has removed. In: a Fold, a reason in a word, a sentence. Out: an Event of the core API to be posted; the API
-server lets it go by itself, an hour later by default.
+Called by whoever has something to say that no condition holds: `services.folds.folding` of a ladder, the operator of
+Folds that it has removed. In: a Fold, a reason in a word, a sentence. Out: an Event of the core API to be posted; the
+API server lets it go by itself, an hour later by default.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Flow records with the names of their two ends: entity, service and workload that owned the address at that moment.
 
-Called by `services.naming_flows`. In: batches of `FLOW_RECORDS`, an address book. Out: the same rows, name columns that
-were null filled. The moment is the flow's end. Work goes by distinct addresses of a batch, never by flow: an address
-that had one owner over the batch's whole time is one look, of another only its own flows are compared.
+Called by `services.shared.naming_flows`. In: batches of `FLOW_RECORDS`, an address book. Out: the same rows, name
+columns that were null filled. The moment is the flow's end. Work goes by distinct addresses of a batch, never by flow:
+an address that had one owner over the batch's whole time is one look, of another only its own flows are compared.
 """
 
 import bisect

@@ -1,7 +1,8 @@
 """What is learned from what happened: drift of scores, features and alarms; outcomes of folds as labels.
 
-Called by `services.modelling`. In: scores and features of now and of then, receipts. Out: `Drift`s, requests to retrain
-(a line each, never a promotion), rows of LABELS with where each comes from. `changes` is the only home of river.
+Called by `services.anomalies.modelling`. In: scores and features of now and of then, receipts. Out: `Drift`s, requests
+to retrain (a line each, never a promotion), rows of LABELS with where each comes from. `changes` is the only home of
+river.
 """
 
 from loomidi.insight.learn.asking import Request, Requests

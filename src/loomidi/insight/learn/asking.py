@@ -1,7 +1,7 @@
 """Requests to train anew: a line each, for whoever trains. Nothing here trains, and nothing here promotes.
 
-Called by `services.modelling` where a drift was found. In: the drifts, the model, the data. Out: `requests.jsonl`. A
-request that is open is not made twice; a training that began after it answers it.
+Called by `services.anomalies.modelling` where a drift was found. In: the drifts, the model, the data. Out:
+`requests.jsonl`. A request that is open is not made twice; a training that began after it answers it.
 """
 
 import dataclasses

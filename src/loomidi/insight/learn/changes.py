@@ -1,7 +1,7 @@
 """Changes of a stream of scores, by ADWIN (its mean) and KSWIN (its distribution): the only home of river.
 
-Called by `services.modelling`. In: one number a tick. Out: `Drift`s. A tick's number is the median strangeness of its
-edges: one flood in a tick moves it less than a change of everything does.
+Called by `services.anomalies.modelling`. In: one number a tick. Out: `Drift`s. A tick's number is the median
+strangeness of its edges: one flood in a tick moves it less than a change of everything does.
 """
 
 from typing import Any

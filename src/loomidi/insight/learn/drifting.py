@@ -1,7 +1,7 @@
 """Whether what comes now is still like what a model learned from: features by PSI, alarms by their realised rate.
 
-Called by `services.modelling`. In: matrices of features of then and now, counts of alarms. Out: `Drift`s, each with its
-figure and limit. A drift says that a model may be out of date, never that another one is better.
+Called by `services.anomalies.modelling`. In: matrices of features of then and now, counts of alarms. Out: `Drift`s,
+each with its figure and limit. A drift says that a model may be out of date, never that another one is better.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Outcomes of folds as labels, each with the decision, who says so, when, and by what: data recycling.
 
-Called by `services.modelling`. In: receipts, words of people. Out: rows of LABELS; `keep` puts new ones into the lake.
-An outcome is not the truth: a block also holds where nothing was wrong, so `attack` is null but where a person vouched.
-A share of incidents, by hash, is held out: no training sees it in any way.
+Called by `services.anomalies.modelling`. In: receipts, words of people. Out: rows of LABELS; `keep` puts new ones into
+the lake. An outcome is not the truth: a block also holds where nothing was wrong, so `attack` is null but where a
+person vouched. A share of incidents, by hash, is held out: no training sees it in any way.
 """
 
 import dataclasses

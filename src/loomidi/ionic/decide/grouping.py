@@ -1,10 +1,10 @@
 """From findings to incidents: what is about one cause is one incident, and folds are proposed for it once.
 
-Called by `services.folding` with each finding as it is told. In: a finding, whether guards allow anything against it.
-Out: `Grouped`: the incident, whether this finding speaks for it, and in a storm the one finding that stands for all.
-Findings are of one incident when they come within a while and name the same entity to act on, or share any entity and
-a technique (a pattern, where they name none); what connects two incidents makes them one. Pure; memory is bounded, what
-does not fit is counted. Alerts of the model are grouped before they are findings (`origami.scoring.incidents`).
+Called by `services.folds.folding` with each finding as it is told. In: a finding, whether guards allow anything against
+it. Out: `Grouped`: the incident, whether this finding speaks for it, and in a storm the one finding that stands for
+all. Findings are of one incident when they come within a while and name the same entity to act on, or share any entity
+and a technique (a pattern, where they name none); what connects two incidents makes them one. Pure; memory is bounded,
+what does not fit is counted. Alerts of the model are grouped before they are findings (`origami.scoring.incidents`).
 """
 
 import collections

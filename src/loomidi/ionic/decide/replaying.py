@@ -1,8 +1,8 @@
 """Replayed blast radius: which of the flows that were kept a fold would have cut, and which ways of users with them.
 
-Called by `services.looking_back`, which reads the lake. In: a fold, flows summed by ends, port and names (`REPLAYED`),
-the span, the protected set. Out: `Replay`. Pure, on Arrow. Rather too much than too little: either direction counts,
-and who cannot be told apart is met. A rate counts like a drop: it touches what it slows.
+Called by `services.folds.looking_back`, which reads the lake. In: a fold, flows summed by ends, port and names
+(`REPLAYED`), the span, the protected set. Out: `Replay`. Pure, on Arrow. Rather too much than too little: either
+direction counts, and who cannot be told apart is met. A rate counts like a drop: it touches what it slows.
 
 A way of users begins where somebody who is no workload of ours asks one that is, and goes along calls between
 workloads; who is cut by address alone is no user. Without names in the flows no way can be told.

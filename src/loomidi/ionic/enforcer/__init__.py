@@ -1,6 +1,6 @@
 """Tuning: thresholds of the data plane learned from normal traffic, within bounds that policy sets.
 
-Called by `services.tuning`. Learning, bounds and proposing are here; deciding is `ionic.decide`'s and doing
+Called by `services.fast.tuning`. Learning, bounds and proposing are here; deciding is `ionic.decide`'s and doing
 `ionic.act`'s, as for every plan.
 """
 

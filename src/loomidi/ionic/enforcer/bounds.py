@@ -1,8 +1,8 @@
 """The policy of tuning: within which bounds, and how fast, thresholds may be changed.
 
-Called by `services.tuning`. In: a YAML file, default `rules/enforcer/bounds.yaml`. Out: a frozen `Bounds`. Reading is
-strict: what is missing, unknown or the wrong way round is an InputError that names it. The guards hold limits of their
-own beside these.
+Called by `services.fast.tuning`. In: a YAML file, default `rules/enforcer/bounds.yaml`. Out: a frozen `Bounds`. Reading
+is strict: what is missing, unknown or the wrong way round is an InputError that names it. The guards hold limits of
+their own beside these.
 """
 
 import dataclasses

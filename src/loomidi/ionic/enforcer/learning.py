@@ -1,9 +1,10 @@
 """What is usual in the kernel's short windows, per service and source, and never from a window of an attack.
 
-Called by `services.tuning`. In: batches of `TableShield.windows`, whether a finding is open, the thresholds in force.
-Out: per service and source the middle, the spread and the tail of its counters. Four things stand against poisoning:
-nothing is learned while a finding is open; what was seen shortly before one is thrown away; a window beyond the tuned
-threshold in force teaches nothing; and thresholds move slowly and within bounds (`proposing`). Each is counted.
+Called by `services.fast.tuning`. In: batches of `TableShield.windows`, whether a finding is open, the thresholds in
+force. Out: per service and source the middle, the spread and the tail of its counters. Four things stand against
+poisoning: nothing is learned while a finding is open; what was seen shortly before one is thrown away; a window beyond
+the tuned threshold in force teaches nothing; and thresholds move slowly and within bounds (`proposing`). Each is
+counted.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """From what is usual to thresholds within bounds: a finding that says why, and a fold that says what.
 
-Called by `services.tuning`. In: `UsualWindows`, the policy, the thresholds in force. Out: `Tuning`s, each with a
+Called by `services.fast.tuning`. In: `UsualWindows`, the policy, the thresholds in force. Out: `Tuning`s, each with a
 `Finding` and a `FoldSpec` by `tune`, which are planned, guarded and carried out like any others. A threshold is what is
 usual at most times the margin, then held within a share of the day's first one, then within the policy's bounds: the
 bounds come last, so nothing that was learned leaves them.

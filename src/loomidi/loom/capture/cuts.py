@@ -1,6 +1,6 @@
 """A pod that is cut off by one of its links, as written to the kernel and as read back.
 
-Made by `services.cutting`, written by `xdp.cutting`. Times are ns since the epoch.
+Made by `services.agents.cutting`, written by `xdp.cutting`. Times are ns since the epoch.
 """
 
 import dataclasses

@@ -1,9 +1,10 @@
 """What is delivered over a link and what comes in by it, by the address at the other end: a socket beside all programs.
 
-Called by `services.listening`. In: names of links, whom to listen for. Out: counts of packets by address and direction
-since they were asked last. A packet socket sees what leaves by a link behind every program and policy there, and what
-comes in before any. The kernel's own word says which is which, so no address that a packet claims can turn it. Whom not
-to listen for is left out by a filter in the kernel; what did not fit meanwhile is counted as lost. For one thread.
+Called by `services.agents.listening`. In: names of links, whom to listen for. Out: counts of packets by address and
+direction since they were asked last. A packet socket sees what leaves by a link behind every program and policy there,
+and what comes in before any. The kernel's own word says which is which, so no address that a packet claims can turn it.
+Whom not to listen for is left out by a filter in the kernel; what did not fit meanwhile is counted as lost. For one
+thread.
 """
 
 import ipaddress

@@ -1,9 +1,9 @@
 """ARP and IPv6 neighbour discovery of one link, as they come in and go out: a packet socket beside XDP and tc.
 
-Called by `services.neighbouring`; for frames of captures, `word_of` by the tests of the detections. In: the name of a
-link. Out: `NeighbourWord`s since the last time, at most so many. A packet socket meets what XDP lets pass and what this
-host sends. A filter in the kernel keeps the few frames that are wanted; what found the buffer full is counted as lost,
-what cannot be read as odd. For one thread.
+Called by `services.fast.neighbouring`; for frames of captures, `word_of` by the tests of the detections. In: the name
+of a link. Out: `NeighbourWord`s since the last time, at most so many. A packet socket meets what XDP lets pass and what
+this host sends. A filter in the kernel keeps the few frames that are wanted; what found the buffer full is counted as
+lost, what cannot be read as odd. For one thread.
 
 What a host would not take for neighbour discovery is none here either: a hop limit below 255 has come by a router
 (RFC 4861, 6.1 and 7.1), fragments are refused (RFC 6980). It is looked for behind one header of options as well.

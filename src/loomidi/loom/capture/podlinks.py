@@ -1,9 +1,10 @@
 """Which links of this node belong to which pod, asked of the kernel alone: no container runtime, no API, no address.
 
-Called by `services.cutting`. In: /proc of the node, netlink of this network namespace, the kubelet's folder of logs.
-Out: `PodLink`s. The kubelet puts every process of a pod into a cgroup named after the pod's UID; its network namespace
-has a number here, and so has the other end of each link that leads there. So it is the same for every network plugin,
-holds while the API server is away, and cannot be turned by a pod's packets. A pod's name is that of its folder of logs.
+Called by `services.agents.cutting`. In: /proc of the node, netlink of this network namespace, the kubelet's folder of
+logs. Out: `PodLink`s. The kubelet puts every process of a pod into a cgroup named after the pod's UID; its network
+namespace has a number here, and so has the other end of each link that leads there. So it is the same for every network
+plugin, holds while the API server is away, and cannot be turned by a pod's packets. A pod's name is that of its folder
+of logs.
 """
 
 import contextlib

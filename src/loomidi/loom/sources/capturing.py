@@ -1,8 +1,8 @@
 """Where an agent's flows come from, whichever way its links are captured.
 
-Called by `services.agent`. In: links by namespace and glob. Out: flows by link, and for each link a tally that adds up
-at any moment: received is the sum of the other packets, accounted is what was exported in flows plus what is in flows
-still open. Adapters: `sockets` (AF_PACKET, both directions) and `shields` (XDP or tc, what arrives).
+Called by `services.agents.agent`. In: links by namespace and glob. Out: flows by link, and for each link a tally that
+adds up at any moment: received is the sum of the other packets, accounted is what was exported in flows plus what is in
+flows still open. Adapters: `sockets` (AF_PACKET, both directions) and `shields` (XDP or tc, what arrives).
 """
 
 import dataclasses

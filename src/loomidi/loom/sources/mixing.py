@@ -1,7 +1,7 @@
 """Shields where they can be, sockets where they cannot: each link by the best rung that holds.
 
-Called by `services.agent` (`capture` auto). In: an open `ShieldCapture`. Out: the Protocol `capturing.Capture`. A link
-that refuses a program (another one owns it, the driver or the kernel cannot) gets a socket of its own.
+Called by `services.agents.agent` (`capture` auto). In: an open `ShieldCapture`. Out: the Protocol `capturing.Capture`.
+A link that refuses a program (another one owns it, the driver or the kernel cannot) gets a socket of its own.
 """
 
 from loomidi.contracts.errors import LoomidiError

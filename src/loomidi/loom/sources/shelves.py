@@ -1,7 +1,7 @@
 """What a collection holds at the moment, kept in step by list and watch on a thread of its own.
 
-Called by `fold.operator` and `services.diagnosing`. In: a client, a path. Out: objects by `namespace/name`, and a word
-to whoever waits for changes. A watch that is silent ends by itself and begins again; one that broke is begun again
+Called by `fold.operator` and `services.parts.diagnosing`. In: a client, a path. Out: objects by `namespace/name`, and a
+word to whoever waits for changes. A watch that is silent ends by itself and begins again; one that broke is begun again
 after a pause, with a fresh list, and until then nothing is `filled`: whoever counts by it waits.
 """
 

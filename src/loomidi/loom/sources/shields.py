@@ -1,8 +1,8 @@
 """Links captured by the shield: an XDP or tc program on each, its flow tables drained. What arrives is seen.
 
-Called by `services.agent`. In: filters, settings, identities of shields whose counts are known from before. Out: the
-Protocol `capturing.Capture`. A shield that is pinned is taken over as it is, and its flows that nobody had drained are
-recovered; others live and die with this process. Links where no program can be are listed in `refused`.
+Called by `services.agents.agent`. In: filters, settings, identities of shields whose counts are known from before. Out:
+the Protocol `capturing.Capture`. A shield that is pinned is taken over as it is, and its flows that nobody had drained
+are recovered; others live and die with this process. Links where no program can be are listed in `refused`.
 """
 
 import contextlib

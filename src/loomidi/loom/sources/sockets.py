@@ -1,7 +1,7 @@
 """Links captured by AF_PACKET sockets: no program in the kernel, both directions, any link.
 
-Called by `services.agent` where the shield cannot be or is not wanted. In: filters, meter settings. Out: the Protocol
-`capturing.Capture` over `LinkMeters`, whose threads do the work.
+Called by `services.agents.agent` where the shield cannot be or is not wanted. In: filters, meter settings. Out: the
+Protocol `capturing.Capture` over `LinkMeters`, whose threads do the work.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Windows of the loom as signals: what root cause analysis is told of a live system, from a bounded past.
 
-Called by `services.reasoning`. In: EDGE_WINDOWS and ENTITY_WINDOWS of one size as they come, an incident's window, whom
-it is about. Out: `Observed`. Ends are those of `features`. Two choices, for windows know no requests:
+Called by `services.anomalies.reasoning`. In: EDGE_WINDOWS and ENTITY_WINDOWS of one size as they come, an incident's
+window, whom it is about. Out: `Observed`. Ends are those of `features`. Two choices, for windows know no requests:
 
 - what an entity suffers is the lower median over its callers: what one caller alone meets is not the callee's doing
 - callers that came with the incident say nothing about their callee: a scan is not the failure of whom it scans

@@ -1,7 +1,8 @@
 """Where the pods of a cluster are and which release they are of: the hosts and rollouts that may explain a trouble.
 
-Called by `observing` and `services.reasoning`. In: batches of ENTITIES. Out: PLACES, signals of changes, and the end by
-which `features` knows an entity of a finding. Memory is bounded: what ended longest ago makes room, and is counted.
+Called by `observing` and `services.anomalies.reasoning`. In: batches of ENTITIES. Out: PLACES, signals of changes, and
+the end by which `features` knows an entity of a finding. Memory is bounded: what ended longest ago makes room, and is
+counted.
 """
 
 import collections

@@ -1,10 +1,10 @@
 """The detectors that run everywhere, without a trained model: on flow batches and in the fast lane.
 
 Called by `services.analyzing` (`FlowDetectors`, Arrow in), `services.fastlane` (`SuspectDetectors`, plain Python),
-`services.neighbouring` (`Neighbours`, what hosts of a link say) and `services.diagnosing` (`Failures`, objects of a
-cluster). Out: `contracts.Finding`. And by `scoring`: what says how strange an edge is (`RobustNorm`, `EdgeSketch`,
-`HalfSpaceTrees`: `Seen` in, scores out). What to do about a finding is left to `ionic`. The names are bound on first
-use, so that the fast lane loads neither numpy nor pyarrow.
+`services.fast.neighbouring` (`Neighbours`, what hosts of a link say) and `services.parts.diagnosing` (`Failures`,
+objects of a cluster). Out: `contracts.Finding`. And by `scoring`: what says how strange an edge is (`RobustNorm`,
+`EdgeSketch`, `HalfSpaceTrees`: `Seen` in, scores out). What to do about a finding is left to `ionic`. The names are
+bound on first use, so that the fast lane loads neither numpy nor pyarrow.
 """
 
 from importlib import import_module

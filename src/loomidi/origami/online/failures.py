@@ -1,8 +1,9 @@
 """Failures that a cluster's state shows: a release that crashes, a service at its CPU limit, a node under pressure.
 
-Called by `services.diagnosing` once a second. In: `ClusterState`, objects as the API server gives them and the share of
-CPU periods in which each pod was throttled. Out: `Finding`s, one for each workload or node, the same id while it lasts.
-Only what has held for a while is told, so that a single bad look is none. Pure but for since when each has held.
+Called by `services.parts.diagnosing` once a second. In: `ClusterState`, objects as the API server gives them and the
+share of CPU periods in which each pod was throttled. Out: `Finding`s, one for each workload or node, the same id while
+it lasts. Only what has held for a while is told, so that a single bad look is none. Pure but for since when each has
+held.
 """
 
 import dataclasses

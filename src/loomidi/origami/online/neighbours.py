@@ -1,9 +1,9 @@
 """Who claims whose address on a link: ARP and IPv6 neighbour discovery, word by word.
 
-Called by `services.neighbouring`. In: `NeighbourWord`s in order of time. Out: findings `neighbour_spoofing`, and whom
-to ask (`questions`): a holder that another has taken an address from is asked at its own link address whether it is
-still there, as RFC 6620 does; one that answers proves the claim false, one that has gone does not answer. Plain Python,
-bounded, no I/O. Nobody is to be acted on: the address is a victim's, and a link address is no entity of ours.
+Called by `services.fast.neighbouring`. In: `NeighbourWord`s in order of time. Out: findings `neighbour_spoofing`, and
+whom to ask (`questions`): a holder that another has taken an address from is asked at its own link address whether it
+is still there, as RFC 6620 does; one that answers proves the claim false, one that has gone does not answer. Plain
+Python, bounded, no I/O. Nobody is to be acted on: the address is a victim's, and a link address is no entity of ours.
 
     contested  a holder came back (`returns`), or answered our question (`proofs`), after another had taken its address
     pushed     answers that nobody asked for go on and on, by somebody new to the address

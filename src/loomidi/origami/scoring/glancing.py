@@ -1,9 +1,9 @@
 """A look at windows that are not whole yet: what is strange beyond doubt already, and not a trace of it in the judge.
 
-Called by `services.noticing` between two ticks. In: the features and the judge as the last tick left them, rows of open
-windows. Out: `Incident`s that would be new, at a p-value that is as many times stricter as a window is looked at. All
-is done on copies, which are made anew after each tick: the judge, its detectors and the features see a window once,
-when it is closed. Which of them a closed window confirms is left to the caller.
+Called by `services.anomalies.noticing` between two ticks. In: the features and the judge as the last tick left them,
+rows of open windows. Out: `Incident`s that would be new, at a p-value that is as many times stricter as a window is
+looked at. All is done on copies, which are made anew after each tick: the judge, its detectors and the features see a
+window once, when it is closed. Which of them a closed window confirms is left to the caller.
 """
 
 import dataclasses

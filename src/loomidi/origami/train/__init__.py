@@ -1,8 +1,8 @@
 """The life of a model: trained by seeds, recorded, compared with the champion, promoted or refused, taken back.
 
-Called by `services.modelling`. In: streams of edges with what is known of them. Out: runs and versions in MLflow, the
-files that score live (`scoring.champions`), JSON documents that `insight` draws. Only `registries` imports mlflow, only
-`machines` ray, each when it is used. What scores live imports nothing from here.
+Called by `services.anomalies.modelling`. In: streams of edges with what is known of them. Out: runs and versions in
+MLflow, the files that score live (`scoring.champions`), JSON documents that `insight` draws. Only `registries` imports
+mlflow, only `machines` ray, each when it is used. What scores live imports nothing from here.
 """
 
 from loomidi.origami.train.appraising import document, strangest, wilson

@@ -1,6 +1,6 @@
 """What a run has to show, as one JSON document: docs/model-report.schema.json describes it, `insight` draws it.
 
-Called by `services.modelling`. In: a stream, a trial of a model on its test part. Out: plain dicts and lists.
+Called by `services.anomalies.modelling`. In: a stream, a trial of a model on its test part. Out: plain dicts and lists.
 Thresholds are those that the model runs with (its own p-values, from the past); one taken from the test says so.
 """
 

@@ -1,7 +1,8 @@
 """Seeds on more than one machine, by Ray: the only home of ray.
 
-Called by `services.modelling` where a cluster is named. In: what `seeding.here` takes. Out: the same. The stream
-travels once into Ray's store; models come back as the octets of their files: no machine has to see another's disk.
+Called by `services.anomalies.modelling` where a cluster is named. In: what `seeding.here` takes. Out: the same. The
+stream travels once into Ray's store; models come back as the octets of their files: no machine has to see another's
+disk.
 """
 
 import tempfile

@@ -1,8 +1,8 @@
 """A challenger past the gate, or not; the champion before it back.
 
-Called by `services.modelling`. In: a registry, the shelf that the live loop reads, a stream. Out: `Gate`; the shelf and
-the aliases changed only when it is open. Where nobody is champion yet, a model has to beat the plain floor, trained on
-the same rows; the floor itself (robust-norm) has to keep the absolute criteria only.
+Called by `services.anomalies.modelling`. In: a registry, the shelf that the live loop reads, a stream. Out: `Gate`; the
+shelf and the aliases changed only when it is open. Where nobody is champion yet, a model has to beat the plain floor,
+trained on the same rows; the floor itself (robust-norm) has to keep the absolute criteria only.
 """
 
 import dataclasses

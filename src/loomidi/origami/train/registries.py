@@ -1,8 +1,8 @@
 """Runs, models and their aliases in MLflow: the only home of mlflow.
 
-Called by `services.modelling` and `promoting`. In: a folder (SQLite and files) or the URL of a server; what a training
-gave. Out: runs with params, metrics by seed and artefacts; versions of a registered model; `champion`, `challenger`.
-What scores live is not here but in `scoring.champions`: nothing that runs needs MLflow.
+Called by `services.anomalies.modelling` and `promoting`. In: a folder (SQLite and files) or the URL of a server; what a
+training gave. Out: runs with params, metrics by seed and artefacts; versions of a registered model; `champion`,
+`challenger`. What scores live is not here but in `scoring.champions`: nothing that runs needs MLflow.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """All seeds of one model, here or on many machines; which of them is the model, and how far they are apart.
 
-Called by `services.modelling`. In: `Stream`, what is to be trained, seeds, a folder. Out: `Seeds`. The model is the
-first seed that was asked for, whatever the others do: to take the best one would be choosing on the test.
+Called by `services.anomalies.modelling`. In: `Stream`, what is to be trained, seeds, a folder. Out: `Seeds`. The model
+is the first seed that was asked for, whatever the others do: to take the best one would be choosing on the test.
 """
 
 import dataclasses

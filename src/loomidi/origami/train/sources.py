@@ -1,7 +1,7 @@
 """Where the edges that a model learns from lie: a file, a recording of the lab, the lake; and what identifies them.
 
-Called by `services.modelling`. In: a path, or an open lake. Out: `Stream` with the snapshot in its `data`: the lake's
-Iceberg snapshot, the hash of a recording's manifest, the hash of a file. The same id is the same rows.
+Called by `services.anomalies.modelling`. In: a path, or an open lake. Out: `Stream` with the snapshot in its `data`:
+the lake's Iceberg snapshot, the hash of a recording's manifest, the hash of a file. The same id is the same rows.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """A model tried on the test part of a stream, tick by tick as it would have come: scores, times, broken promises.
 
-Called by `promoting`, `seeding` and `services.modelling`. In: `Model`, `Stream`. Out: `Trial`. Each tick is scored with
-what came before it alone, then learned from as the live loop does. What a model must keep to is counted, never mended.
+Called by `promoting`, `seeding` and `services.anomalies.modelling`. In: `Model`, `Stream`. Out: `Trial`. Each tick is
+scored with what came before it alone, then learned from as the live loop does. What a model must keep to is counted,
+never mended.
 """
 
 import dataclasses

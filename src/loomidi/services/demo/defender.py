@@ -31,10 +31,10 @@ from loomidi.loom.capture import ShieldSettings, attach, detach, open_shield, re
 from loomidi.loom.flows import MeterSettings
 from loomidi.origami.online import FlowDetectors, FlowSettings
 from loomidi.services.demo.tallying import Tally
+from loomidi.services.fast.neighbouring import neighbourhood
+from loomidi.services.fast.settings import FastLaneSettings
+from loomidi.services.fast.waking import waking
 from loomidi.services.fastlane import Decision, FastLane
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.neighbouring import neighbourhood
-from loomidi.services.waking import waking
 
 Order = dict[str, Any]
 _CHURN = 100  # changes at a stretch

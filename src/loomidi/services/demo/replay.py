@@ -28,10 +28,10 @@ from loomidi.services.demo.tallying import Tally
 from loomidi.services.demo.testbed import ATTACKERS, CLIENTS, CLIENTS6, WEB, WEB6
 from loomidi.services.demo.traffic import prepared
 from loomidi.services.demo.trials import LONGEST_S, Trials, fresh_sources
+from loomidi.services.fast.poising import poised
+from loomidi.services.fast.settings import FastLaneSettings
+from loomidi.services.fast.waking import waking
 from loomidi.services.fastlane import Decision, FastLane
-from loomidi.services.fastlane_settings import FastLaneSettings
-from loomidi.services.poising import poised
-from loomidi.services.waking import waking
 
 PPS = 20_000  # of a flood; Python hands the frames over one by one
 TURN = 4  # frames between two turns of the lane

@@ -25,8 +25,8 @@ from loomidi.services.events.choosing import Chosen, chosen
 from loomidi.services.events.outbox import FILE_NAME, Outbox
 from loomidi.services.events.posting import Posting
 from loomidi.services.events.rendering import Telling, about, letter, rows
-from loomidi.services.plant import Plant
-from loomidi.services.probes import Sample
+from loomidi.services.shared.plant import Plant
+from loomidi.services.shared.probes import Sample
 
 COMPONENT = "events"
 _MOST, _POLL_S = 64, 0.5

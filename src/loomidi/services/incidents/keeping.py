@@ -23,11 +23,11 @@ from loomidi.contracts import Finding, InputError, Severity
 from loomidi.ionic.decide.places import place
 from loomidi.ionic.enforcer import Bounds, read_bounds
 from loomidi.ionic.watched import watched_by
+from loomidi.services.fast.tuning import learn_from
+from loomidi.services.fast.waking import waking
 from loomidi.services.incidents import replays
 from loomidi.services.incidents.excerpts import Excerpt, ExcerptSettings, cut, packed, write_pcapng
 from loomidi.services.incidents.replays import Parameters
-from loomidi.services.tuning import learn_from
-from loomidi.services.waking import waking
 
 _FEW_WINDOWS = 10  # of a look-alike: an excerpt is shorter than what `tune propose` asks for
 _ENDLESS_NS = 2**63 - 1

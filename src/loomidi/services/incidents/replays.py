@@ -18,7 +18,7 @@ from loomidi.loom.capture.frames import Frame
 from loomidi.loom.capture.twin import ETHERNET, TwinSettings, TwinShield, frames
 from loomidi.loom.flows import meter
 from loomidi.origami.online import FlowDetectors, SuspectDetectors
-from loomidi.services.waking import waking
+from loomidi.services.fast.waking import waking
 
 EXCERPT, BENIGN, EXPECTED, PARAMETERS, STORY = (
     "excerpt.pcapng",

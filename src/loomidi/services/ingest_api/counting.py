@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from loomidi.contracts.schemas import COUNTERS
-from loomidi.services import counting
-from loomidi.services.probes import Sample
+from loomidi.services.shared import counting
+from loomidi.services.shared.probes import Sample
 
 COMPONENT = "ingest"
 KEYED = "ingest-keyed"

@@ -21,7 +21,7 @@ from loomidi.services.ingest_api import documents
 from loomidi.services.ingest_api.counting import Counts
 from loomidi.services.ingest_api.handling import Handlers
 from loomidi.services.ingest_api.settings import PREFIX, IngestSettings
-from loomidi.services.probes import Sample
+from loomidi.services.shared.probes import Sample
 
 _log = logging.logger("services.ingest")
 _ASK_S = 2.0  # between two questions to the bus whether it is there

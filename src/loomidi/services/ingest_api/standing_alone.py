@@ -20,8 +20,8 @@ from loomidi.loom.bus.envelopes import encode
 from loomidi.services.http.authority import Door
 from loomidi.services.ingest_api.serving import IngestApi
 from loomidi.services.ingest_api.settings import IngestSettings
-from loomidi.services.probes import Probes
-from loomidi.services.supervising import Part, Supervisor
+from loomidi.services.shared.probes import Probes
+from loomidi.services.shared.supervising import Part, Supervisor
 
 _log = logging.logger("services.ingest")
 _COUNT_S = 5.0

@@ -21,7 +21,7 @@ from loomidi.services.policy_api import documents
 from loomidi.services.policy_api.desks import Desk
 from loomidi.services.policy_api.handling import Handlers
 from loomidi.services.policy_api.settings import PREFIX, PolicySettings
-from loomidi.services.probes import Sample
+from loomidi.services.shared.probes import Sample
 
 _log = logging.logger("services.policy")
 _TOLD = {

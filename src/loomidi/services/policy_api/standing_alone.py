@@ -11,8 +11,8 @@ from loomidi.services.http.authority import Door
 from loomidi.services.policy_api.desks import desk
 from loomidi.services.policy_api.serving import PolicyApi
 from loomidi.services.policy_api.settings import PolicySettings
-from loomidi.services.probes import Probes
-from loomidi.services.supervising import Part, Supervisor
+from loomidi.services.shared.probes import Probes
+from loomidi.services.shared.supervising import Part, Supervisor
 
 Listening = Callable[[str, int], object]  # policy or probes, and its port
 

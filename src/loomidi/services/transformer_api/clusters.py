@@ -1,7 +1,8 @@
 """The cluster, as far as this service looks into it: pods, Folds, and the way to propose one.
 
 Called by `proposing`, `initiating` and `telling`. In: a client of its API. Out: plain objects; errors of
-`ionic.errors`. The way into the cluster is `services.folding`, the same that the pipeline takes: nothing here acts.
+`ionic.errors`. The way into the cluster is `services.folds.folding`, the same that the pipeline takes: nothing here
+acts.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ from loomidi.insight.report import ProposedFold
 from loomidi.ionic.act.kube import KubeApi, Patience
 from loomidi.ionic.errors import ClusterAway, ClusterDenies, ClusterRejects
 from loomidi.kit.clock import Clock
-from loomidi.services.answer_settings import FoldingSettings
-from loomidi.services.folding import Folding
+from loomidi.services.folds.folding import Folding
+from loomidi.services.settings.answers import FoldingSettings
 
 _MOST = 50  # Folds that are told of one finding
 _BUSY = frozenset({408, 429})

@@ -12,8 +12,8 @@ from pathlib import Path
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.loom.lake import Lake
 from loomidi.loom.sources.clusters import access
-from loomidi.services.answer_settings import FoldingSettings
-from loomidi.services.planning import check_protected
+from loomidi.services.folds.planning import check_protected
+from loomidi.services.settings.answers import FoldingSettings
 from loomidi.services.transformer_api.clusters import Cluster
 from loomidi.services.transformer_api.following import Following
 from loomidi.services.transformer_api.initiating import Initiating
@@ -71,7 +71,7 @@ def made(
 
 
 def folding(settings: TransformerSettings) -> FoldingSettings:
-    """As `services.folding` takes them."""
+    """As `services.folds.folding` takes them."""
     return FoldingSettings(
         kubeconfig=settings.kubeconfig,
         mode=settings.mode,

@@ -18,7 +18,7 @@ from loomidi.ionic.decide.places import Place, place
 from loomidi.ionic.decide.radius import Graph
 from loomidi.kit.clock import Clock, SystemClock
 from loomidi.loom.lake import Lake
-from loomidi.services.planning import planned
+from loomidi.services.folds.planning import planned
 from loomidi.services.transformer_api import answering
 from loomidi.services.transformer_api.analyzing import bare
 from loomidi.services.transformer_api.asking import Wish

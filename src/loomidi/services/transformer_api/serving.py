@@ -13,7 +13,7 @@ from loomidi.services.http import serving
 from loomidi.services.http.authority import Authority, Gate
 from loomidi.services.http.problems import Answer
 from loomidi.services.http.routing import Application, Call, Route, application
-from loomidi.services.probes import Sample
+from loomidi.services.shared.probes import Sample
 from loomidi.services.transformer_api import documents
 from loomidi.services.transformer_api.desks import Desk
 from loomidi.services.transformer_api.handling import Handlers

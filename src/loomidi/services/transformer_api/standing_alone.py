@@ -8,8 +8,8 @@ EnvironmentLacks (a cluster or a file that is not there).
 from collections.abc import Callable, Iterator, Mapping
 
 from loomidi.services.http.authority import Door
-from loomidi.services.probes import Probes
-from loomidi.services.supervising import Part, Supervisor
+from loomidi.services.shared.probes import Probes
+from loomidi.services.shared.supervising import Part, Supervisor
 from loomidi.services.transformer_api.desks import Desk, desk
 from loomidi.services.transformer_api.serving import TransformerApi
 from loomidi.services.transformer_api.settings import TransformerSettings

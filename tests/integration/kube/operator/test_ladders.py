@@ -13,7 +13,7 @@ from loomidi.fold.resources import fold_object
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.act.receipts import SqliteReceipts
 from loomidi.loom.sources.clusters import access
-from loomidi.services.keeping import FILE_NAME, Records
+from loomidi.services.folds.keeping import FILE_NAME, Records
 from tests.integration.kube.operator.stages import FOLDS, Stage
 from tests.integration.kube.rooms import wait
 from tests.unit.ionic.making import a_finding, a_plan

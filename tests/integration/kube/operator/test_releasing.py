@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 
-from loomidi.services.releasing import release_all
+from loomidi.services.folds.releasing import release_all
 from tests.integration.kube.operator.stages import Stage
 
 

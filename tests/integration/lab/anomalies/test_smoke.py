@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loomidi.services.anomaly_settings import AnomalySettings
+from loomidi.services.settings.anomalies import AnomalySettings
 from loomidi_lab.cluster import Lab
 from loomidi_lab.drills.noticing import Noticing, noticing
 from loomidi_lab.drills.telling import Told, about, guilty, involved

@@ -21,7 +21,7 @@ from loomidi.loom.sources.audit import parse_audit_lines
 from loomidi.loom.sources.clusters import access
 from loomidi.loom.sources.kubernetes import KubernetesWatch, WatchSettings
 from loomidi.loom.sources.tailing import Tail
-from loomidi.services.naming_flows import NamingSettings
+from loomidi.services.settings.naming import NamingSettings
 from loomidi_lab.cluster import Lab
 from tests.unit.garden.test_labelling import flows
 

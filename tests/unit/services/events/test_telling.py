@@ -22,10 +22,10 @@ from loomidi.services.events.outbox import Outbox
 from loomidi.services.events.rendering import about, letter, rows
 from loomidi.services.events.settings import EventSettings
 from loomidi.services.events.telling import Events
-from loomidi.services.findings import finding_row
 from loomidi.services.pipeline import _parts
-from loomidi.services.plant import Plant
-from loomidi.services.run_settings import NodeSettings, RunSettings
+from loomidi.services.settings.run import NodeSettings, RunSettings
+from loomidi.services.shared.findings import finding_row
+from loomidi.services.shared.plant import Plant
 from tests.unit.ionic.events.judging import ocsf, stix
 from tests.unit.ionic.making import a_finding
 

@@ -1,6 +1,6 @@
 """Pods cut off on their own links: one set of maps for the node, two tc programs on each link that is cut.
 
-Called by `services.cutting`. In: `Cut` records. Out: packets of these links dropped in both directions, and
+Called by `services.agents.cutting`. In: `Cut` records. Out: packets of these links dropped in both directions, and
 `CutState`s read back from the kernel. All is pinned, so a cut outlives this process and ends on time without it; the
 entry is written before the programs are attached, and is what a successor knows of it. Attaching takes tens of
 milliseconds (the kernel waits for packets under way), so links are prepared: then a cut is one write. For one thread.

@@ -1,8 +1,8 @@
 """One shield for all uplinks of a node: entries for sources, kept in one set of maps, met by every link.
 
-Called by `services.cutting`. In: indices of links. Out: a `TableShield` whose programs are attached by tc, ahead of
-others, while there is an entry, and beside any shield that a link has of its own. Pinned: entries outlive this process
-and end on time without it. It accounts nothing; what it drops is in its entries.
+Called by `services.agents.cutting`. In: indices of links. Out: a `TableShield` whose programs are attached by tc, ahead
+of others, while there is an entry, and beside any shield that a link has of its own. Pinned: entries outlive this
+process and end on time without it. It accounts nothing; what it drops is in its entries.
 """
 
 import contextlib

@@ -1,0 +1,1 @@
+"""What the fast lane (`services.fastlane`) is made of: whom it knows, what stands, receipts, thresholds."""

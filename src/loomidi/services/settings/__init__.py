@@ -1,0 +1,1 @@
+"""What services may be told, a group of the one configuration file each."""
