@@ -4,7 +4,7 @@
 #   tools/install_ebpf_deps.sh           install what is missing (root)
 #   tools/install_ebpf_deps.sh --check   print what is missing, one package a line; exit 1 when something required is
 #   tools/install_ebpf_deps.sh --all     install the optional tools too (nmap, hping3: extra attacks for `loomidi demo`; clang-format for `make check`,
-#                                        libclang-rt-dev for `make fuzz`), and what the lab calls
+#                                        libclang-rt-dev for `make fuzz`; rsyslog and shellcheck, which tests call), and what the lab calls
 #   tools/install_ebpf_deps.sh --lab     what is missing, and what `loomidi-lab` calls (Go is not among it: the lab needs 1.26)
 #   tools/install_ebpf_deps.sh --cilium  as --lab, and what Cilium calls on the lab's nodes
 #   tools/install_ebpf_deps.sh --redteam what is missing, and the attackers' tools and their targets for `loomidi-lab redteam`
@@ -33,6 +33,8 @@ nmap=nmap
 hping3=hping3
 clang-format=clang-format
 libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+rsyslog=rsyslogd
+shellcheck=shellcheck
 '
 
 # What `loomidi-lab redteam` attacks with, and the real servers that are attacked (in namespaces, see the policy file below).
@@ -144,10 +146,10 @@ if [ -n "$required" ]; then
     # shellcheck disable=SC2086
     apt-get install -y -qq --no-install-recommends $required >/dev/null
 fi
-# lighttpd, sshd and iodined come with services that would listen on the machine itself; the catalogue starts its own in
-# namespaces. Debian asks this file before it starts one; a file that is there already is somebody's own and stays.
+# lighttpd, sshd, iodined and rsyslog come with services that would listen on the machine itself; the catalogue and the
+# tests start their own. Debian asks this file before it starts one; a file that is there already is somebody's own and stays.
 policy=/usr/sbin/policy-rc.d
-if [ "$mode" = --redteam ] && [ ! -e "$policy" ]; then
+if [ -n "$optional" ] && [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
     trap 'rm -f "$policy"' EXIT
