@@ -46,6 +46,11 @@ class Queue:
             tried = self._failed[key] = self._failed.get(key, 0) + 1
             self._due[key] = time.monotonic() + min(LONGEST_S, FIRST_S * 2 ** (tried - 1))
 
+    def failed(self, key: str) -> bool:
+        """Whether the last pass over it did not go well."""
+        with self._changed:
+            return key in self._failed
+
     def take(self, most_s: float) -> str | None:
         """The one that is due first, waiting at most so long; None when none is."""
         with self._changed:

@@ -220,7 +220,8 @@ class Operator:
         or it has to wait. What was seen while it was judged serves up to the intent; who acts looks again."""
         self._at_hand, again = key, None
         with self._api.look():
-            obj = self._api.get(f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}")
+            path = f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}"
+            obj = self._told(key) or self._api.get(path)
             while obj is not None:
                 self._replaced = View(obj).replaces
                 if View(obj).begun:
@@ -229,6 +230,12 @@ class Operator:
                 again = self._reconciler.reconcile(obj)
                 obj = self._next() if again == AT_ONCE else None
         return again
+
+    def _told(self, key: str) -> Object | None:
+        """A Fold that nobody has passed over yet, as the watch has just told it: whoever has changed it since makes our
+        first write clash, and the pass that follows reads it."""
+        obj = self._folds.get(key)
+        return None if obj is None or View(obj).phase is not None or self._queue.failed(key) else obj
 
     def _look_ahead(self, view: View) -> None:
         """For the guards' first look what its kind is known to make us read, for the second what the first one saw."""

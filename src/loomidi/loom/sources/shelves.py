@@ -49,6 +49,11 @@ class Shelf:
         with self._lock:
             return list(self._objects.values())
 
+    def get(self, key: str) -> Object | None:
+        """One of them (`namespace/name`), as it was told last."""
+        with self._lock:
+            return self._objects.get(key)
+
     def keep(self, stop: threading.Event) -> None:
         """List and watch until told to stop."""
         while not stop.is_set():

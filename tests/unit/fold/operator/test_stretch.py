@@ -75,6 +75,24 @@ def test_the_first_look_at_a_second_fold_of_a_kind_begins_beside_its_first_write
     assert (asked, stage.cluster.asked["GET"]) == (2, 3)  # no more in all than for the first
 
 
+def test_a_fold_that_the_watch_has_told_is_not_read_again_for_its_first_pass(stage: Stage) -> None:
+    operator = an_operator(stage)
+    operator._folds.put(stage.fold)
+    operator.pass_over(f"default/{stage.plan.id}")
+    assert stage.cluster.asked["GET"] == 2  # its namespace twice
+    assert list(stage.driver.world.values()) == [stage.plan.fold.target]
+
+
+def test_a_fold_that_was_changed_after_the_watch_has_told_it_is_read_and_judged_as_it_is(stage: Stage) -> None:
+    operator = an_operator(stage)
+    operator._folds.put(stage.fold)
+    stage.note({"loomidi.io_deny": "no"})
+    operator.pass_over(f"default/{stage.plan.id}")
+    assert (stage.phase, stage.driver.world) == ("", {})
+    operator.pass_over(f"default/{stage.plan.id}")
+    assert (stage.phase, stage.driver.world) == ("Denied", {})
+
+
 @pytest.mark.parametrize("write", ["guarded", "approved", "intent"])
 def test_who_denies_it_in_between_is_heard(stage: Stage, write: str) -> None:
     def denied(name: str) -> None:
