@@ -141,7 +141,7 @@ class Broken:
 def test_a_champion_that_breaks_costs_its_tick_and_tells_the_watch(good: Model, why: str) -> None:
     one, shop = Noticing(SETTINGS, 10, by(good)), Shop(seed=1)
     one.replace(one.makers)
-    one.judge.adopt(good, risk=1e-4)
+    one.judge.adopt(good, limits=one.judge.limits)
     one.phase, one.judge.guarded.frozen = TELLING, Broken(why)  # type: ignore[assignment]
     told = list[str]()
     one.scored = lambda _features, _tick, broken: told.append(broken)

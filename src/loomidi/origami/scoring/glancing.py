@@ -14,7 +14,7 @@ import pyarrow as pa
 from loomidi.origami.features import FeatureSettings, WindowFeatures
 from loomidi.origami.scoring.guarding import promised
 from loomidi.origami.scoring.incidents import Incident, Incidents
-from loomidi.origami.scoring.judging import Judge, scored_by
+from loomidi.origami.scoring.judging import Judge
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Glancing:
         seen, detector = judge.seen([batch]), judge.guarded.make()
         detector.restore(frozen)
         p_values = judge.guarded.calibration.p_values(promised(detector, seen, np.zeros(len(seen), bool)))  # 3
-        scored = scored_by(p_values, np.ones(len(seen)))
+        scored = judge.scored(seen, p_values, np.ones(len(seen)))
         strange = judge.strange(scored, judge.risk / self.settings.looks)  # 4
         alerts = list(judge.alerts(batch, seen, scored, strange))
         fork = Incidents(judge.incidents.settings)

@@ -44,6 +44,7 @@ class Alert:
     quoted: tuple[tuple[str, float, float], ...] = ()  # the same features: value, usual value, as they were counted
     frozen: float = 1.0  # p-value by the detector that never learns
     learning: float = 1.0  # by the one that does
+    burst: float = 1.0  # by all edges of its end at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Incident:
     pairs: tuple[tuple[str, str, int], ...] = ()  # source, destination, alerts; those with the most first, 16 at most
     frozen: float = 1.0  # p-value of the strangest alert by the detector that never learns
     learning: float = 1.0  # by the one that does
+    burst: float = 1.0  # by all edges of its end at once
 
 
 _NUMBERS = ("first_ns", "last_ns", "unnamed", "alerts", "edges", "told")
@@ -119,6 +121,7 @@ class _Open:
             pairs=tuple((*pair, count) for pair, count in self._most_pairs()),
             frozen=self.top.frozen,
             learning=self.top.learning,
+            burst=self.top.burst,
         )
 
     def as_dict(self) -> dict[str, Any]:

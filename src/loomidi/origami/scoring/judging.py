@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from loomidi.origami.features import CAUSAL, SHAPE, hashes, matrix
 from loomidi.origami.online.norms import RobustNorm
 from loomidi.origami.online.seen import Detector, Seen, packed, unpacked
+from loomidi.origami.scoring.bursts import Bursts, BurstSettings
 from loomidi.origami.scoring.calibrating import discoveries
 from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings, lesser
@@ -43,9 +44,15 @@ class Tick:
 class Scored:
     """p-values of each edge."""
 
-    p_values: F64
+    p_values: F64  # of all three together: what is told goes by it
     frozen: F64
     learning: F64
+    bursts: F64  # of the end that is strange by more edges than one
+
+    @property
+    def edges(self) -> F64:
+        """By both detectors, whatever the others of its ends are like."""
+        return lesser(self.frozen, self.learning)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Judge:
         self.settings = settings or JudgeSettings()
         self.guarded = Guarded(make, self.settings.guard)
         self.incidents = Incidents(self.settings.incidents)
+        self.bursts = Bursts(BurstSettings(self.settings.guard.gate))
         self.risk = 0.0  # p-values up to it may be told; 0: nothing, not fitted yet
         self.last = Tick()
         self._explain = RobustNorm()
@@ -93,25 +101,48 @@ class Judge:
         self.incidents = Incidents(self.settings.incidents, hubs(first, self.settings.hub))
         self.risk = self._affordable(slice_)
 
-    def adopt(self, model: Model, calibrate: Iterable[pa.RecordBatch] = (), risk: float = 0.0) -> None:
+    def adopt(self, model: Model, calibrate: Iterable[pa.RecordBatch] = (), limits: bytes = b"") -> None:
         """Judge by a trained model as it is: its state, its calibration table, its hubs and reasons, nothing refitted.
 
-        Only the threshold is of here: the budget on this slice, or the `risk` that it had here before.
+        Only what follows from the budget is of here: by this slice, or the `limits` that it had here before.
         """
         self.guarded, self._explain = model.guarded(self.settings.guard), model.reasons()
         self.incidents = Incidents(self.settings.incidents, frozenset(model.manifest.hubs))
-        self.risk = risk or self._affordable(list(calibrate))
+        if limits:
+            self._limit(limits)
+        else:
+            self.risk = self._affordable(list(calibrate))
+
+    @property
+    def limits(self) -> bytes:
+        """What was set by the slice: the threshold, and how strange usual ends are."""
+        bursts = np.frombuffer(self.bursts.snapshot(), np.uint8)
+        return packed({"risk": np.array([self.risk]), "bursts": bursts})
+
+    def _limit(self, limits: bytes) -> None:
+        kept = unpacked(limits, {"risk": np.zeros(1), "bursts": np.zeros(0, np.uint8)})
+        self.risk = float(kept["risk"][0])
+        self.bursts.restore(kept["bursts"].tobytes())
 
     def tick(self, batch: pa.RecordBatch) -> list[Incident]:
-        """1 score, 2 p-values, 3 budget and share of errors, 4 pairs as alerts, 5 incidents. Raises BrokenPromise."""
+        """1 score, 2 p-values of edges, 3 and of ends, budget and share of errors, 4 pairs as alerts, 5 incidents.
+
+        Raises BrokenPromise.
+        """
         if not batch.num_rows:
             return []
         began, seen = time.thread_time(), self.seen([batch])
         frozen, learning = self.guarded.both(seen)  # 1, 2
-        scored = scored_by(frozen, learning)
-        self.last = ticked(seen, scored.p_values, self.settings.nominal, (time.thread_time() - began) * 1e3)
+        scored = self.scored(seen, frozen, learning)
+        self.last = ticked(seen, scored.edges, self.settings.nominal, (time.thread_time() - began) * 1e3)
         alerts = list(self.alerts(batch, seen, scored, self.strange(scored, self.risk)))  # 3, 4
         return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
+
+    def scored(self, seen: Seen, frozen: F64, learning: F64) -> Scored:
+        """By each detector, by the ends, and by all together (Bonferroni)."""
+        edges = lesser(frozen, learning)
+        bursts = self.bursts.p_values(seen, edges)
+        return Scored(lesser(edges, bursts), frozen, learning, bursts)
 
     def strange(self, scored: Scored, risk: float) -> npt.NDArray[np.bool_]:
         """Which rows are told at this p-value, of one tick at most a share of them usual."""
@@ -124,16 +155,16 @@ class Judge:
     def snapshot(self) -> bytes:
         """Both detectors, their calibration, the threshold, and what is open."""
         told = {"guarded": self.guarded.snapshot(), "explain": self._explain.snapshot()}
-        told["incidents"] = self.incidents.snapshot()
+        told |= {"incidents": self.incidents.snapshot(), "limits": self.limits}
         states = {name: np.frombuffer(state, np.uint8) for name, state in told.items()}
-        return packed({**states, "limits": np.array([self.risk, len(self._explain.middle)])})
+        return packed({**states, "features": np.array([len(self._explain.middle)])})
 
     def restore(self, state: bytes) -> None:
         """Go on from a `snapshot` of the same detectors. Raises InputError where it does not fit."""
-        octets = dict.fromkeys(("guarded", "explain", "incidents"), np.zeros(0, np.uint8))
-        kept = unpacked(state, {**octets, "limits": np.zeros(2)})
-        self.risk = float(kept["limits"][0])
-        self._explain = RobustNorm(features=int(kept["limits"][1]))
+        octets = dict.fromkeys(("guarded", "explain", "incidents", "limits"), np.zeros(0, np.uint8))
+        kept = unpacked(state, {**octets, "features": np.zeros(1, np.int64)})
+        self._limit(kept["limits"].tobytes())
+        self._explain = RobustNorm(features=int(kept["features"][0]))
         self._explain.restore(kept["explain"].tobytes())
         self.guarded.restore(kept["guarded"].tobytes())
         self.incidents.restore(kept["incidents"].tobytes())
@@ -145,7 +176,9 @@ class Judge:
         in the slice, the p-value at which it has one is taken, and so much less of it.
         """
         seen = self.seen(batches)
-        scored = scored_by(*self.guarded.both(seen))
+        frozen, learning = self.guarded.both(seen)
+        self.bursts.fit(seen, lesser(frozen, learning))
+        scored = self.scored(seen, frozen, learning)
         days = max((int(seen.times_ns[-1]) - int(seen.times_ns[0])) / _DAY_NS, 1 / 1440)
         table = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
         allowed = self.settings.incidents_per_day * days
@@ -187,6 +220,7 @@ class Judge:
                 p_value=float(p_values[at]),
                 frozen=float(scored.frozen[at]),
                 learning=float(scored.learning[at]),
+                burst=float(scored.bursts[at]),
                 **self._reasons(seen.part(at, at + 1)),
             )
 
@@ -210,11 +244,6 @@ class Judge:
         batch = table.to_batches()[0] if table.num_rows else table.schema.empty_table().to_batches()[0]
         source, destination = (hashes(batch.column(end), self.settings.seed) for end in ("source", "destination"))
         return Seen(batch.column("time").cast(pa.int64()).to_numpy(), source, destination, matrix(batch))
-
-
-def scored_by(frozen: F64, learning: F64) -> Scored:
-    """Both, and what holds for both together."""
-    return Scored(lesser(frozen, learning), frozen, learning)
 
 
 def ticked(seen: Seen, p_values: F64, nominal: float, cpu_ms: float) -> Tick:

@@ -103,6 +103,7 @@ def _evidence(incident: Incident, told: Told, alone: bool) -> tuple[Evidence, ..
         Evidence(
             "learning_p_value", _short(incident.learning), None, "", "by the one that learns what passes the first"
         ),
+        Evidence("burst_p_value", _short(incident.burst), None, "", "by all strange edges of one end at once"),
         *(
             Evidence(name, _short(now), _short(usual), _unit(name), f"{shares.get(name, 0.0):.0%} of how strange it is")
             for name, now, usual in incident.quoted

@@ -37,7 +37,7 @@ LEARNING, CALIBRATING, TELLING = "learning", "calibrating", "telling"
 PHASES = (LEARNING, CALIBRATING, TELLING)
 LEAST = 1000  # edges to calibrate by
 WARM_S = 3600.0  # of windows that a trained model's features warm up by: the longest that they count over
-_VERSION, _RISKS = 2, 8
+_VERSION, _LIMITS = 3, 8
 Watch = Callable[[pa.RecordBatch], None]
 Scored = Callable[[pa.RecordBatch, Tick, str], None]
 
@@ -58,7 +58,7 @@ class Noticing:
         self.features, self._glancing = WindowFeatures(sized), Glancing(sized) if settings.early_s else None
         self._open = dict[int, pa.RecordBatch]()  # end of a window -> its rows, as they were looked at last
         self.judge = Judge(makers.make, _judge_settings(settings))
-        self.risks = dict[str, float]()  # by name of a model: the threshold that it had here
+        self.limits = dict[str, bytes]()  # by name of a model: what its slice had set here
         self._watch = watch
         self._kept = {phase: Kept(settings.kept_rows) for phase in (LEARNING, CALIBRATING)}
         self._pending = dict[int, list[pa.RecordBatch]]()  # end of a window -> what has come of it
@@ -153,8 +153,8 @@ class Noticing:
         self.phase = LEARNING
         if makers.model is not None:
             self.phase = CALIBRATING
-            if makers.name in self.risks:
-                self.judge.adopt(makers.model, risk=self.risks[makers.name])
+            if makers.name in self.limits:
+                self.judge.adopt(makers.model, limits=self.limits[makers.name])
                 self.phase = TELLING
         return over
 
@@ -188,8 +188,8 @@ class Noticing:
             return
         self.phase, self.problem = TELLING, ""
         self._kept = {phase: Kept(settings.kept_rows) for phase in self._kept}
-        self.risks[self.makers.name] = self.judge.risk
-        self.risks = dict([*self.risks.items()][-_RISKS:])
+        self.limits[self.makers.name] = self.judge.limits
+        self.limits = dict([*self.limits.items()][-_LIMITS:])
 
     def standing(self) -> str:
         """In words, how far it is."""
@@ -223,11 +223,12 @@ class Noticing:
             self.judge.snapshot() if self.phase == TELLING else b"",
             *(ipc(self._kept[phase].batches, SHAPED_FEATURES) for phase in self._kept),
             ipc([one for end in sorted(self._pending) for one in self._pending[end]], EDGE_WINDOWS),
+            *self.limits.values(),
         ]
         head = {
             "fits": self.fits,
             "scorer": self.makers.name,
-            "risks": self.risks,
+            "limits": [*self.limits],
             "phase": self.phase,
             "problem": self.problem,
             "counts": dict(self.counts),
@@ -248,7 +249,7 @@ class Noticing:
             raise InputError("what was learned belongs to other features, windows or detectors than those of now")
         pieces = list(_cut(rest, head["lengths"]))
         self.features.restore(pieces[0])
-        self.risks = head["risks"]
+        self.limits = dict(zip(head["limits"], pieces[5:], strict=True))
         self._pending = {}
         for batch in _batches(pieces[4]):
             self._pending.setdefault(batch.column("window_end").cast(pa.int64())[0].as_py(), []).append(batch)
