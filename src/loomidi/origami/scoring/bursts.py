@@ -53,12 +53,12 @@ class Bursts:
 
     def p_values(self, seen: Seen, p_values: F64) -> F64:
         """Of each edge that is below the gate the lesser one of its two ends, for both (Bonferroni); of others 1."""
-        told = np.ones(len(seen))
-        if self._count:
+        told, near = np.ones(len(seen)), np.flatnonzero(p_values < self.settings.gate)
+        if self._count and len(near):
             for ends in _roles(seen):
-                sums, places = _summed(self.settings.gate, seen.times_ns, ends, p_values)
-                told = np.minimum(told, self._survival(sums)[places])
-        found: F64 = np.where(p_values < self.settings.gate, np.minimum(1.0, 2 * told), 1.0)
+                sums, places = _summed(self.settings.gate, seen.times_ns[near], ends[near], p_values[near])
+                told[near] = np.minimum(told[near], self._survival(sums)[places])
+        found: F64 = np.minimum(1.0, 2 * told)
         return found
 
     def snapshot(self) -> bytes:
