@@ -70,7 +70,7 @@ def basics(network: Network, folder: Path) -> list[str]:
         start(network, "web", (PYTHON, "-m", "loomidi.services.demo.benign", "serve"), WEB_PORT)
     if not found("dnsmasq"):
         return ["web", "held"]
-    words = ("--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--pid-file", "--user=root")
+    words = ("--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--pid-file", "--user=root")
     names = (f"--server=/t.example/127.0.0.1#{_TUNNEL_PORT}", f"--address=/example/{WEB}", f"--listen-address={WEB}")
     start(network, "web", (found("dnsmasq"), *words, "--bind-interfaces", *names), NAME_PORT)
     return ["web", "held", "names"]
