@@ -22,11 +22,19 @@ def opened(
 ) -> socket.socket:
     """Bound last, so that nothing gets by its filter. `kind`: SOCK_RAW or SOCK_DGRAM; `room`: octets that wait in the
     kernel; `options`: level and name of what is to be on. Raises EnvironmentLacks without the right, Refused for a link
-    that is not there."""
+    that is not there, and whatever else the kernel says no to."""
     try:
-        made = socket.socket(socket.AF_PACKET, kind, 0)
+        return _bound(link, program, kind, room, options)
     except PermissionError as error:
         raise EnvironmentLacks("listening to a link needs CAP_NET_RAW; grant it, or run with sudo") from error
+    except OSError as error:
+        raise Refused(f"link {link} cannot be listened to: {error.strerror}; ask again") from error
+
+
+def _bound(
+    link: str, program: Sequence[Instruction], kind: int, room: int, options: Iterable[tuple[int, int]]
+) -> socket.socket:
+    made = socket.socket(socket.AF_PACKET, kind, 0)
     try:
         code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *one) for one in program))
         made.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("HL", len(program), ctypes.addressof(code)))
@@ -36,9 +44,9 @@ def opened(
             made.setsockopt(socket.SOL_SOCKET, _ROOM_FORCED, room)
         made.setblocking(False)
         made.bind((link, _ALL))
-    except OSError as error:
+    except OSError:
         made.close()
-        raise Refused(f"link {link} cannot be listened to: {error.strerror}; ask again") from error
+        raise
     return made
 
 
