@@ -92,7 +92,7 @@ def stages(requests: Sequence[Asked], span: Span) -> list[int] | None:
     own = [one for one in requests if one.code in (200, 201) and one.from_ns >= span.found_ns]
     posted = [one for one in own if (one.verb, one.what) == ("create", "folds")]
     written = [one for one in own if one.verb == "patch" and one.name == span.fold and one.what.startswith("folds")]
-    marks = [one.to_ns for one in (*posted[:1], *sorted(written, key=lambda one: one.to_ns)[:4])]
+    marks = [one.to_ns for one in (*posted[:1], *sorted(written, key=lambda one: one.to_ns)[: len(STAGES) - 2])]
     moments = [span.found_ns, *marks, span.cut_ns]
     if len(moments) != len(STAGES) + 1:
         return None

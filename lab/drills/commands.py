@@ -59,18 +59,16 @@ def command(
         raise UsageError("no scenario is left; see `loomidi-lab scenarios`")
     ways = {"with": (True,), "without": (False,), None: (False, True)}[only]
     drill = _Drill(lab, file, time.monotonic() + 60 * minutes if minutes else None)
-    wanted = [(name, seed, lab.network, way) for seed in seeds for way in ways for name in scenarios]
-    for seed in seeds:
-        for way in ways:
-            turn = [key for key in wanted if (key[1], key[3]) == (seed, way)]
-            drill.run([key[0] for key in turn if again or key not in drill.known], seed, way)
+    turns = [(seed, way) for seed in seeds for way in ways]
+    for seed, way in turns:
+        drill.run(scenarios if again else drill.left(scenarios, seed, way), seed, way)
     runs = latest(read(file))
     if into:
         put(into, runs)
     click.echo(ending(runs))
-    left = [key for key in wanted if key not in drill.known]
+    left = sum(len(drill.left(scenarios, seed, way)) for seed, way in turns)
     if left:
-        click.echo(f"{len(left)} of {len(wanted)} runs are left; the same call goes on there")
+        click.echo(f"{left} of {len(turns) * len(scenarios)} runs are left; the same call goes on there")
     return 0 if not left and all(map(_well, runs)) else 1
 
 
@@ -81,6 +79,10 @@ class _Drill:
         self._lab, self._file, self._until = lab, file, until
         self._started = time.monotonic()
         self.known = {run.key for run in read(file)}
+
+    def left(self, names: list[str], seed: int, with_loomidi: bool) -> list[str]:
+        """Those that no line of the file is about."""
+        return [name for name in names if (name, seed, self._lab.network, with_loomidi) not in self.known]
 
     def run(self, names: list[str], seed: int, with_loomidi: bool) -> None:
         """These scenarios one after the other, under one defence; a defence that breaks is put up anew."""

@@ -131,6 +131,15 @@ def pareto(excesses: F64) -> tuple[float, float]:
     return float(shapes[best]), float(shapes[best] / tried[best])
 
 
+def beyond(excesses: F64, shape: float, scale: float) -> F64:
+    """Share of such a tail that is farther out than each of these; excesses below 0 are where it begins."""
+    over = np.maximum(excesses, 0.0) / max(scale, 1e-12)
+    if abs(shape) < 1e-9:
+        return np.asarray(np.exp(-over))
+    inside = np.maximum(1 + shape * over, 1e-12)
+    return np.asarray(inside ** (-1 / shape))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class CusumSettings:
     """What is a lasting shift."""

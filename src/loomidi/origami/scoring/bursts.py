@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loomidi.origami.online.seen import Seen, packed, unpacked
-from loomidi.origami.online.tails import pareto
+from loomidi.origami.online.tails import beyond, pareto
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -75,10 +75,9 @@ class Bursts:
         at_least = len(self._largest) - np.searchsorted(self._largest, sums, side="left")
         counted = (1.0 + at_least) / (1.0 + self._count)
         start, share, shape, scale = self._tail
-        over = np.maximum(sums - start, 0.0) / scale
-        beyond = share * (np.exp(-over) if shape < 1e-9 else (1 + shape * over) ** (-1 / shape))
+        fitted = share * beyond(sums - start, shape, scale)
         least = self._largest[0] if self._count > len(self._largest) else 0.0  # below, nobody has counted
-        values: F64 = np.where(at_least > 0, counted, np.minimum(counted, beyond))
+        values: F64 = np.where(at_least > 0, counted, np.minimum(counted, fitted))
         values[(sums <= 0) | (sums < least)] = 1.0
         return values
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from loomidi.contracts.errors import UsageError
 from loomidi.origami.online.seen import F32, Mask, packed, unpacked
-from loomidi.origami.online.tails import pareto
+from loomidi.origami.online.tails import beyond, pareto
 
 F64 = npt.NDArray[np.float64]
 
@@ -80,11 +80,7 @@ class Calibration:
 
     def _survival(self, scores: F64) -> F64:
         start, shape, scale = self._tail
-        over = np.maximum(scores - start, 0.0) / max(scale, 1e-12)
-        if abs(shape) < 1e-9:
-            return (1 - self.settings.tail) * np.asarray(np.exp(-over))
-        inside = np.maximum(1 + shape * over, 1e-12)
-        return (1 - self.settings.tail) * np.asarray(inside ** (-1 / shape))
+        return (1 - self.settings.tail) * beyond(scores - start, shape, scale)
 
 
 def discoveries(p_values: F64, rate: float) -> Mask:

@@ -47,12 +47,8 @@ class Scored:
     p_values: F64  # of all three together: what is told goes by it
     frozen: F64
     learning: F64
-    bursts: F64  # of the end that is strange by more edges than one
-
-    @property
-    def edges(self) -> F64:
-        """By both detectors, whatever the others of its ends are like."""
-        return lesser(self.frozen, self.learning)
+    edges: F64  # of both detectors, whatever the others of its ends are like
+    bursts: F64  # of its ends, by all their strange edges at once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,7 +138,7 @@ class Judge:
         """By each detector, by the ends, and by all together (Bonferroni)."""
         edges = lesser(frozen, learning)
         bursts = self.bursts.p_values(seen, edges)
-        return Scored(lesser(edges, bursts), frozen, learning, bursts)
+        return Scored(lesser(edges, bursts), frozen, learning, edges, bursts)
 
     def strange(self, scored: Scored, risk: float) -> npt.NDArray[np.bool_]:
         """Which rows are told at this p-value, of one tick at most a share of them usual."""
