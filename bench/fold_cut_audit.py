@@ -18,10 +18,7 @@ from loomidi.fold.resources.objects import nanoseconds
 Object = Mapping[str, Any]
 STAGES = (  # what ends with each of a Fold's writes, in their order
     "planned, judged, posted",
-    "seen by the operator: Proposed",
-    "judged: Guarded",
-    "approved: Approved",
-    "inverse stored: Applying",
+    "seen by the operator, judged, approved, inverse stored: Applying",
     "asked once more, ordered, cut",
 )
 

@@ -1,6 +1,7 @@
 """The life of a Fold, as a table."""
 
 from loomidi.fold.resources import JUDGED, MEANING, NEXT, OPEN, TERMINAL, TOUCHING, Phase
+from loomidi.fold.resources.phases import BEGUN, FIRST, WRITTEN
 
 GOOD = ["Proposed", "Guarded", "Approved", "Applying", "Verifying", "Active"]
 ENDS = ["Released", "RolledBack", "Expired", "Denied", "Superseded"]
@@ -53,3 +54,14 @@ def test_the_spec_is_open_only_before_anything_is_allowed() -> None:
     assert set(OPEN) | set(TOUCHING) | set(TERMINAL) == set(Phase)
     assert not set(OPEN) & set(TOUCHING)
     assert set(JUDGED) == {Phase.GUARDED, *TOUCHING}
+
+
+def test_one_write_may_pass_over_what_touches_nothing_and_over_nothing_else() -> None:
+    untouched = GOOD[: GOOD.index("Applying")]
+    for at, phase in enumerate(GOOD):
+        ahead = [name for name in WRITTEN[Phase(phase)] if name in GOOD]
+        last = GOOD.index("Applying") if phase in untouched else at + 1
+        assert sorted(ahead, key=GOOD.index) == GOOD[at + 1 : last + 1]
+    assert all(set(WRITTEN[phase]) <= reached(phase) and set(NEXT[phase]) <= set(WRITTEN[phase]) for phase in Phase)
+    assert set(FIRST) == {*map(Phase, untouched), Phase.APPLYING, Phase.DENIED, Phase.EXPIRED, Phase.SUPERSEDED}
+    assert set(BEGUN) == set(TOUCHING) - {Phase.APPROVED}

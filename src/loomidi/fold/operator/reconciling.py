@@ -3,7 +3,8 @@
 Called by `running` for every Fold that changed or is due. In: the Fold as the API server has it now. Out: seconds until
 it is looked at again, or None when nothing is to come by itself. Nothing is remembered between two passes, so a crash
 anywhere is met by the next pass, here or in another replica: what was begun goes on, or is taken back by the inverse
-that lies in the Fold. Judging is left to `judging`, effects to `carrying`.
+that lies in the Fold. A Fold that has our finalizer from the start may act without a person: what nobody waits for on
+its way is written with the inverse (ADR 0098). Judging is left to `judging`, effects to `carrying`.
 """
 
 import dataclasses
@@ -56,7 +57,8 @@ class Reconciler:
         now_ns = self._world.clock.now_ns()
         if view.phase is None:
             self._world.look_ahead(view)
-            self._world.pen.status(view, following(view, now_ns, Phase.PROPOSED, "not judged yet"), "proposed")
+            status = following(view, now_ns, Phase.PROPOSED, "not judged yet")
+            self._world.pen.status(view, status, "proposed", passing=view.held)
             return AT_ONCE
         # 5 no plan
         try:
@@ -122,7 +124,7 @@ class Reconciler:
             status["approvals"] = [approval_noted(one) for one in ruling.approvals]
             status = conditioned(status, now_ns, Approved=(True, "Approved", ruling.why))
         name = {None: "noted", Phase.GUARDED: "guarded", Phase.APPROVED: "approved"}.get(ruling.phase, "ended")
-        self._world.pen.status(view, status, name)
+        self._world.pen.status(view, status, name, passing=view.held and name in ("guarded", "approved"))
         if ruling.phase is None:
             return _wait_s(ruling.brake, now_ns)
         return AT_ONCE if name != "ended" or view.held else None

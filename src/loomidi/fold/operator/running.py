@@ -120,14 +120,21 @@ class Operator:
         self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
         self._replaced = ""  # key of the Fold whose place the one at hand takes
         self._at_hand, self._fence, self._habits = "", leadership.fence(), Habits()
-        self._stored: Object | None = None  # the Fold at hand as it was written last
+        self._stored: Object | None = None  # the Fold at hand as it was written last, or is passed over unwritten
         books = Books()
         hand = Hand(self._api, self._folds.put)
         self._hand: AtHand = hand.holding if self._settings.at_hand else contextlib.nullcontext
         self._driver = driver(self._api, books)
         world = World(
             driver=self._driver,
-            pen=Pen(self._api, lambda: self._fence, clock=self._clock, fault=fault, told=self._written),
+            pen=Pen(
+                self._api,
+                lambda: self._fence,
+                clock=self._clock,
+                fault=fault,
+                told=self._written,
+                passed=self._passed,
+            ),
             deciders=deciders(self._active),
             approvers=approvers,
             leave=self._leave,
@@ -249,6 +256,13 @@ class Operator:
         """The Fold as a pass has just stored it, where the next pass need not wait."""
         stored = self._stored
         return stored if stored is not None and View(stored).phase in _AT_A_STRETCH else None
+
+    def _passed(self, obj: Object) -> bool:
+        """The pass that follows goes on with it; where the last one came to nothing, each step is seen by itself."""
+        if self._queue.failed(self._at_hand):
+            return False
+        self._stored = obj
+        return True
 
     def _written(self, obj: Object) -> None:
         self._stored = obj

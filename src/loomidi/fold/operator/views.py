@@ -16,6 +16,7 @@ Object = Mapping[str, Any]
 DENY, RELEASE = "loomidi.io/deny", "loomidi.io/release"  # annotations with a reason; both only ever end a Fold
 PIN = "loomidi.io/pin"  # with a reason: no step of its ladder follows
 REQUESTED_BY = "loomidi.io/requested-by"  # the person who asked for it; whoever that is may not approve it
+UNWRITTEN = "loomidi.io/unwritten"  # beside the parts of an object: its status goes further than what is stored
 FOLDS = f"/apis/{GROUP}/{VERSION}/folds"
 POLICIES = f"/apis/{GROUP}/{VERSION}/foldpolicies"
 
@@ -69,6 +70,11 @@ class View:
     def over(self) -> bool:
         """Whether its phase is an end."""
         return self.phase in TERMINAL
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether its status is not stored yet: the next write has to say all of it."""
+        return UNWRITTEN in self.obj
 
     @property
     def deleting(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from loomidi.fold.operator.noting import Status
-from loomidi.fold.operator.views import View
+from loomidi.fold.operator.views import UNWRITTEN, View
 from loomidi.fold.resources.objects import FINALIZER, moment
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.kit.clock import Clock, SystemClock
@@ -42,17 +42,24 @@ class Pen:
         clock: Clock | None = None,
         fault: Callable[[str], None] | None = None,
         told: Callable[[dict[str, Any]], None] | None = None,
+        passed: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
-        """`told`: hears of each Fold as it is stored, before any watch does."""
+        """`told`: hears of each Fold as it is stored, before any watch does. `passed`: takes one as it would be stored,
+        where it goes on with it at once; False: it is to be written."""
         self._api = api
         self._fence = fence
         self._clock = clock or SystemClock()
         self._fault = fault or _no_fault
         self._told = told or _not_told
+        self._passed = passed or _not_passed
 
-    def status(self, view: View, status: Status, name: str) -> bool:
-        """Write it, unless it says what is there already. Returns whether it was written."""
-        if status == view.status:
+    def status(self, view: View, status: Status, name: str, *, passing: bool = False) -> bool:
+        """Write it, unless it says what is there already. Returns whether it was written.
+
+        `passing`: nobody is waited for at it, and nothing was touched; it may be written with what follows."""
+        if status == view.status and not view.unwritten:
+            return False
+        if passing and self._passed({**view.obj, "status": status, UNWRITTEN: True}):
             return False
         fence = self._fence()
         lease = {"holder": fence.holder, "token": fence.token, "renewTime": moment(self._clock.now_ns())}
@@ -91,3 +98,8 @@ def _no_fault(name: str) -> None:
 
 def _not_told(obj: dict[str, Any]) -> None:
     """Nobody listens."""
+
+
+def _not_passed(_obj: dict[str, Any]) -> bool:
+    """Every step is written."""
+    return False

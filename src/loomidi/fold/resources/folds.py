@@ -1,7 +1,7 @@
 """The resource `Fold`: one remediation, from the proposal to its end.
 
 Called by `tools/crds.py`. In: the contracts. Out: its CustomResourceDefinition. The rules here see spec and status
-together: the spec is fixed from Approved on, a life begins at Proposed, and shadow touches nothing.
+together: the spec is fixed from Approved on, a life begins untouched, and shadow touches nothing.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from loomidi.contracts import Mode
 from loomidi.fold.resources import schemas
 from loomidi.fold.resources.definitions import AGE, Names, column, definition, root
-from loomidi.fold.resources.phases import OPEN, TOUCHING, Phase
+from loomidi.fold.resources.phases import FIRST, OPEN, TOUCHING, Phase
 from loomidi.fold.resources.schemas import literal, rule
 from loomidi.fold.resources.specs import spec
 from loomidi.fold.resources.statuses import status
@@ -35,8 +35,8 @@ def _rules() -> list[dict[str, str]]:
             at=".spec",
         ),
         rule(
-            f"({was_phased}) || !({phased}) || self.status.phase == '{Phase.PROPOSED}'",
-            f"the first phase of a Fold is {Phase.PROPOSED}: set status.phase to it",
+            f"({was_phased}) || !({phased}) || self.status.phase in {literal(FIRST)}",
+            f"a Fold begins untouched: set status.phase to {Phase.PROPOSED} first",
         ),
         rule(
             f"!({was_phased}) || ({phased})", "a phase is never taken away: give one that follows, or leave it as it is"

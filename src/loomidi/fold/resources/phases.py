@@ -1,6 +1,6 @@
 """The life of a Fold: its phases, what each means, and which may follow which.
 
-Called by `folds` (the rules that the API server enforces) and by the operator (the same table). In: nothing. Out: the
+Called by `folds` (the rules that the API server enforces) and by the operator (the same tables). In: nothing. Out: the
 enumeration and the tables. Who moves a Fold, and why, is left to the operator.
 """
 
@@ -43,10 +43,23 @@ NEXT: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType(
         Phase.SUPERSEDED: (),
     }
 )
+
+
+def _onward(phase: Phase) -> tuple[Phase, ...]:
+    """What one write may say after a phase: those at which nothing was touched yet may be passed over."""
+    further = [after for one in NEXT[phase] if one in (Phase.GUARDED, Phase.APPROVED) for after in _onward(one)]
+    return tuple(sorted({*NEXT[phase], *further}, key=list(Phase).index))
+
+
+WRITTEN: Mapping[Phase, tuple[Phase, ...]] = MappingProxyType({phase: _onward(phase) for phase in NEXT})
+"""A life goes by `NEXT`; a write may go on at once from a phase at which nobody is waited for (ADR 0098)."""
+FIRST = (Phase.PROPOSED, *WRITTEN[Phase.PROPOSED])  # what the first write may say
+
 OPEN = (Phase.PROPOSED, Phase.GUARDED)  # the spec may still change
 TERMINAL = tuple(phase for phase, after in NEXT.items() if not after)
 TOUCHING = (Phase.APPROVED, Phase.APPLYING, Phase.VERIFYING, Phase.ACTIVE)  # never reached in mode shadow
 JUDGED = (Phase.GUARDED, *TOUCHING)  # every guard has answered yes
+BEGUN = (Phase.APPLYING, Phase.VERIFYING, Phase.ACTIVE)  # the inverse is stored
 
 MEANING: Mapping[Phase, str] = MappingProxyType(
     {

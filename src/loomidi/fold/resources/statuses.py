@@ -1,10 +1,11 @@
 """The status of a Fold, and conditions as all Kubernetes resources have them.
 
-Called by `folds` and `policies`. In: the phases. Out: schemas; the rules hold the life of a Fold to `phases.NEXT`.
+Called by `folds` and `policies`. In: the phases. Out: schemas; the rules hold the life of a Fold to `phases.WRITTEN`.
 """
 
+from loomidi.contracts import Step
 from loomidi.fold.resources import judging, schemas
-from loomidi.fold.resources.phases import JUDGED, MEANING, NEXT, TOUCHING, Phase
+from loomidi.fold.resources.phases import BEGUN, JUDGED, MEANING, TOUCHING, WRITTEN, Phase
 from loomidi.fold.resources.schemas import Schema, joined, literal, rule
 
 
@@ -71,14 +72,20 @@ def _rules() -> list[dict[str, str]]:
             f"no phase from {Phase.APPROVED} on without an approval: write status.approvals, or end in Denied",
             at=".approvals",
         ),
+        rule(
+            f"!has(self.phase) || !(self.phase in {literal(BEGUN)})"
+            f" || (has(self.receipts) && self.receipts.exists(r, r.step == '{Step.INTENT}'))",
+            f"no phase from {Phase.APPLYING} on without a stored inverse: write its receipt ({Step.INTENT}) with it",
+            at=".receipts",
+        ),
     ]
 
 
 def phase() -> Schema:
     """The phase with its legal changes."""
     told = " ".join(f"{name}: {meaning}." for name, meaning in MEANING.items())
-    table = literal(NEXT)
-    advice = {old: [f"give {after[0]}", *after[1:]] if after else ["make a new Fold"] for old, after in NEXT.items()}
+    table = literal(WRITTEN)
+    advice = {old: [f"give {after[0]}", *after[1:]] if after else ["make a new Fold"] for old, after in WRITTEN.items()}
     legal = rule(
         f"self == oldSelf || self in {table}[oldSelf]",
         "this phase does not follow the one before: give one that does",

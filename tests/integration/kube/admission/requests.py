@@ -18,6 +18,7 @@ from tests.integration.kube.rooms import USER
 SAMPLES = ADMISSION / "samples"
 FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/{}/folds"
 VERDICT = {"guard": "floor", "rule": "aimed", "allow": True, "reason": "the target is named"}
+INTENT = {"id": "first", "step": "intent", "atTime": "2026-01-01T00:00:00Z"}
 APPROVAL = {"approver": "guards", "planHash": "00ff", "grantedTime": "2026-01-01T00:00:00Z"}
 SEEN_S = 3.0  # until the policies have seen what was written a moment ago
 _USERS = {"operator": USER, "pipeline": OTHER, "admin": "admin"}
@@ -117,7 +118,7 @@ class Asked:
             note = {"metadata": {"annotations": {f"approval.loomidi.io/{who}": "{}"}}}
             self._floor.allowed(who, "PATCH", self._path, note)
         for phase in _way_to(given.get("phase")):
-            status = {"phase": phase, "verdicts": [VERDICT], "approvals": [APPROVAL]}
+            status = {"phase": phase, "verdicts": [VERDICT], "approvals": [APPROVAL], "receipts": [INTENT]}
             self._floor.allowed(USER, "PATCH", f"{self._path}/status", {"status": status})
 
     def _hand(self, given: Object) -> None:

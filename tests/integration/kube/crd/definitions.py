@@ -20,6 +20,7 @@ FOLDS = "/apis/loomidi.io/v1alpha1/namespaces/default/folds"
 POLICIES = "/apis/loomidi.io/v1alpha1/foldpolicies"
 ESTABLISHED_S = 30.0
 VERDICT = {"guard": "floor", "rule": "aimed", "allow": True, "reason": "the target is named"}
+INTENT = {"id": "first", "step": "intent", "atTime": "2026-01-01T00:00:00Z", "inverse": {"target": "pod/default/a"}}
 APPROVAL = {"approver": "alice", "planHash": "00ff", "grantedTime": "2026-01-01T00:00:00Z"}
 
 
@@ -76,6 +77,6 @@ def made(kube: Kube, *phases: str, **more: Any) -> str:
 
 
 def move(kube: Kube, path: str, phase: str, **more: Any) -> Object:
-    """Set a fold's phase by way of the status subresource, with the verdicts and approvals that it takes."""
-    granted = {"verdicts": [VERDICT], "approvals": [APPROVAL]}
+    """Set a fold's phase by way of the status subresource, with the verdicts, approvals and inverse that it takes."""
+    granted = {"verdicts": [VERDICT], "approvals": [APPROVAL], "receipts": [INTENT]}
     return kube.api.patch(f"{path}/status", {"status": {"phase": phase, **granted, **more}})

@@ -3,8 +3,9 @@
 import pytest
 
 from loomidi.fold.resources import NEXT, OPEN, Phase
+from loomidi.fold.resources.phases import FIRST, WRITTEN
 from loomidi_lab.cluster.api import ApiRefused, Object
-from tests.integration.kube.crd.definitions import FOLDS, VERDICT, fold, made, move
+from tests.integration.kube.crd.definitions import FOLDS, INTENT, VERDICT, fold, made, move
 from tests.integration.kube.crd.servers import Kube
 
 MANIFEST = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deep": {"er": "one"}}}
@@ -24,18 +25,28 @@ def way_to(phase: Phase) -> list[Phase]:
 def test_a_phase_is_followed_by_those_of_the_table_and_by_no_other(kube: Kube, old: Phase) -> None:
     for new in Phase:
         path = made(kube, *way_to(old))
-        if new is old or new in NEXT[old]:
+        if new is old or new in WRITTEN[old]:
             assert move(kube, path, new)["status"]["phase"] == new
             continue
         with pytest.raises(ApiRefused, match=f"phase {old} cannot become {new}: "):
             move(kube, path, new)
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.PROPOSED])
-def test_a_life_begins_with_proposed(kube: Kube, phase: Phase) -> None:
+@pytest.mark.parametrize("phase", Phase)
+def test_a_life_begins_untouched(kube: Kube, phase: Phase) -> None:
     path = made(kube)
-    with pytest.raises(ApiRefused, match="the first phase of a Fold is Proposed"):
+    if phase in FIRST:
+        assert move(kube, path, phase)["status"]["phase"] == phase
+        return
+    with pytest.raises(ApiRefused, match="a Fold begins untouched"):
         move(kube, path, phase)
+
+
+@pytest.mark.parametrize("receipts", [None, [INTENT | {"step": "applied"}]])
+def test_nothing_is_applied_without_a_stored_inverse(kube: Kube, receipts: list[Object] | None) -> None:
+    path = made(kube)
+    with pytest.raises(ApiRefused, match="no phase from Applying on without a stored inverse"):
+        move(kube, path, Phase.APPLYING, receipts=receipts)
 
 
 def test_a_phase_is_never_taken_away(kube: Kube) -> None:

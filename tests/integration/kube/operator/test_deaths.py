@@ -15,7 +15,7 @@ CASES = [pytest.param(name, marks=() if name.startswith(EFFECTS) else pytest.mar
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", CASES)
 def test_killed_at_any_write_and_restarted_the_folds_end_and_the_cluster_matches_them(stage: Stage, fault: str) -> None:
-    stage.by_hand = fault.startswith("held")
+    stage.by_hand = fault.startswith(("held", "approved"))  # else both are written with what comes after them
     acting = [stage.propose(stage.scale(ttl_s=4)), stage.propose(stage.block(ttl_s=4))]
     shadow = stage.propose(stage.block(app="none"), Mode.SHADOW, lasts_s=8)
     with stage.process("first", fault) as first:

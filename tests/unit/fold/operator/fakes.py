@@ -17,8 +17,9 @@ from loomidi.fold.operator.spots import Pod, spot_of
 from loomidi.fold.operator.surrounding import all_counted
 from loomidi.fold.operator.views import View
 from loomidi.fold.operator.world import Ledger, unkept
-from loomidi.fold.resources import NEXT, Phase, fold_object
+from loomidi.fold.resources import Phase, fold_object
 from loomidi.fold.resources.objects import moment
+from loomidi.fold.resources.phases import FIRST, WRITTEN
 from loomidi.ionic.act.drivers.admission import admit
 from loomidi.ionic.act.kube.api import KubeApi
 from loomidi.ionic.decide import Decider, DeciderSettings, FloorGuard, RegoGuard
@@ -57,7 +58,7 @@ class FakeCluster(FakeApi):
 
     def _legal(self, before: Object, after: Object) -> None:
         old, new = before.get("phase"), after.get("phase")
-        assert new == old or (old is None and new == "Proposed") or Phase(new) in NEXT[Phase(old)], (old, new)
+        assert new == old or Phase(new) in (WRITTEN[Phase(old)] if old else FIRST), (old, new)
         assert not old or len(after.get("receipts", ())) >= len(before.get("receipts", ()))
         kept = {one["id"]: one for one in after.get("receipts", ())}
         assert all(kept[one["id"]] == one for one in before.get("receipts", ())), "a receipt was changed"
