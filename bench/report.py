@@ -1,13 +1,13 @@
 """Run the benchmarks one after the other and write docs/benchmarks.md: figures beside their targets, machine and date.
 
 Called by `make bench` as `python -m bench.report --run`; without `--run` it writes the page from the figures of the
-last run. What was not measured here keeps the section that it has, with its own date and machine. Each script prints a
-table for people and takes `--json FILE`; one that this machine cannot carry out prints one line that says why and
-leaves no figures. The targets are those of acceptance/, so that a figure has one target in one place.
+last run. What was not measured here keeps the section that it has, with its own date and machine. `--go-on` measures
+only what was not measured yet by the sources that are there (bench/measured.py). Each script prints a table for people
+and takes `--json FILE`; one that this machine cannot carry out prints one line that says why and leaves no figures. The
+targets are those of acceptance/, so that a figure has one target in one place.
 """
 
 import argparse
-import datetime as dt
 import os
 import subprocess
 import sys
@@ -15,8 +15,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from bench import measured
 from tools.accept import Ran, judge
-from tools.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".work" / "bench"
@@ -66,6 +66,7 @@ def run(name: str) -> bool:
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)
     (RESULTS / f"{name}.txt").write_text(done.stdout)
+    measured.note(name, RESULTS)
     return figures.is_file() or bool(reason(name))
 
 
@@ -89,17 +90,16 @@ def section(name: str) -> list[str]:
     """One script: what it is, its figures against their targets, its own table."""
     source = (ROOT / "bench" / f"{name}.py").read_text()
     lines = ["", f"## {name}", "", source.split('"""')[1].strip().splitlines()[0], ""]
-    figures, table = RESULTS / f"{name}.json", RESULTS / f"{name}.txt"
-    measured = figures.is_file() and table.is_file()  # acceptance runs a script by itself, and leaves figures alone
-    if not measured and (kept := kept_section(name)):
+    table = RESULTS / f"{name}.txt"
+    known = measured.noted(name, RESULTS) if table.is_file() else None  # acceptance leaves figures without a note
+    if known is None and (kept := kept_section(name)):
         return kept
-    if not measured:
+    if known is None:
         return [*lines, f"Not measured on this machine: {reason(name) or 'the script left no figures'}."]
     lines += ["| | what | figure | target |", "|---|---|---|---|"]
     lines += [target_row(entry) for entry in targets(name)]
-    at = dt.datetime.fromtimestamp(figures.stat().st_mtime, dt.UTC)
     lines += [f"| **missed** | {line} | | |" for line in missed_lines(name)]
-    lines += ["", f"Measured on {at:%Y-%m-%d}. Machine: {machine()}."]
+    lines += ["", f"Measured on {known.at}. Machine: {known.machine}."]
     return [*lines, "", "```text", *(line.rstrip() for line in table.read_text().strip("\n").splitlines()), "```"]
 
 
@@ -118,9 +118,9 @@ def missed_lines(name: str) -> list[str]:
     return [line.removeprefix("missed: ") for line in lines if line.startswith("missed: ")]
 
 
-def told(measured: list[str], absent: list[str]) -> None:
+def told(chosen: list[str], absent: list[str]) -> None:
     """What was missed, script by script, once more at the end of a long run."""
-    for name in measured:
+    for name in chosen:
         for line in missed_lines(name) or ["nothing"]:
             print(f"{name} missed {line}")
     if absent:
@@ -140,14 +140,18 @@ def main() -> int:
     there = (*SCRIPTS, *(name for name in ML if name not in SCRIPTS and (ROOT / "bench" / f"{name}.py").is_file()))
     parser.add_argument("--only", choices=there, action="append", help="measure only this one (may be repeated)")
     parser.add_argument("--ml", action="store_true", help="measure those of B1 to B8")
+    parser.add_argument("--go-on", action="store_true", help="with --run: leave out what was measured by these sources")
     given = parser.parse_args()
     chosen = given.only or ([name for name in ML if name in there] if given.ml else there)
-    measured = [run(name) for name in chosen] if given.run else []
+    left = [name for name in chosen if not (given.go_on and measured.stands(name, RESULTS))] if given.run else []
+    if given.go_on and len(left) < len(chosen):
+        print(f"measured already, by these sources: {', '.join(name for name in chosen if name not in left)}")
+    ran = [run(name) for name in left]
     PAGE.write_text(HEAD + "\n".join([line for name in there for line in section(name)]) + "\n")
     if given.ml:
         told([*chosen], [name for name in ML if name not in there])
     print(f"written: {PAGE.relative_to(ROOT)}")
-    return 0 if all(measured) else 1
+    return 0 if all(ran) else 1
 
 
 if __name__ == "__main__":
