@@ -120,6 +120,7 @@ class Operator:
         self._pods = Shelf(client, PODS, lambda _: None, watched_s, slim=slim_pod)
         self._replaced = ""  # key of the Fold whose place the one at hand takes
         self._at_hand, self._fence, self._habits = "", leadership.fence(), Habits()
+        self._straight = False  # whether the Fold at hand comes to its intent by its first write
         self._stored: Object | None = None  # the Fold at hand as it was written last, or is passed over unwritten
         books = Books()
         hand = Hand(self._api, self._folds.put)
@@ -224,16 +225,17 @@ class Operator:
 
     def _fold_passed(self, key: str, space: str, name: str) -> float | None:
         """One pass after the other, each over the Fold as the one before has stored it, until its effect is on record
-        or it has to wait. What was seen while it was judged serves up to the intent; who acts looks again."""
-        self._at_hand, again = key, None
+        or it has to wait. What was seen while it was judged serves up to the intent; who acts looks again, unless
+        nothing but that one write lies between (ADR 0098)."""
+        self._at_hand, self._straight, again = key, False, None
         with self._api.look():
             path = f"{FOLDS.rpartition('/')[0]}/namespaces/{space}/folds/{name}"
             obj = self._told(key) or self._api.get(path)
             while obj is not None:
                 self._replaced = View(obj).replaces
-                if View(obj).begun:
+                if View(obj).begun and not self._straight:
                     self._api.look_again()
-                self._stored = None
+                self._straight, self._stored = False, None
                 again = self._reconciler.reconcile(obj)
                 obj = self._next() if again == AT_ONCE else None
         return again
@@ -250,7 +252,9 @@ class Operator:
             self._api.look_ahead(self._habits.of(view))
             return
         self._habits.note(view, self._api.asked)
-        self._api.look_ahead(self._api.asked)
+        self._straight = view.unwritten
+        if not self._straight:
+            self._api.look_ahead(self._api.asked)
 
     def _next(self) -> Object | None:
         """The Fold as a pass has just stored it, where the next pass need not wait."""

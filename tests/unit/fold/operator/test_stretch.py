@@ -10,6 +10,7 @@ import pytest
 from loomidi.contracts import Mode
 from loomidi.fold.operator import Leadership, Operator, RunSettings, SharedKey
 from loomidi.ionic.act.kube.api import KubeApi
+from loomidi.ionic.act.kube.looking import LASTS_S
 from tests.unit.fold.operator.fakes import POLICY, Stage, _guards, a_stage
 from tests.unit.ionic.acting import SIGNER
 from tests.unit.ionic.making import a_decider
@@ -102,8 +103,24 @@ def test_of_one_that_was_passed_over_in_vain_every_step_is_written(stage: Stage)
     assert [status["phase"] for status in stage.cluster.written][:3] == ["Proposed", "Guarded", "Approved"]
 
 
-def test_the_cluster_is_looked_at_once_to_judge_and_once_more_to_act(stage: Stage) -> None:
+def test_of_one_that_is_written_once_before_its_effect_the_cluster_is_looked_at_once(stage: Stage) -> None:
     an_operator(stage).pass_over(f"default/{stage.plan.id}")
+    assert stage.cluster.asked["GET"] == 2  # the Fold, and its namespace
+    assert list(stage.driver.world.values()) == [stage.plan.fold.target]
+
+
+def test_a_look_that_is_a_second_old_is_not_acted_upon(stage: Stage) -> None:
+    def slow(name: str) -> None:
+        if name == "intent_unwritten":
+            time.sleep(LASTS_S + 0.1)
+
+    an_operator(stage, slow).pass_over(f"default/{stage.plan.id}")
+    assert stage.cluster.asked["GET"] == 3  # its namespace twice
+    assert list(stage.driver.world.values()) == [stage.plan.fold.target]
+
+
+def test_the_cluster_is_looked_at_once_to_judge_and_once_more_to_act(stage: Stage) -> None:
+    an_operator(by_hand(stage)).pass_over(f"default/{stage.plan.id}")
     assert stage.cluster.asked["GET"] == 3  # the Fold, and its namespace twice
 
 
@@ -133,7 +150,7 @@ def test_a_fold_that_the_watch_has_told_is_not_read_again_for_its_first_pass(sta
     operator = an_operator(stage)
     operator._folds.put(stage.fold)
     operator.pass_over(f"default/{stage.plan.id}")
-    assert stage.cluster.asked["GET"] == 2  # its namespace twice
+    assert stage.cluster.asked["GET"] == 1  # its namespace
     assert list(stage.driver.world.values()) == [stage.plan.fold.target]
 
 
