@@ -38,6 +38,7 @@ class Tick:
     strange: int = 0  # of them with a p-value of at most `nominal`
     middle: float = 1.0  # median p-value
     cpu_ms: float = 0.0  # of this thread: what else runs on the node is no fault of the model
+    least: float = 1.0  # the p-value that what is told goes by, of the strangest edge
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ class Judge:
         began, seen = time.thread_time(), self.seen([batch])
         frozen, learning = self.guarded.both(seen)  # 1, 2
         scored = self.scored(seen, frozen, learning)
-        self.last = ticked(seen, scored.edges, self.settings.nominal, (time.thread_time() - began) * 1e3)
+        last = ticked(seen, scored.edges, self.settings.nominal, (time.thread_time() - began) * 1e3)
+        self.last = dataclasses.replace(last, least=float(scored.p_values.min()))
         alerts = list(self.alerts(batch, seen, scored, self.strange(scored, self.risk)))  # 3, 4
         return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
 

@@ -67,6 +67,7 @@ class Anomalies:
         self.counts = collections.Counter[str]()
         self._plant, self._size_s, self._reasons = plant, size_s, reasons
         self._ticks, self._alerts = (collections.deque[float](maxlen=_RECENT) for _ in "ta")  # seconds
+        self._least = collections.deque[float](maxlen=_RECENT)  # p-value of the strangest edge of a window
         self._noticing: Noticing | None = None
         self._state = State()
         self._rules = RuleFindings()
@@ -212,6 +213,7 @@ class Anomalies:
     def _scored(self, features: pa.RecordBatch, tick: Tick, broken: str) -> None:
         """A tick that the champion has judged: whether it stays, and what the challenger says."""
         noticing = self._there()
+        self._least.append(tick.least)
         if self._back is None:
             self._back = self._overseeing.see(noticing.makers, tick, broken)
         if self._shadowing is not None:
@@ -328,6 +330,11 @@ class Anomalies:
         if noticing is not None:
             about = "Share of strange edges that only one of both detectors finds: 0 they agree, 1 one has moved away"
             yield Sample("loomidi_anomalies_apart", "gauge", about, noticing.judge.guarded.apart, {})
+            about = "p-value up to which an edge may be told: of the budget and the calibration slice"
+            yield Sample("loomidi_anomalies_limit", "gauge", about, noticing.judge.risk, {})
+        if self._least:
+            about = "p-value of the strangest edge of the last thousand windows"
+            yield Sample("loomidi_anomalies_least", "gauge", about, min(self._least), {})
         for name, about, times in (
             ("tick", "Time to score a window, of the last thousand", self._ticks),
             ("alert", "From the newest flow that closed a window to its finding, of the last thousand", self._alerts),

@@ -67,7 +67,7 @@ def test_an_attack_or_failure_is_told_with_its_cause_and_in_words(seen: Noticing
         return bool(alarms(mine)) and any(one.blames(cause) for one in mine)
 
     told = about(seen.await_told(began_ns, enough, TOLD_WITHIN_S), everybody)
-    print(shown(told))
+    print(shown(told), "" if told else seen.figures(), sep="\n")
     assert alarms(told), shown(told)
     assert any(one.blames(cause) for one in told), shown(told)
 
