@@ -7,9 +7,11 @@ within a budget of false ones a day. Leaves to `ionic` what to do about one.
 from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings, discoveries
 from loomidi.origami.scoring.cards import Card
 from loomidi.origami.scoring.champions import Bounds, BoundSettings, Shelf, champion, watched
+from loomidi.origami.scoring.ensembles import Ensemble, EnsembleSettings
 from loomidi.origami.scoring.glancing import GlanceSettings, Glancing
 from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import BrokenPromise, Guarded, GuardSettings, lesser
+from loomidi.origami.scoring.habits import Habits, HabitSettings
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
 from loomidi.origami.scoring.judging import Judge, JudgeSettings, Tick, ticked
 from loomidi.origami.scoring.limits import RollingLimit, RollingSettings
@@ -23,11 +25,15 @@ __all__ = [
     "Calibration",
     "CalibrationSettings",
     "Card",
+    "Ensemble",
+    "EnsembleSettings",
     "GlanceSettings",
     "Glancing",
     "GraphModel",
     "GuardSettings",
     "Guarded",
+    "HabitSettings",
+    "Habits",
     "Incident",
     "IncidentSettings",
     "Incidents",
