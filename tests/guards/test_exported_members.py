@@ -97,7 +97,7 @@ FACES = {
     ),
     "loomidi.origami.model": "ModelSettings TrainedModel learn train",
     "loomidi.origami.scoring": (
-        "Alert BoundSettings Bounds BrokenPromise Calibration CalibrationSettings Card Ensemble EnsembleSettings "
+        "Alert BoundSettings Bounds BrokenPromise Calibration CalibrationSettings Card "
         "GlanceSettings Glancing GraphModel GuardSettings Guarded HabitSettings Habits Incident IncidentSettings "
         "Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf Tick champion "
         "discoveries lesser ticked watched"

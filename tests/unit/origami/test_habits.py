@@ -1,21 +1,19 @@
-"""What habits of ends and the ensemble with forests must do, and what they find."""
+"""What habits of ends must do, and what they find."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from loomidi.contracts.errors import InputError, UsageError
-from loomidi.origami.online import Detector, Seen
-from loomidi.origami.scoring import Ensemble, EnsembleSettings, Habits, HabitSettings
-from loomidi.origami.scoring.ensembles import Rareness
+from loomidi.origami.online import Seen
+from loomidi.origami.scoring import Habits, HabitSettings
 
 SECOND, FEATURES = 10**9, 5
-MADE: dict[str, Callable[[], Detector]] = {
-    "habits": lambda: Habits(HabitSettings(ends=64), FEATURES),
-    "ensemble": lambda: Ensemble(EnsembleSettings(forests=2, window=512), FEATURES),
-}
+
+
+def make() -> Habits:
+    return Habits(HabitSettings(ends=64), FEATURES)
 
 
 def seen(rows: int = 3000, seed: int = 1, start_s: int = 1000) -> Seen:
@@ -33,12 +31,7 @@ def again(source: int, destination: int, value: float, count: int, start_s: int 
     return Seen((np.arange(count) + start_s) * SECOND, *ends, np.full((count, FEATURES), value, np.float32))
 
 
-@pytest.fixture(params=MADE)
-def make(request: pytest.FixtureRequest) -> Callable[[], Detector]:
-    return MADE[request.param]
-
-
-def test_how_a_stream_is_cut_makes_no_difference_to_any_bit(make: Callable[[], Detector]) -> None:
+def test_how_a_stream_is_cut_makes_no_difference_to_any_bit() -> None:
     whole, cut, rest = make(), make(), seen(seed=2, start_s=5000)
     whole.fit(seen())
     cut.fit(seen())
@@ -47,7 +40,7 @@ def test_how_a_stream_is_cut_makes_no_difference_to_any_bit(make: Callable[[], D
     assert cut.snapshot() == whole.snapshot()
 
 
-def test_a_restored_one_goes_on_bit_for_bit_also_within_a_tick(make: Callable[[], Detector]) -> None:
+def test_a_restored_one_goes_on_bit_for_bit_also_within_a_tick() -> None:
     one, other, rest = make(), make(), seen(seed=2, start_s=5000)
     one.fit(seen())
     one.score(rest.part(0, 1333))
@@ -56,7 +49,7 @@ def test_a_restored_one_goes_on_bit_for_bit_also_within_a_tick(make: Callable[[]
     assert other.score(rest.part(1333, 3000)).tobytes() == one.score(rest.part(1333, 3000)).tobytes()
 
 
-def test_a_snapshot_that_does_not_fit_is_refused_with_a_reason(make: Callable[[], Detector]) -> None:
+def test_a_snapshot_that_does_not_fit_is_refused_with_a_reason() -> None:
     one = make()
     one.fit(seen())
     for state in (one.snapshot()[:-9], b"", b"PK" * 40):
@@ -64,7 +57,7 @@ def test_a_snapshot_that_does_not_fit_is_refused_with_a_reason(make: Callable[[]
             make().restore(state)
 
 
-def test_a_detector_says_what_it_needs(make: Callable[[], Detector]) -> None:
+def test_a_detector_says_what_it_needs() -> None:
     with pytest.raises(UsageError, match="are too few"):
         make().fit(seen(300))
     given = seen()
@@ -110,32 +103,3 @@ def test_what_is_not_in_the_mask_is_not_remembered() -> None:
     before = one.snapshot()
     one.score(again(1, 4, 3.0, 1), np.zeros(1, bool))
     assert one.snapshot() == before
-
-
-def test_rareness_tells_shares_and_goes_on_beyond_what_was_seen() -> None:
-    scores, rareness = np.linspace(0, 1, 10_001, dtype=np.float32), Rareness()
-    rareness.fit(scores)
-    told = rareness.of(np.array([0.0, 0.9, 0.99, 1.0, 2.0, 50.0], np.float32))
-    assert told[:3] == pytest.approx([0.0, 1.0, 2.0], abs=0.01)
-    assert (np.diff(told) > 0).all()
-    assert np.isfinite(told).all()
-
-
-def test_an_ensemble_counts_all_its_members_alike_whatever_their_scale() -> None:
-    one = MADE["ensemble"]()
-    one.fit(seen())
-    assert isinstance(one, Ensemble)
-    scores = one.score(seen(seed=4, start_s=5000))
-    assert 0.0 <= float(np.median(scores)) <= 0.6
-    assert one.score(again(1, 4, 40.0, 1))[0] > np.quantile(scores, 0.999)
-
-
-def test_trees_of_an_ensemble_learn_nothing_without_a_mask() -> None:
-    one = MADE["ensemble"]()
-    one.fit(seen())
-    assert isinstance(one, Ensemble)
-    before = [forest.snapshot() for forest in one._forests]
-    one.score(seen(seed=4, start_s=5000))
-    assert [forest.snapshot() for forest in one._forests] == before
-    one.score(seen(seed=5, start_s=7000), np.ones(3000, bool))
-    assert [forest.snapshot() for forest in one._forests] != before

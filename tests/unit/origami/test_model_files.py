@@ -16,7 +16,7 @@ from loomidi.origami.scoring import Bounds, BoundSettings, Misfit, Model, Shelf,
 from loomidi.origami.train import FitSettings, Stream, fit
 from tests.unit.origami.lives import stream
 
-SMALL = {"half-space-trees": {"window": 4096, "trees": 5}, "ensemble": {"window": 4096, "forests": 1}}
+SMALL = {"half-space-trees": {"window": 4096, "trees": 5}}
 
 
 @pytest.fixture(scope="module")

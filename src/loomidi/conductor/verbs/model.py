@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loomidi.origami.train import Compared, Stream
     from loomidi.services.anomalies.modelling import Models
 
-KINDS = ("robust-norm", "half-space-trees", "edge-sketch", "habits", "ensemble", "graph")
+KINDS = ("robust-norm", "half-space-trees", "edge-sketch", "habits", "graph")
 
 
 @click.group(name="model")

@@ -7,7 +7,6 @@ within a budget of false ones a day. Leaves to `ionic` what to do about one.
 from loomidi.origami.scoring.calibrating import Calibration, CalibrationSettings, discoveries
 from loomidi.origami.scoring.cards import Card
 from loomidi.origami.scoring.champions import Bounds, BoundSettings, Shelf, champion, watched
-from loomidi.origami.scoring.ensembles import Ensemble, EnsembleSettings
 from loomidi.origami.scoring.glancing import GlanceSettings, Glancing
 from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import BrokenPromise, Guarded, GuardSettings, lesser
@@ -25,8 +24,6 @@ __all__ = [
     "Calibration",
     "CalibrationSettings",
     "Card",
-    "Ensemble",
-    "EnsembleSettings",
     "GlanceSettings",
     "Glancing",
     "GraphModel",

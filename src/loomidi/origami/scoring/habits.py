@@ -1,6 +1,6 @@
 """What is usual of each end of edges, learned as it goes on: a slow memory, and how far an edge is from it.
 
-Called by `ensembles`, `manifests` and the bench. In: `Seen`. Out: scores. Of each end the mean of its edges' features
+Called by `manifests` and the bench. In: `Seen`. Out: scores. Of each end the mean of its edges' features
 is kept, as source and as destination; from both means a linear map, fitted once, tells what the next edge should look
 like. No network and no seed. An edge that is stranger than nearly all that were fitted is not remembered, so that an
 attack does not become usual by going on. Memory is fixed.

@@ -24,28 +24,25 @@ from loomidi.origami.online.seen import Detector
 from loomidi.origami.online.sketches import EdgeSketch, SketchSettings
 from loomidi.origami.online.trees import HalfSpaceTrees, TreesSettings
 from loomidi.origami.scoring.calibrating import Calibration
-from loomidi.origami.scoring.ensembles import Ensemble, EnsembleSettings
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings
 from loomidi.origami.scoring.habits import Habits, HabitSettings
 
 FORMAT = 1
 MANIFEST, STATE, CALIBRATION, REASONS = "manifest.json", "detector.bin", "calibration.npz", "reasons.npz"
 GRAPH = "graph.onnx"
-FLOOR = ("robust-norm", "half-space-trees", "edge-sketch", "habits", "ensemble")
+FLOOR = ("robust-norm", "half-space-trees", "edge-sketch", "habits")
 KINDS = (*FLOOR, "graph")
 _SETTINGS: dict[str, Callable[..., Any]] = {
     "robust-norm": NormSettings,
     "half-space-trees": TreesSettings,
     "edge-sketch": SketchSettings,
     "habits": HabitSettings,
-    "ensemble": EnsembleSettings,
 }
 _MADE: dict[str, Callable[[Any, int], Detector]] = {  # of settings and how many features
     "robust-norm": RobustNorm,
     "half-space-trees": HalfSpaceTrees,
     "edge-sketch": lambda settings, _: EdgeSketch(settings),
     "habits": Habits,
-    "ensemble": Ensemble,
 }
 
 

@@ -33,7 +33,7 @@ class FitSettings:
     """What is trained."""
 
     kind: str = "robust-norm"
-    # One of robust-norm, half-space-trees, edge-sketch, habits, ensemble, graph.
+    # One of robust-norm, half-space-trees, edge-sketch, habits, graph.
     name: str = "edges"
     # Of the registered model.
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
