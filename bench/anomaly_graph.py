@@ -7,6 +7,7 @@ learns from the train part alone, and remembers the ends of all that came before
 
 import dataclasses
 import importlib.util
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -39,5 +40,5 @@ def scored(name: str, before: Seen, cut: int, test: Seen, seed: int) -> tuple[F3
         model.fit(before.part(0, cut))
         _SCORED[name, seed] = model.score(before.part(cut, len(before))), model.score(test)
         told = ", ".join(f"{what} {value:.4g}" for what, value in trained.metrics.items())
-        print(f"  {name}, seed {seed}: {told}", flush=True)
+        print(f"  {name}, seed {seed}: {told}", file=sys.stderr, flush=True)
     return _SCORED[name, seed]

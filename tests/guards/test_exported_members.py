@@ -97,9 +97,10 @@ FACES = {
     ),
     "loomidi.origami.model": "ModelSettings TrainedModel learn train",
     "loomidi.origami.scoring": (
-        "Alert BoundSettings Bounds BrokenPromise Calibration CalibrationSettings Card GlanceSettings Glancing "
-        "GraphModel GuardSettings Guarded Incident IncidentSettings Incidents Judge JudgeSettings Manifest Misfit "
-        "Model RollingLimit RollingSettings Shelf Tick champion discoveries lesser ticked watched"
+        "Alert BoundSettings Bounds BrokenPromise Calibration CalibrationSettings Card "
+        "GlanceSettings Glancing GraphModel GuardSettings Guarded HabitSettings Habits Incident IncidentSettings "
+        "Incidents Judge JudgeSettings Manifest Misfit Model RollingLimit RollingSettings Shelf Tick champion "
+        "discoveries lesser ticked watched"
     ),
     "loomidi.origami.train": (
         "CHALLENGER CHAMPION Compared Criterion FitSettings Gate GateSettings Known RaySeeds Registry Seeds Stream "

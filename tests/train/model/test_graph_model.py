@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from loomidi.contracts.errors import InputError
+from loomidi.contracts.errors import InputError, UsageError
 from loomidi.origami.features import CAUSAL
 from loomidi.origami.model import ModelSettings, TrainedModel, train
 from loomidi.origami.model.learning import Learner
@@ -99,15 +99,27 @@ def test_members_are_different_networks() -> None:
     assert not torch.allclose(weights[0], weights[1])
 
 
-def test_a_feature_is_expected_from_those_before_it_and_no_others() -> None:
+def test_what_is_expected_of_an_edge_is_not_told_by_its_own_features() -> None:
     one, rows = network(), torch.randn(4, len(CAUSAL))
-    context = torch.randn(2, 4, 8 + 8 + 2 * len(CAUSAL))
+    context = torch.randn(2, 4, 8 + 8 + 2 * len(CAUSAL) + 4)
     ends = torch.arange(4), torch.arange(4)
-    changed = rows.clone()
-    changed[:, 10] += 1
-    same = (one.expect(rows, context, ends) == one.expect(changed, context, ends)).all(dim=1).all(dim=0)
-    assert same[:11].all()
-    assert not same[11 : len(CAUSAL)].all()
+    assert torch.equal(one.expect(rows, context, ends), one.expect(rows + 1, context, ends))
+    assert not torch.equal(one.expect(rows, context, ends), one.expect(rows, context + 1, ends))
+
+
+def test_a_device_that_is_not_there_is_refused_with_what_there_is() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UsageError, match=r"cannot train on 'cuda'.*give cpu"):
+        train([BATCH], dataclasses.replace(SMALL, device="cuda"), 7)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_the_same_file_but_for_rounding() -> None:
+    made = [train([BATCH], dataclasses.replace(SMALL, device=device), 7) for device in ("cpu", "cuda")]
+    first, second = (GraphModel.of(one.data) for one in made)
+    assert first.card == second.card
+    assert np.corrcoef(first.score(SEEN), second.score(SEEN))[0, 1] > 0.99
 
 
 def untold(**changed: object) -> GraphModel:

@@ -87,6 +87,28 @@ def test_a_restored_one_goes_on_bit_for_bit_also_within_a_tick() -> None:
     assert other.snapshot() == one.snapshot()
 
 
+def test_what_scores_above_the_gate_is_not_remembered_but_while_it_is_fitted() -> None:
+    usual = Calibration()
+    usual.fit(np.linspace(0, 10, 2000, dtype=np.float32))
+    one = GraphModel(dataclasses.replace(CARD_OF_TEST, gate=0.01), {"": adding}, usual)
+    one.score(one_edge(5, 1, 2, 50.0))
+    one.score(one_edge(6, 3, 4, 5.0))
+    one.score(one_edge(7, 5, 6, 5.0))
+    assert one.memories(np.array([1, 3], np.uint64))[:, 0].tolist() == [0.0, 5.0]
+    one.fit(one_edge(8, 1, 2, 50.0))
+    one.score(one_edge(9, 5, 6, 5.0))
+    assert one.memories(np.array([1], np.uint64))[0, 0] == 50.0
+
+
+def test_an_end_is_told_by_a_slow_mean_of_its_edges_and_by_how_often_it_was_seen() -> None:
+    fed = list[dict[str, Any]]()
+    one = GraphModel(dataclasses.replace(CARD_OF_TEST, fading=0.25), {"": adding}, Calibration())
+    for at, value in enumerate([8.0, 4.0, 6.0, 6.0, 0.0]):
+        fed += [given for _, given in one.walk(one_edge(at, 1, 2, value))]
+    sources = [(given["past"][given["source"][0], 0], given["age"][given["source"][0], 0]) for given in fed]
+    assert sources == [(0.0, 0.0), (8.0, 1.0), (6.0, 2.0), (6.0, 3.0), (6.0, 4.0)]
+
+
 def test_what_is_not_in_the_mask_is_not_remembered() -> None:
     one = model()
     one.score(seen(), np.zeros(600, bool))

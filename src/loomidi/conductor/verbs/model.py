@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loomidi.origami.train import Compared, Stream
     from loomidi.services.anomalies.modelling import Models
 
-KINDS = ("robust-norm", "half-space-trees", "edge-sketch", "graph")
+KINDS = ("robust-norm", "half-space-trees", "edge-sketch", "habits", "graph")
 
 
 @click.group(name="model")
@@ -123,7 +123,7 @@ _LATENCY = click.option("--latency", default=50.0, metavar="MS", help="Budget of
 def train(desk: _Desk, /, data: str, *, as_json: bool, **options: Any) -> int:
     """Train a model on the first part of DATA, calibrate it on the next, try it on the rest; it becomes challenger.
 
-    Kinds of the floor need no torch: robust-norm, half-space-trees, edge-sketch. Recorded in MLflow (extra `learn`).
+    All kinds but graph are trained without torch. Recorded in MLflow (extra `learn`).
     """
     from loomidi.services.anomalies.modelling import Wanted
 

@@ -2,16 +2,18 @@
 
 Called by `training`. In: `Seen` in order of time, settings, a seed. Out: the trained network and what was met on the
 way. Ticks are laid out and remembered by the code that scores (`scoring.ends`), so that both see a stream alike. Same
-seed, same network, on one machine.
+seed, same network, on one machine and device.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from loomidi.contracts.errors import UsageError
 from loomidi.origami.model.memories import GraphMemory
 from loomidi.origami.model.settings import ModelSettings
 from loomidi.origami.online.seen import F32, I64, Seen
@@ -21,6 +23,15 @@ _LOW, _HIGH, _SIGMAS = 0.05, 0.95, 3.289707  # quantiles, and the deviations of 
 _NORM = 1.0  # of the gradient of a member; a longer one is shortened
 _ROWS = 200_000  # that the scaler looks at
 _WIDER = 4  # times as many edges make a step where there is no memory to go through
+
+
+def available(device: str) -> None:
+    """Raises UsageError where torch cannot train on this device."""
+    try:
+        torch.zeros(1).to(device)
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        told = str(error).splitlines()[0]
+        raise UsageError(f"torch cannot train on {device!r}: {told}; give cpu, or cuda where there is a GPU") from error
 
 
 def scaler(values: F32, least: float) -> tuple[F32, F32]:
@@ -45,8 +56,9 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = GraphMemory(settings, torch.from_numpy(self.middle), torch.from_numpy(self.spread))
+        self.model.to(settings.device)  # begins with the same numbers wherever it trains
         self._optimiser = torch.optim.Adam(self.model.parameters(), settings.rate)
-        self._limit = torch.full((settings.members, 1), torch.inf)
+        self._limit = torch.full((settings.members, 1), torch.inf, device=settings.device)
         self._ticks = ticks(seen, settings.tick_s)
         starts = np.flatnonzero(np.diff(self._ticks, prepend=-1))
         self._slices = [slice(*pair) for pair in zip(starts, [*starts[1:], len(seen)], strict=True)]
@@ -68,7 +80,7 @@ class Learner:
         finally:
             torch.set_num_threads(threads)
         self.metrics["trimmed"] = float((losses > self._limit).float().mean())
-        self.model.eval()
+        self.model.cpu().eval()
         return self.model
 
     def _epoch(self, epoch: int) -> Tensor:
@@ -131,45 +143,48 @@ class Learner:
         width = live.width
         gap = np.where(seen < 0, np.inf, (tick - seen) * self._settings.tick_s)
         gap = np.minimum(gap, self._settings.horizon_s).astype(np.float32)
-        memory = live.over(layout.ends, torch.from_numpy(state[:, :width]))
+        memory = live.over(layout.ends, self._there(state[:, :width]))
         losses = self._surprise(drawn, int(start), layout, (memory, state[:, width:], gap))  # 2
-        last = (torch.from_numpy(layout.own), torch.from_numpy(layout.other), torch.from_numpy(layout.role))
-        news = torch.from_numpy(part.values[layout.row])
-        renewed = self.model.renewed(memory, torch.from_numpy(gap), news, last)  # 3
+        last = (self._there(layout.own), self._there(layout.other), self._there(layout.role))
+        renewed = self.model.renewed(memory, self._there(gap), self._there(part.values[layout.row]), last)  # 3
         live.add(layout.ends[layout.own], renewed)
-        learned = Learned.of(part, layout, renewed.detach().numpy(), state)
+        learned = Learned.of(part, layout, renewed.detach().cpu().numpy(), state, self._settings.fading)
         self._table.write(learned.ends, learned.state, tick)
         return losses
 
     def _surprise(self, drawn: I64, start: int, layout: Layout, known: tuple[Tensor, F32, F32]) -> Tensor:
         """Losses of the drawn edges, some of their ends taken for unknown."""
-        memory, past, gap = known
+        memory, told, gap = known
         unknown = self._random.random(len(layout.ends)) < self._settings.unknown
-        past = np.where(unknown[:, None], self._unknown(len(past))[:, -past.shape[1] :], past)
+        told = np.where(unknown[:, None], self._unknown(len(told))[:, -told.shape[1] :], told)
         gap = np.where(unknown, np.float32(self._settings.horizon_s), gap)
-        memory = memory * torch.from_numpy(~unknown)[:, None]
-        context = self.model.context(memory, torch.from_numpy(past), torch.from_numpy(gap))
-        ends = torch.from_numpy(layout.source[drawn - start]), torch.from_numpy(layout.destination[drawn - start])
+        memory = memory * self._there(~unknown)[:, None]
+        context = self.model.context(memory, self._there(told[:, :-2]), self._there(told[:, -2:]), self._there(gap))
+        ends = self._there(layout.source[drawn - start]), self._there(layout.destination[drawn - start])
         return likelihood(*self.model.deviations(self._values(drawn), context, ends))
 
     def _alone(self, drawn: I64) -> Tensor:
         """The same where nothing is remembered: all ends are unknown."""
-        past = self._unknown(1)[:, -2 * len(self.middle) :]
-        gap = torch.full((1,), self._settings.horizon_s)
-        context = self.model.context(
-            torch.zeros(1, self._settings.members * self._settings.dim), torch.from_numpy(past), gap
-        )
-        nobody = torch.zeros(len(drawn), dtype=torch.int64)
+        settings = self._settings
+        past, age = np.split(self._unknown(1)[:, settings.members * settings.dim :], [-2], axis=1)
+        memory, gap = np.zeros((1, settings.members * settings.dim), np.float32), np.full(1, settings.horizon_s)
+        told = (memory, past, age, gap.astype(np.float32))
+        context = self.model.context(*map(self._there, told))
+        nobody = self._there(np.zeros(len(drawn), np.int64))
         return likelihood(*self.model.deviations(self._values(drawn), context, (nobody, nobody)))
 
     def _values(self, drawn: I64) -> Tensor:
         """Features, none so far off that it alone would be learned from."""
-        return torch.from_numpy(np.clip(self._seen.values[drawn], *self._bounds))
+        return self._there(np.clip(self._seen.values[drawn], *self._bounds))
+
+    def _there(self, values: npt.NDArray[Any]) -> Tensor:
+        """Where the network is."""
+        return torch.from_numpy(values).to(self._settings.device)
 
     def _unknown(self, count: int) -> F32:
         """The state of ends that are not known."""
         zeros = np.zeros(self._settings.members * self._settings.dim, np.float32)
-        return np.tile(np.concatenate([zeros, self.middle, self.middle]), (count, 1))
+        return np.tile(np.concatenate([zeros, self.middle, self.middle, np.zeros(2, np.float32)]), (count, 1))
 
 
 class Live:
@@ -193,13 +208,13 @@ class Live:
         order = np.argsort(keys, kind="stable")
         at = np.maximum(np.searchsorted(keys[order], ends, side="right") - 1, 0)
         renewed = keys[order][at] == ends
-        rows = torch.cat(self._memory)[torch.from_numpy(order[at])]
-        return torch.where(torch.from_numpy(renewed)[:, None], rows, memory)
+        rows = torch.cat(self._memory)[torch.from_numpy(order[at]).to(memory.device)]
+        return torch.where(torch.from_numpy(renewed).to(memory.device)[:, None], rows, memory)
 
 
 def likelihood(squared: Tensor, logarithm: Tensor) -> Tensor:
-    """(members, edges): negative logarithm of a row's Gaussian density, a constant left out, mean of its features."""
-    return 0.5 * (squared + logarithm).mean(dim=2)
+    """(members, edges): negative logarithm of a row's density by Cauchy, a constant left out, mean of its features."""
+    return (torch.log1p(squared) + 0.5 * logarithm).mean(dim=2)
 
 
 def shorten(model: torch.nn.Module) -> None:

@@ -7,16 +7,17 @@ Design choices
 - The memory is TGN's (Rossi et al. 2020, arXiv 2006.10637) as PyTorch Geometric has it: GRU, identity messages, last
   aggregator. It is written anew, since PyG keeps messages in a dict by node number, which neither leaves as ONNX nor
   has a bound. A test holds one step of it against `TGNMemory`.
-- Features are reconstructed (Gaussian, mean and variance of each), links are not predicted: random negatives make that
-  look solved and useless for alarms (docs/graph-model.md).
-- Each feature is expected from the memories of both ends and from the features before it (masked layers, Germain et al.
-  2015, arXiv 1502.03509): the shares then add up to the surprise of the whole row, and none is counted twice.
-- Beside the memory stands the last edge of an end as source and as destination, with a path to the output that is
-  linear: lifetime counts grow for ever, and a network does not extrapolate.
+- Features are reconstructed, links are not predicted: random negatives make that look solved and useless for alarms
+  (docs/graph-model.md).
+- Each feature is expected from what is known of both ends, and from nothing of the edge itself: the features of an
+  attack are off together, and would explain each other.
+- Beside the memory stand slow means of an end's edges, as source and as destination, with a path to the output that is
+  linear: the last edge alone would let expect each further edge of an attack, lifetime counts grow for ever, and a
+  network does not extrapolate.
 - The time since an end was seen is told by fixed cosines of its logarithm: they need not be learned (Cong et al. 2023,
   arXiv 2302.11636).
-- The score is that of a distribution with heavier tails than the one that is trained, `log1p(z^2)` summed: one feature
-  far off counts less than several that are off, and no number of it can hide the others.
+- What is trained and what scores is one distribution, Cauchy's, with one width for each feature: `log1p(z^2)`, summed.
+  One feature far off counts less than several that are off, and a few strange edges in the training move little.
 - The members of the ensemble are layers with one more dimension: they share nothing but the batches, and cost little
   more than one, whose time goes into calls rather than arithmetic.
 """
@@ -30,7 +31,9 @@ from torch import Tensor, nn
 from loomidi.origami.model.settings import ModelSettings
 
 _WIDEST = 6.0
-"""Logarithm of the greatest variance that is told."""
+"""Logarithm of the greatest squared width that is told."""
+_AGED = 100.0
+"""Ticks after which it makes no difference any more for how long an end is known."""
 
 
 class Layers(nn.Module):
@@ -42,39 +45,30 @@ class Layers(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, taken, given).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(members, 1, given)) if bias else None
 
-    def forward(self, rows: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`mask`: (in, out), 0 where an output must not see an input."""
-        weight = self.weight if mask is None else self.weight * mask
-        out = torch.matmul(rows, weight)
+    def forward(self, rows: Tensor) -> Tensor:
+        """Each member by itself."""
+        out = torch.matmul(rows, self.weight)
         return out if self.bias is None else out + self.bias
 
 
 class Expectation(nn.Module):
-    """Mean and variance of each feature, from what is known of both ends and from the features before it."""
+    """Each feature of an edge, from what is known of both ends."""
 
     def __init__(self, settings: ModelSettings, features: int, context: int) -> None:
         super().__init__()
         members, hidden = settings.members, settings.hidden
         self.known = Layers(members, context, hidden)
-        self.known_hidden = nn.ModuleList(Layers(members, hidden, 2 * hidden, bias=False) for _ in range(2))
-        self.known_out = nn.ModuleList(Layers(members, context, 2 * features, bias=False) for _ in range(2))
-        self.row_hidden = Layers(members, features, 2 * hidden)
-        self.out = Layers(members, 2 * hidden, 2 * features)
-        degrees = torch.cat(
-            [torch.zeros(hidden), torch.arange(hidden) % (features - 1) + 1]
-        )  # features that it may see
-        self.register_buffer("seen", (torch.arange(features)[:, None] < degrees[None, :]).float())
-        self.register_buffer("told", (degrees[:, None] <= torch.arange(features)[None, :]).float().repeat(1, 2))
+        self.hidden = nn.ModuleList(Layers(members, hidden, hidden, bias=at == 0) for at in range(2))
+        self.direct = nn.ModuleList(Layers(members, context, features, bias=False) for _ in range(2))
+        self.out = Layers(members, hidden, features)
 
     def forward(self, rows: Tensor, context: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
-        """rows (edges, features), context (members, ends, what is known), ends (edges,) each."""
+        """context (members, ends, what is known), ends (edges,) each; the rows themselves are not looked at."""
+        del rows
         known = torch.relu(self.known(context))
-        hidden = self.row_hidden(rows[None], self.seen)
-        out = torch.zeros(())
-        for at, end in enumerate(ends):
-            hidden = hidden + self.known_hidden[at](known)[:, end]
-            out = out + self.known_out[at](context)[:, end]
-        return out + self.out(torch.relu(hidden), self.told)
+        hidden = self.hidden[0](known)[:, ends[0]] + self.hidden[1](known)[:, ends[1]]
+        direct = self.direct[0](context)[:, ends[0]] + self.direct[1](context)[:, ends[1]]
+        return direct + self.out(torch.relu(hidden))
 
 
 class Autoencoder(nn.Module):
@@ -82,7 +76,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, settings: ModelSettings, features: int) -> None:
         super().__init__()
-        widths = (features, settings.hidden, settings.bottleneck, settings.hidden, 2 * features)
+        widths = (features, settings.hidden, settings.bottleneck, settings.hidden, features)
         self.layers = nn.ModuleList(Layers(settings.members, *pair) for pair in pairwise(widths))
 
     def forward(self, rows: Tensor, context: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
@@ -104,7 +98,8 @@ class GraphMemory(nn.Module):
         self.register_buffer("middle", middle)
         self.register_buffer("spread", spread)
         self.register_buffer("frequencies", torch.logspace(0, -1.2, settings.encoded) * math.pi)
-        context = dim + settings.encoded + 2 * features
+        context = dim + settings.encoded + 2 * features + 4
+        self.width = nn.Parameter(torch.zeros(members, 1, features))  # logarithm of its square
         self.taken = Layers(members, 2 * dim + features + 1 + settings.encoded, 3 * dim)
         self.kept = Layers(members, dim, 3 * dim)
         self.expect = Expectation(settings, features, context) if settings.graph else Autoencoder(settings, features)
@@ -121,11 +116,12 @@ class GraphMemory(nn.Module):
         """(U,) seconds to (U, encoded)."""
         return torch.cos(torch.log1p(gap)[:, None] * self.frequencies)
 
-    def context(self, memory: Tensor, past: Tensor, gap: Tensor) -> Tensor:
-        """What is known of each end: (members, U, context). `past` (U, 2 F): its last rows as source, destination."""
+    def context(self, memory: Tensor, past: Tensor, age: Tensor, gap: Tensor) -> Tensor:
+        """What is known of each end: (members, U, context). `past` (U, 2 F), `age` (U, 2): as source, destination."""
         settings = self.settings
         rows = self.scaled(past.unflatten(1, (2, -1))).flatten(1).clamp(-settings.clip, settings.clip)
-        rows, memory = torch.cat([rows, self.encoded(gap)], dim=1), self.by_member(memory)
+        ages = torch.cat([(age > 0).float(), torch.log1p(age.clamp(max=_AGED)) / math.log1p(_AGED)], dim=1)
+        rows, memory = torch.cat([rows, self.encoded(gap), ages], dim=1), self.by_member(memory)
         if settings.remember != "all":
             memory = torch.zeros_like(memory)
         if settings.remember == "nothing":
@@ -133,11 +129,11 @@ class GraphMemory(nn.Module):
         return torch.cat([memory, rows.expand(settings.members, -1, -1)], dim=2)
 
     def deviations(self, values: Tensor, context: Tensor, ends: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """z^2 and the logarithm of the variance, each (members, E, F)."""
+        """z^2, (members, E, F), and the logarithm of the squared width, (members, 1, F)."""
         rows, clip = self.scaled(values), self.settings.clip
-        mean, raw = self.expect(rows.clamp(-clip, clip), context, ends).chunk(2, dim=2)
-        variance = self.settings.least**2 + torch.exp(raw.clamp(max=_WIDEST))
-        return (rows - mean) ** 2 / variance, torch.log(variance)
+        expected = self.expect(rows.clamp(-clip, clip), context, ends)
+        squared = self.settings.least**2 + torch.exp(self.width.clamp(max=_WIDEST))
+        return (rows - expected) ** 2 / squared, torch.log(squared)
 
     def renewed(self, memory: Tensor, gap: Tensor, news: Tensor, last: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """(T, W): the memories of told ends after their last edge `news` (T, F); last: own, other (T,), role (T,)."""

@@ -8,7 +8,7 @@ import dataclasses
 
 from loomidi.contracts.errors import UsageError
 
-REMEMBER = ("all", "rows", "nothing")
+REMEMBER = ("all", "means", "nothing")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,7 +26,11 @@ class ModelSettings:
     bottleneck: int = 6
     # Of the autoencoder that stands in where `graph` is off: a quarter of the features, as its peer in the bench.
     remember: str = "all"
-    # Of an end: `all`, its last `rows` alone without the trained memory, or `nothing` (zeroed memory): ablations.
+    # Of an end: `all`, the `means` of its edges without the trained memory, or `nothing` (zeroed memory): ablations.
+    fading: float = 0.02
+    # Share that one tick of an end has in these means: what was before fades within some fifty ticks with edges of it.
+    gate: float = 0.01
+    # p-value below which an edge is not remembered while scoring; 0: all are. An attack must not become usual.
     graph: bool = True
     # Off: an autoencoder of one edge alone, without its ends: the ablation that the graph must beat.
     epochs: int = 5
@@ -50,13 +54,15 @@ class ModelSettings:
     horizon_s: float = 86_400.0
     # The longest gap that is told; also where an end was not seen before.
     ends: int = 65_536
-    # That are remembered: 144 numbers each are 38 MB.
+    # That are remembered: 146 numbers each are 38 MB.
     calibrate: float = 0.25
     # Share of the ticks, the last ones, that p-values are made of and nothing is learned from.
     hash_seed: int = 0
     # Of the keys of ends; that of the features.
     horizons_s: tuple[float, ...] = (60.0, 300.0)
     # How far ahead the metrics of nodes are forecast.
+    device: str = "cpu"
+    # That trains, as torch names it: `cuda` where there is one. The file that is exported does not tell.
 
     def check(self) -> None:
         """Raises UsageError where a setting is out of its bounds."""
@@ -64,6 +70,8 @@ class ModelSettings:
             raise UsageError(f"remember is one of {', '.join(REMEMBER)}, not {self.remember!r}")
         if not 0 < self.calibrate < 1 or not 0 <= self.trim < 0.5 or not 0 <= self.unknown < 1:
             raise UsageError("calibrate, trim and unknown are shares: above 0 and below 1, and trim below a half")
+        if not 0 < self.fading <= 1 or not 0 <= self.gate < 1:
+            raise UsageError("fading is above 0 and at most 1, gate is a p-value below 1, or 0 for none")
         if (
             min(self.members, self.dim, self.hidden, self.epochs, self.step, self.most, self.ends) < 1
             or self.tick_s <= 0

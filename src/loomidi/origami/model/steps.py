@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from loomidi.origami.model.memories import GraphMemory
 
-INPUTS = ("values", "source", "destination", "memory", "past", "gap", "own", "other", "role", "news")
+INPUTS = ("values", "source", "destination", "memory", "past", "age", "gap", "own", "other", "role", "news")
 ROWS = {"values": "edges", "source": "edges", "destination": "edges"} | dict.fromkeys(
     ("own", "other", "role", "news"), "told"
 )
@@ -36,6 +36,7 @@ class ScoreStep(nn.Module):
         memory: Tensor,
         past: Tensor,
         *,
+        age: Tensor,
         gap: Tensor,
         own: Tensor,
         other: Tensor,
@@ -44,7 +45,7 @@ class ScoreStep(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One tick."""
         model = self.memory_of
-        squared, _ = model.deviations(values, model.context(memory, past, gap), (source, destination))
+        squared, _ = model.deviations(values, model.context(memory, past, age, gap), (source, destination))
         shares = torch.log1p(squared).mean(dim=0)
         return shares.sum(dim=1), shares, model.renewed(memory, gap, news, (own, other, role))
 

@@ -67,7 +67,7 @@ def train(
 
 
 def learn(seen: Seen, settings: ModelSettings, seed: int, *, heads: Heads | None = None) -> TrainedModel:
-    """The same from edges as detectors see them. Raises EnvironmentLacks without torch."""
+    """The same from edges as detectors see them. Raises EnvironmentLacks without torch, UsageError without `device`."""
     settings.check()
     features = {len(CAUSAL): CAUSAL, len(CAUSAL) + len(SHAPE): (*CAUSAL, *SHAPE)}.get(seen.values.shape[1])
     if features is None:
@@ -82,6 +82,7 @@ def learn(seen: Seen, settings: ModelSettings, seed: int, *, heads: Heads | None
         from loomidi.origami.model import exporting, learning, steps
     except ImportError as error:
         raise EnvironmentLacks("a graph model is trained with torch: pip install 'loomidi[train]'") from error
+    learning.available(settings.device)
     learner = learning.Learner(first, settings, seed)
     network = learner.learn()
     card = carded(settings, features, (learner.middle, learner.spread), seed)
@@ -142,6 +143,8 @@ def carded(settings: ModelSettings, features: tuple[str, ...], scale: tuple[Any,
         horizon_s=settings.horizon_s,
         ends=settings.ends,
         remember=settings.remember,
+        fading=settings.fading,
+        gate=settings.gate,
         graph=settings.graph,
         hash_seed=settings.hash_seed,
         seed=seed,
@@ -151,7 +154,7 @@ def carded(settings: ModelSettings, features: tuple[str, ...], scale: tuple[Any,
 def shapes(card: Card, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Of inputs of exported graphs: by name what follows the first dimension."""
     features = len(card.features)
-    wide = {"values": (features,), "memory": (card.width,), "past": (2 * features,), "news": (features,)}
+    wide = {"values": (features,), "memory": (card.width,), "past": (2 * features,), "age": (2,), "news": (features,)}
     return {name: wide.get(name, ()) for name in names}
 
 

@@ -10,6 +10,7 @@ from loomidi.origami.scoring.champions import Bounds, BoundSettings, Shelf, cham
 from loomidi.origami.scoring.glancing import GlanceSettings, Glancing
 from loomidi.origami.scoring.graphs import GraphModel
 from loomidi.origami.scoring.guarding import BrokenPromise, Guarded, GuardSettings, lesser
+from loomidi.origami.scoring.habits import Habits, HabitSettings
 from loomidi.origami.scoring.incidents import Alert, Incident, Incidents, IncidentSettings
 from loomidi.origami.scoring.judging import Judge, JudgeSettings, Tick, ticked
 from loomidi.origami.scoring.limits import RollingLimit, RollingSettings
@@ -28,6 +29,8 @@ __all__ = [
     "GraphModel",
     "GuardSettings",
     "Guarded",
+    "HabitSettings",
+    "Habits",
     "Incident",
     "IncidentSettings",
     "Incidents",

@@ -48,6 +48,11 @@ class Calibration:
         over = self._sorted[self._sorted > start].astype(float) - start
         self._tail = np.array([start, *(pareto(over) if len(over) else (0.0, 1e-9))])
 
+    @property
+    def fitted(self) -> bool:
+        """Whether there is a slice to go by."""
+        return len(self._sorted) > 0
+
     def p_values(self, scores: F32) -> F64:
         """(1 + usual edges that score at least as high) / (1 + usual edges); the tail's where no usual edge does."""
         count = len(self._sorted)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from loomidi.contracts.errors import InputError
 from loomidi.origami.features import CAUSAL, SHAPE
 
-VERSION = 1
+VERSION = 2
 """Of the inputs and outputs of the exported step; another one is refused."""
 CARD, SCHEMA, CALIBRATION = "loomidi.card", "loomidi.schema", "loomidi.calibration"
 FORECAST, ATTACK = "loomidi.forecast", "loomidi.attack"
@@ -34,10 +34,12 @@ class Card:
     tick_s: float  # edges of one tick are judged by what was before it
     horizon_s: float  # the longest gap that is told
     ends: int  # that are remembered
-    remember: str  # all, rows, nothing
+    remember: str  # all, means, nothing
     graph: bool  # False: the ablation that sees one edge alone
     hash_seed: int  # of the keys of ends
     seed: int  # of the training
+    fading: float = 0.02  # share that one tick of an end has in the means of its edges
+    gate: float = 0.0  # p-value below which an edge is not remembered; 0: all are
     metrics: tuple[str, ...] = ()  # of nodes, in the order that the forecast takes and gives them
     horizons_s: tuple[float, ...] = ()  # of the forecast
 

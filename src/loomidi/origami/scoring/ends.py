@@ -1,7 +1,8 @@
 """What is remembered of each end, in a table of fixed size, and the edges of one tick by their ends.
 
 Called by `graphs` and by training, so that both see a stream alike. In: hashed ends in order of time. Out: `Layout`,
-and rows of state: the memory of an end, then its last edges as source and as destination. The least recently seen end
+and rows of state: the memory of an end, slow means of its edges as source and as destination, in how many ticks it was
+either. The least recently seen end
 makes room and is counted. What the memory means is left to the callers.
 """
 
@@ -61,18 +62,25 @@ class Learned:
     """What a tick, or a piece of one, tells of its ends."""
 
     ends: U64  # (told,), ascending
-    state: F32  # (told, width + 2 features): memory, last edge as source, last edge as destination
+    state: F32  # (told, width + 2 features + 2): memory, means as source and as destination, ticks as either
     known: tuple[Mask, Mask]  # (told,) each: where this tells such an edge
 
     @classmethod
-    def of(cls, seen: Seen, layout: Layout, memory: F32, before: F32) -> "Learned":
-        """Of edges, their layout, the renewed memories of those that are told, and the state of all ends before."""
+    def of(cls, seen: Seen, layout: Layout, memory: F32, before: F32, fading: float) -> "Learned":
+        """Of edges, their layout, the renewed memories of those that are told, and the state of all ends before.
+
+        The last edge of the tick has the share `fading` in a mean, and a greater one while the end is young.
+        """
         state, width, features = before[layout.own], memory.shape[1], seen.values.shape[1]
         state[:, :width] = memory
         known = layout.last[0] >= 0, layout.last[1] >= 0
         for role in (0, 1):
-            start = width + role * features
-            state[known[role], start : start + features] = seen.values[layout.last[role][known[role]]]
+            start, age = width + role * features, width + 2 * features + role
+            mean = state[known[role], start : start + features]
+            share = np.maximum(np.float32(fading), 1 / (state[known[role], age] + 1))[:, None]
+            news = seen.values[layout.last[role][known[role]]]
+            state[known[role], start : start + features] = mean + share * (news - mean)
+            state[known[role], age] += 1
         return cls(layout.ends[layout.own], state, known)
 
     def into(self, ends: U64, state: F32, width: int) -> None:
@@ -80,11 +88,12 @@ class Learned:
         at = np.minimum(np.searchsorted(ends, self.ends), len(ends) - 1)
         fits = ends[at] == self.ends
         state[at[fits], :width] = self.state[fits, :width]
-        features = (state.shape[1] - width) // 2
+        features = (state.shape[1] - width - 2) // 2
         for role in (0, 1):
             known = fits & self.known[role]
             columns = slice(width + role * features, width + (role + 1) * features)
             state[at[known], columns] = self.state[known, columns]
+            state[at[known], width + 2 * features + role] = self.state[known, width + 2 * features + role]
 
 
 class EndTable:

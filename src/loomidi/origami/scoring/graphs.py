@@ -23,8 +23,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 Step = Callable[[Arrays, list[str]], list[npt.NDArray[Any]]]
 """Inputs by name and names of outputs to outputs: the exported graph, or the same in torch."""
 
-_PIECE = 2048
-"""Edges that are scored at once: their hidden layer then stays in a core's cache."""
+_PIECE = 8192
+"""Edges that are scored at once: a tick of 8,000 renews each of its ends once, which costs more than all else."""
 _PAD = 16
 """Rows come in multiples: arithmetic on vectors then has no rest that is rounded otherwise, however a stream is cut."""
 
@@ -36,7 +36,8 @@ class GraphModel:
         """`steps`: the graph by the name "" and, where they were trained, `cards.FORECAST` and `cards.ATTACK`."""
         self.card, self.calibration, self.digest = card, calibration, digest
         self._steps = dict(steps)
-        self._start: F32 = np.concatenate([np.zeros(card.width), card.middle, card.middle]).astype(np.float32)
+        self._start: F32 = np.concatenate([np.zeros(card.width), card.middle, card.middle, [0, 0]]).astype(np.float32)
+        self._limit = calibration.limit(card.gate) if card.gate and calibration.fitted else np.inf
         self._open: list[Learned] = []  # of the tick that is not over
         self.counts = {"edges": 0, "late": 0}
         self._forget()
@@ -69,10 +70,15 @@ class GraphModel:
     def fit(self, seen: Seen) -> None:
         """Remember the ends of usual edges, from nothing. What is usual was learned in training and stays."""
         self._forget()
+        limit, self._limit = self._limit, np.inf
         self.score(seen)
+        self._limit = limit
 
     def score(self, seen: Seen, learn: Mask | None = None) -> F32:
-        """How much stranger each edge is than its ends let expect. Rows of the mask are remembered, all without one."""
+        """How much stranger each edge is than its ends let expect. Rows of the mask are remembered, all without one.
+
+        Those that score above the gate of the card are not.
+        """
         out = np.empty(len(seen), np.float32)
         for _ in self.walk(seen, learn, out):
             pass
@@ -83,17 +89,17 @@ class GraphModel:
         for rows, tick in self._pieces(seen):
             self._turn(tick)
             part = seen.part(rows.start, rows.stop)
-            layout = self._laid_out(part, np.arange(len(part)) if learn is None else np.flatnonzero(learn[rows]))
+            wanted = np.ones(len(part), bool) if learn is None else learn[rows]
+            layout = self._laid_out(part, np.flatnonzero(wanted))
             fed = self._fed(part, layout)
-            names = ["score", "renewed"] if self._remembers and len(layout.own) else ["score"]
-            score, *renewed = self._steps[""](fed, names)
+            score = self._steps[""](fed, ["score"])[0][: len(part)]
+            usual = wanted & (score <= self._limit)
             if out is not None:
-                out[rows] = score[: len(part)]
-            if renewed:
-                before = np.concatenate([fed["memory"], fed["past"]], axis=1)
-                self._open.append(Learned.of(part, layout, renewed[0][: len(layout.own)], before))
-                if sum(len(one.ends) for one in self._open) > 2 * self.card.ends:
-                    self._folded()
+                out[rows] = score
+            if self._remembers and usual.any():
+                if usual.sum() < wanted.sum():
+                    layout = self._laid_out(part, np.flatnonzero(usual))
+                self._remember(part, layout, fed)
             yield rows, fed
 
     def shares(self, seen: Seen) -> F32:
@@ -139,6 +145,14 @@ class GraphModel:
         if len(kept["open_keys"]):
             self._open = [_whole(kept["open_keys"], kept["open_state"])]
 
+    def _remember(self, part: Seen, layout: Layout, fed: Arrays) -> None:
+        """Ends of the layout take up their last edge when the tick is over."""
+        renewed = self._steps[""](fed | self._news(part, layout), ["renewed"])[0][: len(layout.own)]
+        before = np.concatenate([fed["memory"], fed["past"], fed["age"]], axis=1)
+        self._open.append(Learned.of(part, layout, renewed, before, self.card.fading))
+        if sum(len(one.ends) for one in self._open) > 2 * self.card.ends:
+            self._folded()
+
     @property
     def _remembers(self) -> bool:
         return self.card.graph and self.card.remember != "nothing"
@@ -182,12 +196,16 @@ class GraphModel:
             **_padded(
                 {
                     "memory": state[:, :width],
-                    "past": state[:, width:],
+                    "past": state[:, width:-2],
+                    "age": state[:, -2:],
                     "gap": np.minimum(gap, self.card.horizon_s).astype(np.float32),
                 }
             ),
-            **_padded({"own": layout.own, "other": layout.other, "role": layout.role, "news": part.values[layout.row]}),
+            **self._news(part, layout),
         }
+
+    def _news(self, part: Seen, layout: Layout) -> Arrays:
+        return _padded({"own": layout.own, "other": layout.other, "role": layout.role, "news": part.values[layout.row]})
 
     def _told(self, step: str, output: str, seen: Seen, width: int) -> F32:
         out = np.empty((len(seen), width), np.float32)

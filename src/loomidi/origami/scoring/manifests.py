@@ -25,16 +25,24 @@ from loomidi.origami.online.sketches import EdgeSketch, SketchSettings
 from loomidi.origami.online.trees import HalfSpaceTrees, TreesSettings
 from loomidi.origami.scoring.calibrating import Calibration
 from loomidi.origami.scoring.guarding import Guarded, GuardSettings
+from loomidi.origami.scoring.habits import Habits, HabitSettings
 
 FORMAT = 1
 MANIFEST, STATE, CALIBRATION, REASONS = "manifest.json", "detector.bin", "calibration.npz", "reasons.npz"
 GRAPH = "graph.onnx"
-FLOOR = ("robust-norm", "half-space-trees", "edge-sketch")
+FLOOR = ("robust-norm", "half-space-trees", "edge-sketch", "habits")
 KINDS = (*FLOOR, "graph")
 _SETTINGS: dict[str, Callable[..., Any]] = {
     "robust-norm": NormSettings,
     "half-space-trees": TreesSettings,
     "edge-sketch": SketchSettings,
+    "habits": HabitSettings,
+}
+_MADE: dict[str, Callable[[Any, int], Detector]] = {  # of settings and how many features
+    "robust-norm": RobustNorm,
+    "half-space-trees": HalfSpaceTrees,
+    "edge-sketch": lambda settings, _: EdgeSketch(settings),
+    "habits": Habits,
 }
 
 
@@ -134,9 +142,7 @@ def blank(kind: str, features: int, settings: Mapping[str, Any] | None = None) -
         made = _SETTINGS[kind](**(settings or {}))
     except TypeError as error:
         raise Misfit(f"settings of a {kind} that this version does not know: {error}; train the model anew") from error
-    if kind == "edge-sketch":
-        return EdgeSketch(made)
-    return RobustNorm(made, features) if kind == "robust-norm" else HalfSpaceTrees(made, features)
+    return _MADE[kind](made, features)
 
 
 def save(folder: Path, manifest: Manifest, fitted: Fitted) -> Manifest:

@@ -25,7 +25,7 @@ from loomidi.origami.scoring.judging import hubs
 from loomidi.origami.scoring.manifests import Fitted, Manifest, Model
 from loomidi.origami.train.streams import Stream
 
-_SEEDLESS = ("robust-norm",)  # kinds without randomness: all seeds are the same
+_SEEDLESS = ("robust-norm", "habits")  # kinds without randomness: all seeds are the same
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FitSettings:
     """What is trained."""
 
     kind: str = "robust-norm"
-    # One of robust-norm, half-space-trees, edge-sketch, graph.
+    # One of robust-norm, half-space-trees, edge-sketch, habits, graph.
     name: str = "edges"
     # Of the registered model.
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
