@@ -128,14 +128,7 @@ class Operator:
         self._driver = driver(self._api, books)
         world = World(
             driver=self._driver,
-            pen=Pen(
-                self._api,
-                lambda: self._fence,
-                clock=self._clock,
-                fault=fault,
-                told=self._written,
-                passed=self._passed,
-            ),
+            pen=self._pen(fault),
             deciders=deciders(self._active),
             approvers=approvers,
             leave=self._leave,
@@ -151,6 +144,12 @@ class Operator:
         )
         self._reconciler = Reconciler(world, Carrier(world))
         self._sweeper = Sweeper(self._api, keep, self._settings.sweep)
+
+    def _pen(self, fault: Callable[[str], None] | None) -> Pen:
+        """Of whoever holds the lease now, telling us what is stored and what may be stored later."""
+        return Pen(
+            self._api, lambda: self._fence, clock=self._clock, fault=fault, told=self._written, passed=self._passed
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Work until told to stop."""
