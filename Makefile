@@ -74,7 +74,7 @@ bench: setup ## measure beside the peers, write docs/benchmarks.md
 	@$(BIN)/python -m bench.report --run
 
 bench-ml: native train-tools ## measure B1 to B8 where models are trained, write docs/benchmarks.md (hours; goes on where it was broken off); ONLY=name: that script, no page
-	@OMP_NUM_THREADS=1 PYTHONPATH=src $(TRAIN)/venv/bin/python -m $(if $(ONLY),bench.$(ONLY) --json .work/bench/$(ONLY).json,bench.report --run --ml --go-on)
+	@OMP_NUM_THREADS=1 PYTHONPATH=src $(TRAIN)/venv/bin/python -m bench.report --run --ml $(if $(ONLY),--only $(ONLY) --no-page,--go-on)
 
 accept: setup ## run acceptance/$(NAME).toml, write docs/acceptance/$(NAME).md
 	@$(PIP) install --require-hashes -r requirements-bench.lock

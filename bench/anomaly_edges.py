@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import json
 import multiprocessing
+import os
 import sys
 import time
 import warnings
@@ -386,7 +387,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", choices=PEERS, action="append", help="this detector alone (may be repeated)")
     parser.add_argument("--skip-b2", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, each one core; the figures are the same")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes, each one core; same figures")
     given = parser.parse_args()
     try:
         stream = darpa98.load()

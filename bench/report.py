@@ -141,16 +141,18 @@ def main() -> int:
     parser.add_argument("--only", choices=there, action="append", help="measure only this one (may be repeated)")
     parser.add_argument("--ml", action="store_true", help="measure those of B1 to B8")
     parser.add_argument("--go-on", action="store_true", help="with --run: leave out what was measured by these sources")
+    parser.add_argument("--no-page", action="store_true", help="keep what was measured for the page, and write none")
     given = parser.parse_args()
     chosen = given.only or ([name for name in ML if name in there] if given.ml else there)
     left = [name for name in chosen if not (given.go_on and measured.stands(name, RESULTS))] if given.run else []
     if given.go_on and len(left) < len(chosen):
         print(f"measured already, by these sources: {', '.join(name for name in chosen if name not in left)}")
     ran = [run(name) for name in left]
-    PAGE.write_text(HEAD + "\n".join([line for name in there for line in section(name)]) + "\n")
     if given.ml:
         told([*chosen], [name for name in ML if name not in there])
-    print(f"written: {PAGE.relative_to(ROOT)}")
+    if not given.no_page:
+        PAGE.write_text(HEAD + "\n".join([line for name in there for line in section(name)]) + "\n")
+        print(f"written: {PAGE.relative_to(ROOT)}")
     return 0 if all(ran) else 1
 
 
