@@ -87,7 +87,7 @@ LM_EXPORT void lm_trees_close(struct lm_trees *t);
 /* rows[n][dimensions]. learn: which rows are learned after they were scored; NULL: all. Scores in bits, high is rare. */
 LM_EXPORT void lm_trees_score(struct lm_trees *t, size_t n, const float *rows, const uint8_t *learn, float *out);
 LM_EXPORT size_t lm_trees_size(const struct lm_trees *t);
-LM_EXPORT void lm_trees_save(const struct lm_trees *t, uint8_t *to);
+LM_EXPORT void lm_trees_save(struct lm_trees *t, uint8_t *to);
 LM_EXPORT int lm_trees_load(struct lm_trees *t, const uint8_t *from, size_t size);
 
 /* The finaliser of splitmix64. */

@@ -12,12 +12,19 @@
 #define LM_MAGIC 0x3153454552540000ULL
 #define LM_MOST_DEPTH 20
 #define LM_MOST_DIMENSIONS 256
+#define LM_ABREAST 16
+#define LM_ROWS 1024
 
 struct lm_branch {
 	float cut;
 	uint32_t dimension;
 	uint32_t usual; /* rows of the last full window */
-	uint32_t fresh; /* rows of this one */
+	uint32_t fresh; /* rows of this one; above the leaves it is their sum, made when it is needed */
+};
+
+struct lm_cut {
+	float at;
+	uint32_t dimension;
 };
 
 struct lm_trees {
@@ -31,6 +38,18 @@ struct lm_trees {
 static size_t lm_branches(const struct lm_trees_settings *s)
 {
 	return (size_t)s->trees << (s->depth + 1);
+}
+
+/* Behind the branches and in no snapshot, for they follow from those: the mass of each node's place, and the cuts of the
+ * nodes above the leaves, close together since every row passes a dozen of them in every tree. */
+static double *lm_masses(const struct lm_trees *t)
+{
+	return (double *)(t->branches + lm_branches(&t->settings));
+}
+
+static struct lm_cut *lm_cuts(const struct lm_trees *t)
+{
+	return (struct lm_cut *)(lm_masses(t) + lm_branches(&t->settings));
 }
 
 size_t lm_trees_size(const struct lm_trees *t)
@@ -82,13 +101,19 @@ struct lm_trees *lm_trees_open(const struct lm_trees_settings *s)
 	if (!s->trees || !s->depth || s->depth > LM_MOST_DEPTH || !s->window || !s->dimensions ||
 	    s->dimensions > LM_MOST_DIMENSIONS)
 		return NULL;
-	t = calloc(1, sizeof(*t) + lm_branches(s) * sizeof(struct lm_branch));
+	t = calloc(1, sizeof(*t) + lm_branches(s) * (sizeof(struct lm_branch) + sizeof(double)) +
+			      lm_branches(s) / 2 * sizeof(struct lm_cut));
 	if (!t)
 		return NULL;
 	t->magic = LM_MAGIC;
 	t->settings = *s;
 	for (uint32_t k = 0; k < s->trees; k++)
 		lm_grow(t->branches + ((size_t)k << (s->depth + 1)), s, &state);
+	for (size_t i = 0, leaves = (size_t)1 << s->depth; i < lm_branches(s) / 2; i++) {
+		const struct lm_branch *branch = &t->branches[(i / leaves << (s->depth + 1)) + i % leaves];
+
+		lm_cuts(t)[i] = (struct lm_cut){branch->cut, branch->dimension};
+	}
 	return t;
 }
 
@@ -97,62 +122,113 @@ void lm_trees_close(struct lm_trees *t)
 	free(t);
 }
 
-/* Mass of the place of a row: rows that fell there, times how much smaller than everything it is. */
-static double lm_mass(const struct lm_trees *t, const struct lm_branch *tree, const float *row)
+/* Rows of this window that passed each node, from those that ended in the leaves. */
+static void lm_sum(struct lm_trees *t)
 {
-	size_t node = 1;
-	uint32_t depth = 0;
+	const struct lm_trees_settings *s = &t->settings;
 
-	while (depth < t->settings.depth && tree[node].usual >= t->settings.enough) {
-		node = 2 * node + (row[tree[node].dimension] >= tree[node].cut);
-		depth++;
-	}
-	return (double)tree[node].usual * (double)(1ULL << depth);
+	for (uint32_t k = 0; k < s->trees; k++)
+		for (size_t node = ((size_t)1 << s->depth) - 1; node; node--) {
+			struct lm_branch *tree = t->branches + ((size_t)k << (s->depth + 1));
+
+			tree[node].fresh = tree[2 * node].fresh + tree[2 * node + 1].fresh;
+		}
 }
 
-static void lm_learn(struct lm_trees *t, const float *row)
+/* Mass of each place: rows that fell there, times how much smaller than everything it is. A place with few rows is not
+ * looked into more closely, so those within it have its mass. */
+static void lm_weigh(struct lm_trees *t)
 {
-	uint32_t depth = t->settings.depth;
+	const struct lm_trees_settings *s = &t->settings;
 
-	for (uint32_t k = 0; k < t->settings.trees; k++) {
-		struct lm_branch *tree = t->branches + ((size_t)k << (depth + 1));
-		size_t node = 1;
+	for (uint32_t k = 0; k < s->trees; k++) {
+		size_t first = (size_t)k << (s->depth + 1);
+		const struct lm_branch *tree = t->branches + first;
+		double *mass = lm_masses(t) + first;
 
-		for (uint32_t step = 0; step < depth; step++) {
-			tree[node].fresh++;
-			node = 2 * node + (row[tree[node].dimension] >= tree[node].cut);
-		}
-		tree[node].fresh++;
+		for (size_t node = 1; node < (size_t)2 << s->depth; node++)
+			mass[node] =
+				node > 1 && tree[node / 2].usual < s->enough
+					? mass[node / 2]
+					: (double)tree[node].usual * (double)(1ULL << (63 - __builtin_clzll(node)));
 	}
-	if (++t->learned < t->settings.window)
-		return;
+}
+
+/* The window is full: what is fresh is what is usual. */
+static void lm_turn(struct lm_trees *t)
+{
+	lm_sum(t);
 	for (size_t i = 0, many = lm_branches(&t->settings); i < many; i++) {
 		t->branches[i].usual = t->branches[i].fresh;
 		t->branches[i].fresh = 0;
 	}
 	t->learned = 0;
 	t->windows++;
+	lm_weigh(t);
+}
+
+/* The leaves in which rows end. They go down side by side, since a step waits for the one before it. */
+static void lm_walk(const struct lm_cut *cuts, uint32_t depth, const float *rows, uint32_t many, uint32_t *leaves)
+{
+	uint32_t node[LM_ABREAST];
+
+	for (size_t j = 0; j < LM_ABREAST; j++)
+		node[j] = 1;
+	for (uint32_t step = 0; step < depth; step++)
+		for (size_t j = 0; j < LM_ABREAST; j++) {
+			struct lm_cut cut = cuts[node[j]];
+
+			node[j] = 2 * node[j] + (rows[j * many + cut.dimension] >= cut.at);
+		}
+	memcpy(leaves, node, sizeof(node));
+}
+
+/* Rows between two turns, a few at a time: tree by tree, so that one tree and these rows stay in a core's cache. */
+static void lm_some(struct lm_trees *t, size_t n, const float *rows, const uint8_t *learn, float *out)
+{
+	const struct lm_trees_settings *s = &t->settings;
+	double most = log2((double)s->trees * s->window) + s->depth, sums[LM_ROWS] = {0};
+	float last[LM_ABREAST * LM_MOST_DIMENSIONS] = {0};
+	uint32_t leaves[LM_ABREAST];
+
+	for (uint32_t k = 0; k < s->trees; k++) {
+		struct lm_branch *tree = t->branches + ((size_t)k << (s->depth + 1));
+		const double *mass = lm_masses(t) + ((size_t)k << (s->depth + 1));
+
+		for (size_t at = 0; at < n; at += LM_ABREAST) {
+			size_t abreast = n - at < LM_ABREAST ? n - at : LM_ABREAST;
+			const float *some = rows + at * s->dimensions;
+
+			if (abreast < LM_ABREAST)
+				some = memcpy(last, some, abreast * s->dimensions * sizeof(float));
+			lm_walk(lm_cuts(t) + ((size_t)k << s->depth), s->depth, some, s->dimensions, leaves);
+			for (size_t j = 0; j < abreast; j++) {
+				sums[at + j] += mass[leaves[j]];
+				tree[leaves[j]].fresh += !learn || learn[at + j];
+			}
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		out[i] = t->windows ? (float)(most - log2(sums[i] + 1.0)) : 0.0f;
 }
 
 void lm_trees_score(struct lm_trees *t, size_t n, const float *rows, const uint8_t *learn, float *out)
 {
-	const struct lm_trees_settings *s = &t->settings;
-	double most = log2((double)s->trees * s->window) + s->depth;
+	for (size_t at = 0, some; at < n; at += some) {
+		uint32_t learned = t->learned;
 
-	for (size_t i = 0; i < n; i++) {
-		const float *row = rows + i * s->dimensions;
-		double mass = 0.0;
-
-		for (uint32_t k = 0; t->windows && k < s->trees; k++)
-			mass += lm_mass(t, t->branches + ((size_t)k << (s->depth + 1)), row);
-		out[i] = t->windows ? (float)(most - log2(mass + 1.0)) : 0.0f;
-		if (!learn || learn[i])
-			lm_learn(t, row);
+		for (some = 0; some < LM_ROWS && at + some < n && learned < t->settings.window; some++)
+			learned += !learn || learn[at + some];
+		lm_some(t, some, rows + at * t->settings.dimensions, learn ? learn + at : NULL, out + at);
+		t->learned = learned;
+		if (learned == t->settings.window)
+			lm_turn(t);
 	}
 }
 
-void lm_trees_save(const struct lm_trees *t, uint8_t *to)
+void lm_trees_save(struct lm_trees *t, uint8_t *to)
 {
+	lm_sum(t);
 	memcpy(to, t, lm_trees_size(t));
 }
 
@@ -167,5 +243,6 @@ int lm_trees_load(struct lm_trees *t, const uint8_t *from, size_t size)
 		if (memcmp(at, &t->branches[i], offsetof(struct lm_branch, usual)))
 			return -1;
 	memcpy(t, from, size);
+	lm_weigh(t);
 	return 0;
 }

@@ -21,7 +21,7 @@ class TreesSettings:
     trees: int = 50
     # Twice as many as the method's authors have: one seed's luck counts less.
     depth: int = 12
-    # Of a tree: 4096 places. 50 trees are 6.6 MB.
+    # Of a tree: 4096 places. 50 trees are 11.5 MB.
     window: int = 16_384
     # Rows after which what was learned becomes what is usual.
     enough: int = 16
