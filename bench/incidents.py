@@ -1,10 +1,11 @@
 """B3: incidents in recordings of the lab, leave one family out: recall, false incidents, time to detect, look-alikes.
 
-`--recordings DIR` holds recordings of `loomidi-lab record`, one folder each. Those of seeds 1 to 5 are learned from and
-tuned on, the others are reported. Each detector learns from the windows in which nothing was staged, calibrates on the
-last third of them, and is judged as the pipeline judges (`Judge`, windows of 10 s). Its budget is chosen on the tuning
-recordings without the family that is reported. A finding counts for an occurrence when it names one of its workloads
-while it goes on, or up to a minute later; whatever matches none is false. Static rules are judged on the same flows.
+`--recordings DIR` (LOOMIDI_RECORDINGS, else .work/recordings) holds recordings of `loomidi-lab record`, one a folder.
+Those of seeds 1 to 5 are learned from and tuned on, the others are reported. Each detector learns from the windows in
+which nothing was staged, calibrates on the last third of them, and is judged as the pipeline judges (`Judge`, windows
+of 10 s). Its budget is chosen on the tuning recordings without the family that is reported. A finding counts for an
+occurrence when it names one of its workloads while it goes on, or up to a minute later; whatever matches none is false.
+Static rules are judged on the same flows.
 Exit code 1 when a target is missed or a peer wins, 2 when there are no recordings: nothing is measured then.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -380,20 +382,22 @@ def misses(told: dict[str, dict[str, Any]]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recordings", type=Path, required=True, help="folder of recordings")
+    there = Path(os.environ.get("LOOMIDI_RECORDINGS", ".work/recordings"))
+    parser.add_argument("--recordings", type=Path, default=there, help="folder of recordings")
+    parser.add_argument("--json", type=Path, default=RESULT, help="write the figures here")
     parser.add_argument("--seeds", type=int, default=5, help="of each detector")
     given = parser.parse_args(arguments)
     folders = sorted(one.parent for one in given.recordings.glob("*/schedule.json"))
     if not folders:
-        print(f"no recordings in {given.recordings}: `loomidi-lab record` makes them. Nothing was measured.")
+        print(f"incidents: no recordings in {given.recordings}: `loomidi-lab record` makes them. Nothing was measured")
         return 2
     try:
         runs = [read(folder) for folder in folders]
     except LoomidiError as error:
-        print(f"a recording cannot be read: {error}. Nothing was measured.")
+        print(f"incidents: a recording cannot be read: {error}. Nothing was measured")
         return 2
     if {run.seed in TUNING for run in runs} != {True, False}:
-        print("recordings of seeds 1 to 5 to tune on and of others to report are needed. Nothing was measured.")
+        print("incidents: seeds 1 to 5 to tune on and others to report are needed. Nothing was measured")
         return 2
     print(f"{len(runs)} recordings, {sum(len(run.occurrences) for run in runs)} occurrences")
     print(f"{'':20}    recall      sd   worst     false      sd   worst   median      p95    alike")
@@ -405,9 +409,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fixed = name in (RULES, "robust norm")
         told[name] = row(name, [measured(runs, name, seed) for seed in range(1 if fixed else given.seeds)])
     missed = misses(told)
-    print(*(f"MISSED {line}" for line in missed), sep="\n")
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"recordings": [run.name for run in runs], "told": told, "missed": missed}, indent=1))
+    print(*(f"missed: {line}" for line in missed), sep="\n")
+    given.json.parent.mkdir(parents=True, exist_ok=True)
+    given.json.write_text(
+        json.dumps({"recordings": [run.name for run in runs], "told": told, "missed": missed}, indent=1)
+    )
     return int(bool(missed))
 
 

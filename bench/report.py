@@ -44,7 +44,7 @@ SCRIPTS = (
     "early_words",
     "alert_delay",
 )
-ML = ("anomaly_edges", "anomaly_speed", "early_words", "causes", "nab", "failing", "folding")
+ML = ("anomaly_edges", "anomaly_speed", "incidents", "early_words", "causes", "nab", "failing", "folding")
 """What `make bench-ml` runs, where it trains: the scripts of B1 to B8, those that are there."""
 HEAD = """# Benchmarks
 
