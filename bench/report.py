@@ -121,6 +121,9 @@ def missed_lines(name: str) -> list[str]:
 def told(chosen: list[str], absent: list[str]) -> None:
     """What was missed, script by script, once more at the end of a long run."""
     for name in chosen:
+        if why := reason(name):
+            print(f"{name} not measured: {why}")
+            continue
         for line in missed_lines(name) or ["nothing"]:
             print(f"{name} missed {line}")
     if absent:
