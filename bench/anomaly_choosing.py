@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import darpa98
+from bench.anomaly_edges import RATES, norm_of_logarithms
 from loomidi.origami.online import HalfSpaceTrees, RobustNorm, Seen, TreesSettings
 from loomidi.origami.scoring import Habits, HabitSettings
 
@@ -27,7 +28,6 @@ FITTED = 0.6  # of the minutes before the test
 EACH = 6  # attacks of each family in a world
 WORLDS = 2
 PARTS = ("staged", "recorded", "backwards", "test")
-RATES = (1e-3, 1e-4)
 SKIPPED = 0.1  # of the minutes that are judged backwards: at first all is new to the features
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
@@ -196,13 +196,6 @@ def backwards(stream: darpa98.Stream) -> World:
     told[: int(first)] = -2
     rest = Seen(part.times_ns + later, part.sources, part.destinations, part.values)
     return World(seen.part(int(middle), len(seen)), rest, np.full(len(part), -1), told, ())
-
-
-def norm_of_logarithms(fitted: Seen, rest: Seen) -> F32:
-    """The score of habits without a memory."""
-    one = RobustNorm()
-    one.fit(fitted)
-    return np.mean(np.log1p(one.deviations(rest.values)), axis=1)
 
 
 def by(make: Callable[[], Any], *, frozen: bool) -> Callable[[Seen, Seen], F32]:

@@ -17,7 +17,7 @@ from loomidi.contracts.errors import UsageError
 from loomidi.origami.model.memories import GraphMemory
 from loomidi.origami.model.settings import ModelSettings
 from loomidi.origami.online.seen import F32, I64, Seen
-from loomidi.origami.scoring.ends import EndTable, Layout, Learned, laid_out
+from loomidi.origami.scoring.ends import EndTable, Layout, Learned, laid_out, ticks
 
 _LOW, _HIGH, _SIGMAS = 0.05, 0.95, 3.289707  # quantiles, and the deviations of a normal distribution between them
 _NORM = 1.0  # of the gradient of a member; a longer one is shortened
@@ -40,12 +40,6 @@ def scaler(values: F32, least: float) -> tuple[F32, F32]:
     return middle.astype(np.float32), np.maximum((high - low) / _SIGMAS, least).astype(np.float32)
 
 
-def ticks(seen: Seen, tick_s: float) -> I64:
-    """The tick of each edge; a time before the latest counts as the latest."""
-    numbers: I64 = np.maximum.accumulate(seen.times_ns // int(tick_s * 1e9))
-    return numbers
-
-
 class Learner:
     """One training."""
 
@@ -59,7 +53,7 @@ class Learner:
         self.model.to(settings.device)  # begins with the same numbers wherever it trains
         self._optimiser = torch.optim.Adam(self.model.parameters(), settings.rate)
         self._limit = torch.full((settings.members, 1), torch.inf, device=settings.device)
-        self._ticks = ticks(seen, settings.tick_s)
+        self._ticks = ticks(seen.times_ns, settings.tick_s)
         starts = np.flatnonzero(np.diff(self._ticks, prepend=-1))
         self._slices = [slice(*pair) for pair in zip(starts, [*starts[1:], len(seen)], strict=True)]
         clip = settings.clip * self.spread

@@ -7,6 +7,8 @@ makes room and is counted. What the memory means is left to the callers.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,20 @@ from loomidi.origami.online.seen import F32, I64, U64, Mask, Seen
 
 _BULK = 32
 """A full table makes room for this part of it at once: to look for the oldest costs as much for one as for many."""
+
+
+def ticks(times_ns: I64, tick_s: float, since: int = 0) -> I64:
+    """The tick of each edge, none before `since`; a time before the latest counts as the latest."""
+    numbers: I64 = np.maximum.accumulate(np.maximum(times_ns // int(tick_s * 1e9), since))
+    return numbers
+
+
+def pieces(numbers: I64, most: int) -> Iterator[tuple[slice, int]]:
+    """Rows of one tick each, so many at most, and their tick."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(numbers)]):
+        for at in range(start, stop, most):
+            yield slice(at, min(at + most, stop)), int(numbers[start])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

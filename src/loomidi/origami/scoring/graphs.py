@@ -17,7 +17,7 @@ from loomidi.contracts.errors import EnvironmentLacks, InputError, UsageError
 from loomidi.origami.online.seen import F32, I64, U64, Mask, Seen, packed, unpacked
 from loomidi.origami.scoring.calibrating import Calibration
 from loomidi.origami.scoring.cards import ATTACK, CALIBRATION, FORECAST, Card, attached, read
-from loomidi.origami.scoring.ends import EndTable, Layout, Learned, laid_out
+from loomidi.origami.scoring.ends import EndTable, Layout, Learned, laid_out, pieces, ticks
 
 Arrays = dict[str, npt.NDArray[Any]]
 Step = Callable[[Arrays, list[str]], list[npt.NDArray[Any]]]
@@ -171,14 +171,10 @@ class GraphModel:
             )
         if not len(seen):
             return
-        own = seen.times_ns // int(self.card.tick_s * 1e9)
-        ticks = np.maximum.accumulate(np.maximum(own, self._tick))
+        numbers = ticks(seen.times_ns, self.card.tick_s, self._tick)
         self.counts["edges"] += len(seen)
-        self.counts["late"] += int(np.sum(own < ticks))
-        starts = np.flatnonzero(np.diff(ticks, prepend=-1)) if self._remembers else np.zeros(1, np.int64)
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(ticks)], strict=True):
-            for at in range(start, stop, _PIECE):
-                yield slice(at, min(at + _PIECE, stop)), int(ticks[start])
+        self.counts["late"] += int(np.sum(seen.times_ns // int(self.card.tick_s * 1e9) < numbers))
+        yield from pieces(numbers if self._remembers else np.full_like(numbers, numbers[0]), _PIECE)
 
     def _laid_out(self, part: Seen, learned: I64) -> Layout:
         if self._remembers:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from loomidi.contracts.errors import UsageError
 from loomidi.origami.online.seen import F32, I64, U64, Mask, Seen, packed, unpacked
-from loomidi.origami.scoring.ends import EndTable
+from loomidi.origami.scoring.ends import EndTable, pieces, ticks
 
 F64 = npt.NDArray[np.float64]
 _TAIL, _SIGMAS = 0.05, 3.289707  # a quantile, and the deviations of a normal distribution between it and its mirror
@@ -127,15 +127,9 @@ class Habits:
 
     def _pieces(self, seen: Seen) -> Iterator[tuple[Seen, int]]:
         """Rows of one tick each, and where they begin; the tick before is remembered by then."""
-        if not len(seen):
-            return
-        own = seen.times_ns // int(self.settings.tick_s * 1e9)
-        ticks = np.maximum.accumulate(np.maximum(own, self._tick))  # a time before the latest counts as the latest
-        starts = np.flatnonzero(np.diff(ticks, prepend=-1))
-        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(ticks)], strict=True):
-            self._turn(int(ticks[start]))
-            for at in range(start, stop, _PIECE):
-                yield seen.part(at, min(at + _PIECE, stop)), at
+        for rows, tick in pieces(ticks(seen.times_ns, self.settings.tick_s, self._tick), _PIECE):
+            self._turn(tick)
+            yield seen.part(rows.start, rows.stop), rows.start
 
     def _known(self, part: Seen) -> tuple[F32, tuple[U64, I64]]:
         """What the map takes, by edge: means of both ends and for how long they are known; the ends and their places"""
