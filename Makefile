@@ -8,6 +8,8 @@ NAME ?= main-job
 FUZZ_SECONDS ?= 600
 # Workers of `make test`: much of its time is waiting for servers, so one more than the two cores of the smallest machine.
 WORKERS ?= 3
+# Of `make lab-test`: the lab is one, and beside it API servers and engines.
+LAB_WORKERS ?= 2
 # What `make check` tests; empty where `make test` follows, which runs all of it (.ci/run).
 GUARDS ?= tests/guards
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
@@ -56,7 +58,7 @@ test: setup lab-ready flink-ready train-ready servers-ready ## every test that t
 lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
 	@tools/install_ebpf_deps.sh --cilium
 	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign --with helm --with istio
-	@$(BIN)/python -m pytest -m "lab or lab_long"
+	@$(BIN)/python -m pytest -m "lab or lab_long" -n $(LAB_WORKERS)
 
 check: setup ## lint, format, types, layers, house figures, C format
 	@$(BIN)/ruff check -q .

@@ -21,6 +21,7 @@ from loomidi.origami.scoring import (
     RollingSettings,
     discoveries,
 )
+from loomidi.origami.scoring.guarding import lesser
 from loomidi.origami.scoring.judging import hubs
 
 SECOND = 10**9
@@ -56,6 +57,16 @@ def test_a_calibration_needs_edges_and_goes_on_after_a_restore() -> None:
     again, scores = Calibration(), np.array([1, 5, 30], np.float32)
     again.restore(calibrated().snapshot())
     assert again.p_values(scores).tolist() == calibrated().p_values(scores).tolist()
+
+
+def test_of_two_p_values_the_lesser_holds_for_both_and_the_share_says_whose_errors_are_whose() -> None:
+    random = np.random.default_rng(3)
+    one, other = random.uniform(size=(2, 200_000))
+    for share in (0.5, 0.1):
+        assert np.mean(lesser(one, other, share) <= 0.01) == pytest.approx(0.01, rel=0.1)
+    alone, never = np.array([9e-6]), np.array([1.0])
+    assert lesser(alone, never, 0.1) == pytest.approx(1e-5)
+    assert lesser(never, alone, 0.1) == pytest.approx(9e-5)
 
 
 def test_of_many_usual_edges_none_is_told_and_of_strange_ones_all() -> None:

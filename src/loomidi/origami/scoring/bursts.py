@@ -29,6 +29,8 @@ class BurstSettings:
     # Quantile of all ends and ticks from which the fitted tail is used.
     kept: int = 4096
     # Sums that are kept, the largest.
+    share: float = 0.1
+    # Of the errors that a judge may make, those that are left to ends: what one edge shows alone loses a tenth by them.
 
 
 class Bursts:

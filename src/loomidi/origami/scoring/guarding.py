@@ -106,7 +106,10 @@ def promised(detector: Detector, seen: Seen, learn: Mask) -> F32:
     return scores
 
 
-def lesser(frozen: F64, learning: F64) -> F64:
-    """Of two p-values of one edge, one that holds for both together (Bonferroni)."""
-    told: F64 = np.minimum(1.0, 2 * np.minimum(frozen, learning))
+def lesser(one: F64, other: F64, share: float = 0.5) -> F64:
+    """Of two p-values of one edge, one that holds for both together; `share` of the errors are the other's.
+
+    Weighted Bonferroni: Genovese, Roeder, Wasserman 2006.
+    """
+    told: F64 = np.minimum(1.0, np.minimum(one / (1 - share), other / share))
     return told

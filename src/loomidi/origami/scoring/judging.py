@@ -137,10 +137,10 @@ class Judge:
         return [*self.incidents.take(alerts), *self.incidents.settle(int(seen.times_ns[-1]))]  # 5
 
     def scored(self, seen: Seen, frozen: F64, learning: F64) -> Scored:
-        """By each detector, by the ends, and by all together (Bonferroni)."""
+        """By each detector, by the ends, and by all together (weighted Bonferroni)."""
         edges = lesser(frozen, learning)
         bursts = self.bursts.p_values(seen, edges)
-        return Scored(lesser(edges, bursts), frozen, learning, edges, bursts)
+        return Scored(lesser(edges, bursts, self.bursts.settings.share), frozen, learning, edges, bursts)
 
     def strange(self, scored: Scored, risk: float) -> npt.NDArray[np.bool_]:
         """Which rows are told at this p-value, of one tick at most a share of them usual."""
