@@ -202,6 +202,14 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     assert AnomalySettings().size(()) == 0
 
 
+def test_a_slice_that_is_too_short_for_the_budget_is_told_with_what_to_do() -> None:
+    short = AnomalySettings(calibrate_s=240.0).coarse()
+    assert "0.0028 of one" in short
+    assert "allow 36 a day" in short
+    assert not AnomalySettings().coarse()
+    assert not AnomalySettings(calibrate_s=240.0, incidents_per_day=36.0).coarse()
+
+
 def test_a_slow_dependency_is_told_when_it_is_out_of_proportion() -> None:
     one, shop = learned()
     shop.slow[DB] = 5.0

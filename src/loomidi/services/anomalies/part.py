@@ -109,6 +109,8 @@ class Anomalies:
 
     def _begin(self, checkpoints: Checkpoints) -> None:
         """From the last snapshot; where it does not fit, learning begins anew and says why."""
+        if coarse := self.settings.coarse():
+            _log.warning("the budget is finer than the slice", cause=coarse)
         chosen = makers(self._folder, self.settings)
         noticing = Noticing(self.settings, self._size_s, chosen)
         self._rules = RuleFindings()

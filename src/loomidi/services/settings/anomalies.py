@@ -10,6 +10,8 @@ from pathlib import Path
 
 from loomidi.contracts.errors import UsageError
 
+_LEAST_ALLOWED = 0.1  # false incidents in the slice: below, the threshold is what a fitted tail makes of some edges
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnomalySettings:
@@ -61,6 +63,17 @@ class AnomalySettings:
         if self.early_s < 0 or 0 < self.early_s < 0.1 or self.model_ms <= 0 or self.watch_ticks < 3:
             raise UsageError("anomalies: early_s is 0 or at least 0.1, model_ms above 0, watch_ticks at least 3")
         return self
+
+    def coarse(self) -> str:
+        """What a slice is too short to tell, by the budget; empty where it is long enough."""
+        allowed = self.incidents_per_day * self.calibrate_s / 86_400
+        if allowed >= _LEAST_ALLOWED:
+            return ""
+        return (
+            f"calibrating for {self.calibrate_s:g} s with {self.incidents_per_day:g} incidents a day leaves "
+            f"{allowed:.2g} of one in the slice: only what is far stranger than all of it will be told; calibrate "
+            f"longer, or allow {_LEAST_ALLOWED * 86_400 / self.calibrate_s:.0f} a day"
+        )
 
     def folder(self, state: Path) -> Path:
         """Where the champion lies."""
