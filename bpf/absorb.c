@@ -35,9 +35,9 @@ static int lm_absorb_one(struct lm_meter *m, const struct lm_key *key, uint32_t 
 		f = &lm_entry_at(t, i)->flow;
 		reason = lm_flow_split(f, part->first_ns, part->first_flags, &m->settings.flow);
 		if (reason && part->first_ns > f->last_ns) {
+			lm_table_end(t, i, reason);
 			if (reason == LM_END_ACTIVE)
 				direction = f->initiator_is_high;
-			lm_table_end(t, i, reason);
 			i = LM_NO_ENTRY;
 		}
 	}

@@ -232,9 +232,9 @@ static void lm_account(struct lm_meter *m, const struct lm_ready *r)
 		f = &lm_entry_at(t, i)->flow;
 		reason = lm_flow_split(f, p->at_ns, p->tcp_flags, &m->settings.flow);
 		if (reason) {
+			lm_table_end(t, i, reason);
 			if (reason == LM_END_ACTIVE)
 				direction = f->initiator_is_high;
-			lm_table_end(t, i, reason);
 			i = LM_NO_ENTRY;
 		}
 	}

@@ -234,12 +234,14 @@ static void lm_remove_slot(struct lm_table *t, uint32_t at)
 void lm_table_end(struct lm_table *t, uint32_t i, uint8_t reason)
 {
 	uint32_t at = t->links[i].hash & t->mask;
+	struct lm_entry *e = lm_entry_at(t, i);
 
 	while (t->slots[at] != i + 1)
 		at = (at + 1) & t->mask;
 	lm_remove_slot(t, at);
 	lm_unlink(t, i);
-	lm_entry_at(t, i)->flow.end = reason;
+	lm_flow_settle(&e->flow, &e->key);
+	e->flow.end = reason;
 	t->ended[(t->ended_from + t->ended_count) % t->room] = i;
 	t->ended_count++;
 	t->live--;

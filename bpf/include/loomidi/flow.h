@@ -4,7 +4,7 @@
  * and in user space and gives identical records. Integers only; means and deviations are made at the export.
  *
  * Rules: the initiator sends the first packet, or is the other end when that is a SYN-ACK; the direction survives an
- * active timeout; a negative gap is counted as reordered and never clamped into a statistic; all packets count from
+ * active timeout; a TCP conversation that began unseen goes to the end at a service's port; a negative gap is counted as reordered and never clamped into a statistic; all packets count from
  * the first one on, flags included.
  */
 #ifndef LOOMIDI_FLOW_H
@@ -251,6 +251,23 @@ LM_INLINE void lm_flow_turn(struct lm_flow *f)
 	f->splt_direction = (__u16)(~f->splt_direction & ((1U << f->splt_count) - 1));
 	f->closing &= LM_CLOSING_RST;
 	f->closing |= (__u8)((fins & LM_CLOSING_FIN_INITIATOR) << 1 | (fins & LM_CLOSING_FIN_RESPONDER) >> 1);
+}
+
+/*
+ * Gives a TCP flow that ends its direction: where no SYN was seen and both ends sent more than resets, what came first
+ * may have been an answer, so the end at a service's port is the responder. What nobody answers stays as it came.
+ */
+LM_INLINE void lm_flow_settle(struct lm_flow *f, const struct lm_key *key)
+{
+	__u16 from = f->initiator_is_high ? key->high_port : key->low_port;
+	__u16 to = f->initiator_is_high ? key->low_port : key->high_port;
+
+	if (key->protocol != LM_TCP || f->inherited || from >= LM_EPHEMERAL || to < LM_EPHEMERAL)
+		return;
+	for (int i = 0; i < 2; i++)
+		if (f->side[i].flags[1] || f->side[i].packets == f->side[i].flags[2])
+			return;
+	lm_flow_turn(f);
 }
 
 LM_INLINE void lm_side_merge(struct lm_side *a, const struct lm_side *b)

@@ -123,6 +123,9 @@ struct lm_side {
 	__u8 pad[5];
 };
 
+/* Clients' ports begin here: Linux's net.ipv4.ip_local_port_range; RFC 6335 has 49152. */
+#define LM_EPHEMERAL 32768
+
 enum lm_end {
 	LM_END_NONE = 0,
 	LM_END_IDLE = 1, /* as IPFIX IE 136 where it has a value */

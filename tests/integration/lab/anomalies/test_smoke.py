@@ -1,9 +1,9 @@
 """`loomidi run` on the shop with its users: every scenario of the plan `smoke` is told, with its cause and in words.
 
 One pipeline learns the shop for some minutes, as it does for a day elsewhere, is quiet for some, and then sees what the
-plan may draw, one after the other. A day is eight minutes long here: half of it to learn, half to calibrate, and one
-false incident in it is put up with, as by default; the silence that ends an incident is short too. Nothing else differs
-from the configuration of a cluster. No time decides: what is waited for has a bound, so that a miss is told as one.
+plan may draw, one after the other. Learning is short, so that as many false incidents are put up with as such a slice
+can bear out (a tenth of one in it), and the silence that ends an incident is short too. Nothing else differs from the
+configuration of a cluster. No time decides: what is waited for has a bound, so that a miss is told as one.
 """
 
 import time
@@ -25,14 +25,8 @@ SEED = 7
 NAMES = [name for wish in load_plan("smoke").wishes for name in wish.names]
 CALM = [name for name in NAMES if loading.load(name).category == "benign"]
 WRONG = [name for name in NAMES if name not in CALM]
-DAY_S = 480.0
 LEARNING = AnomalySettings(
-    learn_s=DAY_S / 2,
-    calibrate_s=DAY_S / 2,
-    incidents_per_day=86_400 / DAY_S,
-    learn_rows=2048,
-    quiet_s=60.0,
-    snapshot_s=10.0,
+    learn_s=240.0, calibrate_s=240.0, incidents_per_day=36.0, learn_rows=2048, quiet_s=60.0, snapshot_s=10.0
 )
 QUIET_S = 120.0  # of users and nothing else, after learning
 LEARNED_WITHIN_S = 900.0
