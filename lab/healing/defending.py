@@ -39,6 +39,7 @@ FOLDS = "/apis/loomidi.io/v1alpha1/folds"
 _ROOT = Path(__file__).resolve().parents[2]
 _POLICIES = Path(__file__).resolve().parent / "policies.yaml"
 _APPLIED = (_ROOT / "deployments" / "crd", _ROOT / "deployments" / "rbac")
+_SPACE = "loomidi-system"
 _AGENT = "loomidi-agent"  # the name that agents' certificates are made out to
 _WITHIN = "agent-"  # processes inside a node: who brought them there waits for them
 _READY_S, _END_S = 60.0, 60.0
@@ -98,9 +99,9 @@ def defended(lab: "Lab", say: Callable[[str], object], bandit: Path | None = Non
 
     `bandit`: it ranks the folds instead of the rules, goes on from what lies in that folder and leaves it there.
     """
-    _define(lab)
-    lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
     with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
+        _define(lab, stack)
+        lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(_POLICIES))
         if bandit is not None:
             shutil.copytree(bandit, Path(folder) / "state" / "choices", dirs_exist_ok=True)
             stack.callback(shutil.copytree, Path(folder) / "state" / "choices", bandit, dirs_exist_ok=True)
@@ -124,8 +125,8 @@ def looking(
 
     `settings`: from what `defended` runs with to what is wanted here.
     """
-    _define(lab)
     with tempfile.TemporaryDirectory(prefix="loomidi-look-") as folder, contextlib.ExitStack() as stack:
+        _define(lab, stack)
         config = Path(folder) / "run.toml"
         shadow = _settings(lab, Path(folder))
         shadow = dataclasses.replace(shadow, fold=dataclasses.replace(shadow.fold, mode=Mode.SHADOW))
@@ -137,11 +138,20 @@ def looking(
         yield Defence(lab, _lake(Path(folder)))
 
 
-def _define(lab: "Lab") -> None:
-    """What Folds are, and who may do what."""
-    lab.kubectl("create", "namespace", "loomidi-system", check=False)
+def _define(lab: "Lab", stack: contextlib.ExitStack) -> None:
+    """What Folds are, and who may do what; with the stack all of it goes again that was not there before."""
+    if not lab.api.exists(f"/api/v1/namespaces/{_SPACE}"):
+        lab.kubectl("create", "namespace", _SPACE)
+        stack.callback(_gone, lab, "namespace", _SPACE)
+    if not lab.api.exists("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/folds.loomidi.io"):
+        for place in _APPLIED:
+            stack.callback(_gone, lab, "-f", str(place))
     for place in _APPLIED:
         lab.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(place))
+
+
+def _gone(lab: "Lab", *what: str) -> None:
+    lab.kubectl("delete", "--ignore-not-found", *what, timeout_s=2 * _END_S, check=False)
 
 
 def _processes(lab: "Lab", folder: Path, ranking: How) -> dict[str, list[str]]:
@@ -196,7 +206,7 @@ def _lake(folder: Path) -> LakeSettings:
 def _await_leader(lab: "Lab") -> None:
     """Until the operator leads; the pipeline is at work by then."""
     until = time.monotonic() + _READY_S
-    path = "/apis/coordination.k8s.io/v1/namespaces/loomidi-system/leases/loomidi-operator"
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{_SPACE}/leases/loomidi-operator"
     while not (lab.api.exists(path) and lab.api.get(path)["spec"].get("holderIdentity")):
         if time.monotonic() > until:
             raise EnvironmentLacks(f"the operator does not lead after {_READY_S:.0f} s; see its log in the lab")

@@ -136,7 +136,7 @@ def test_a_node_that_loses_its_power_comes_back_with_its_pods_and_nothing_else(c
     before = {pod["metadata"]["uid"]: _began(pod) for pod in pods_of(cluster, web)}
     here = [pod["metadata"]["uid"] for pod in pods_of(cluster, web) if pod["spec"]["nodeName"] == "n2"]
     stray = cluster.start("stray", [*cluster.on(cluster.node("n2")), "sleep", "600"])
-    cluster.run(cluster.node("n2").netns, "ip", "link", "add", "stray", "type", "dummy")
+    cluster.run(cluster.node("n2").netns, "ip", "link", "add", "stray", "type", "bridge")
     cluster.restart_node("n2")
     assert stray.wait(10) != 0
     assert "stray" not in cluster.run(cluster.node("n2").netns, "ip", "link", "show").stdout
