@@ -264,9 +264,10 @@ LM_INLINE void lm_flow_settle(struct lm_flow *f, const struct lm_key *key)
 
 	if (key->protocol != LM_TCP || f->inherited || from >= LM_EPHEMERAL || to < LM_EPHEMERAL)
 		return;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) { /* SYN, RST */
 		if (f->side[i].flags[1] || f->side[i].packets == f->side[i].flags[2])
 			return;
+	}
 	lm_flow_turn(f);
 }
 
