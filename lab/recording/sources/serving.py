@@ -16,6 +16,7 @@ from typing import TypeVar
 from loomidi.contracts.errors import Conflict, EnvironmentLacks
 
 BODY_MOST = 64 << 20
+_END_S = 5.0
 Handle = Callable[[str, bytes], int]
 Result = TypeVar("Result")
 
@@ -80,11 +81,12 @@ class Receiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, close the socket."""
+        """Take no more, also on connections that are kept: what comes on them is told 503, and to be sent elsewhere."""
         if self._thread.is_alive():
             self._server.shutdown()
-            self._thread.join(5)
+            self._thread.join(_END_S)
         self._server.server_close()
+        self._server.end()
 
 
 class _Server(ThreadingHTTPServer):
@@ -94,7 +96,27 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, listener: socket.socket, handle: Handle) -> None:
         super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
-        self.socket, self.handle = listener, handle
+        self.socket, self._handle = listener, handle
+        self._ended, self._busy, self._idle = False, 0, threading.Condition()
+
+    def answer(self, path: str, body: bytes) -> int:
+        """What `handle` says to it; 503 after the end: nobody takes it any more, and nothing is lost by a retry."""
+        with self._idle:
+            if self._ended:
+                return 503
+            self._busy += 1
+        try:
+            return self._handle(path, body)
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def end(self) -> None:
+        """Nothing is handled from now on; what is being handled has its time."""
+        with self._idle:
+            self._ended = True
+            self._idle.wait_for(lambda: not self._busy, _END_S)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A peer that went away is not ours to report; what `handle` counts is counted there."""
@@ -108,11 +130,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # the name that http.server looks for
         body, status = self._body()
         if status == 200:
-            status = self.server.handle(self.path, body)
+            status = self.server.answer(self.path, body)
+            self.close_connection |= status == 503
         answer = b"{}"
         self.send_response_only(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(answer)
 

@@ -1,5 +1,6 @@
 """Sources: rows say what came, odd input is counted, the audit log and its file agree."""
 
+import http.client
 import json
 import os
 import socket
@@ -24,7 +25,7 @@ from loomidi_lab.recording.sources.metering import Flows
 from loomidi_lab.recording.sources.objects import event_row
 from loomidi_lab.recording.sources.requesting import Requests
 from loomidi_lab.recording.sources.scraping import PodTargets
-from loomidi_lab.recording.sources.serving import inside, listening
+from loomidi_lab.recording.sources.serving import Receiver, inside, listening
 from loomidi_lab.recording.sources.tailing import Logs
 from loomidi_lab.recording.sources.tracing import Traces, span_rows
 from loomidi_lab.recording.sources.working import Workers
@@ -235,6 +236,25 @@ def test_the_receiver_takes_gzip_and_refuses_what_it_cannot_read(tmp_path: Path)
         listening("", "127.0.0.1", traces.address[1])
     traces.stop()
     assert len(rows(made, tmp_path, "traces")) == 1
+
+
+def test_what_comes_on_a_kept_connection_after_the_end_is_refused_and_not_lost() -> None:
+    """An exporter that keeps its connection went on being told 200 by a recorder that had ended."""
+    taken = list[bytes]()
+    receiver = Receiver(listening("", "127.0.0.1", 0), lambda _, body: taken.append(body) or 200)
+    receiver.start()
+    kept = http.client.HTTPConnection(*receiver.address, timeout=5)
+    for end, body, status in ((receiver.stop, b"before", 200), (lambda: None, b"after", 503)):
+        kept.request("POST", "/", body)
+        with kept.getresponse() as answer:
+            answer.read()
+            assert answer.status == status
+        end()
+    assert answer.headers["Connection"] == "close"
+    assert taken == [b"before"]
+    kept.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(receiver.address, timeout=5)
 
 
 def test_a_failure_inside_another_namespace_reaches_the_caller() -> None:
