@@ -1,7 +1,9 @@
 """The schedule of the load, its sums, and the browser's client."""
 
 import asyncio
+import io
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from loomidi_lab.shop.load import LoadProfile, LoadSummary
 from loomidi_lab.shop.load.journeys import CHAINS, SHARES
 from loomidi_lab.shop.load.people import Person
 from loomidi_lab.shop.load.planning import bursts, level, schedule
+from loomidi_lab.shop.load.sending import Orders, Sender
 from loomidi_lab.shop.load.summaries import Tally, quantile
 
 FLAT = LoadProfile(swing=0.0, bursts=0.0)
@@ -66,6 +69,16 @@ class TestSchedule:
     def test_two_orders_never_have_the_same_key(self) -> None:
         keys = [p.step.body for p in schedule(FLAT, 1, 600.0) if p.step.route == "/checkout"]
         assert len(set(keys)) == len(keys) > 50
+
+
+def test_a_seed_that_is_played_again_orders_again() -> None:
+    """The shop keeps orders by key; the drills play one seed many times on one shop."""
+    drawn = next(p.step.body for p in schedule(FLAT, 1, 600.0) if p.step.route == "/checkout")
+    times = [Sender(Orders("http://127.0.0.1:1", FLAT, 1, Path(), 1.0, at, "", 0), io.StringIO()) for at in (1, 2)]
+    keys = [json.loads(sender._body(drawn))["key"] for sender in times]
+    assert len({*keys, json.loads(drawn)["key"]}) == 3
+    assert max(map(len, keys)) <= 80
+    assert times[0]._body('{"sku": "a", "quantity": 1}') == '{"sku": "a", "quantity": 1}'
 
 
 def test_every_page_that_is_reached_leads_somewhere() -> None:
