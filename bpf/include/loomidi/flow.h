@@ -143,10 +143,30 @@ LM_INLINE void lm_flow_start(struct lm_flow *f, const struct lm_packet *p, int f
 	f->first_flags = p->tcp_flags;
 }
 
-/* Makes f the flow that follows the one it held, which ended for `reason`: zeroed, direction kept when it was cut. */
-LM_INLINE void lm_flow_restart(struct lm_flow *f, const struct lm_packet *p, int from_high, __u8 reason)
+/*
+ * Whether a TCP flow that ends has the wrong direction: where no SYN was seen and both ends sent more than resets, what
+ * came first may have been an answer, so the end at a service's port is the responder. What nobody answers stays.
+ */
+LM_INLINE int lm_flow_backwards(const struct lm_flow *f, const struct lm_key *key)
 {
-	__u8 high = f->initiator_is_high;
+	__u16 from = f->initiator_is_high ? key->high_port : key->low_port;
+	__u16 to = f->initiator_is_high ? key->low_port : key->high_port;
+
+	if (key->protocol != LM_TCP || f->inherited || from >= LM_EPHEMERAL || to < LM_EPHEMERAL)
+		return 0;
+	LM_UNROLL
+	for (int i = 0; i < 2; i++) { /* SYN, RST */
+		if (f->side[i].flags[1] || f->side[i].packets == f->side[i].flags[2])
+			return 0;
+	}
+	return 1;
+}
+
+/* Makes f the flow that follows the one it held, which ended for `reason`: zeroed, direction kept when it was cut. */
+LM_INLINE void lm_flow_restart(struct lm_flow *f, const struct lm_key *key, const struct lm_packet *p, int from_high,
+			       __u8 reason)
+{
+	__u8 high = f->initiator_is_high ^ (__u8)lm_flow_backwards(f, key);
 
 	__builtin_memset(f, 0, sizeof(*f));
 	lm_flow_start(f, p, from_high);
@@ -253,22 +273,11 @@ LM_INLINE void lm_flow_turn(struct lm_flow *f)
 	f->closing |= (__u8)((fins & LM_CLOSING_FIN_INITIATOR) << 1 | (fins & LM_CLOSING_FIN_RESPONDER) >> 1);
 }
 
-/*
- * Gives a TCP flow that ends its direction: where no SYN was seen and both ends sent more than resets, what came first
- * may have been an answer, so the end at a service's port is the responder. What nobody answers stays as it came.
- */
+/* Gives a flow that ends its direction. */
 LM_INLINE void lm_flow_settle(struct lm_flow *f, const struct lm_key *key)
 {
-	__u16 from = f->initiator_is_high ? key->high_port : key->low_port;
-	__u16 to = f->initiator_is_high ? key->low_port : key->high_port;
-
-	if (key->protocol != LM_TCP || f->inherited || from >= LM_EPHEMERAL || to < LM_EPHEMERAL)
-		return;
-	for (int i = 0; i < 2; i++) { /* SYN, RST */
-		if (f->side[i].flags[1] || f->side[i].packets == f->side[i].flags[2])
-			return;
-	}
-	lm_flow_turn(f);
+	if (lm_flow_backwards(f, key))
+		lm_flow_turn(f);
 }
 
 LM_INLINE void lm_side_merge(struct lm_side *a, const struct lm_side *b)

@@ -168,7 +168,7 @@ LM_INLINE int lm_account(struct lm_env *env, const struct lm_packet *p, const st
 
 		/* A full ring does not split the flow: the packets stay counted, in one record instead of two. */
 		if (end && !lm_record_split(env, &key, f, end))
-			lm_flow_restart(f, p, from_high, end);
+			lm_flow_restart(f, &key, p, from_high, end);
 	} else {
 		f = lm_scratch_of(env);
 		if (!f)
