@@ -206,6 +206,7 @@ def test_a_slice_that_is_too_short_for_the_budget_is_told_with_what_to_do() -> N
     short = AnomalySettings(calibrate_s=240.0).coarse()
     assert "0.0028 of one" in short
     assert "allow 36 a day" in short
+    assert "0 of one" in AnomalySettings(calibrate_s=0.0).coarse()
     assert not AnomalySettings().coarse()
     assert not AnomalySettings(calibrate_s=240.0, incidents_per_day=36.0).coarse()
 

@@ -72,7 +72,7 @@ class AnomalySettings:
         return (
             f"calibrating for {self.calibrate_s:g} s with {self.incidents_per_day:g} incidents a day leaves "
             f"{allowed:.2g} of one in the slice: only what is far stranger than all of it will be told; calibrate "
-            f"longer, or allow {_LEAST_ALLOWED * 86_400 / self.calibrate_s:.0f} a day"
+            f"longer, or allow {_LEAST_ALLOWED * 86_400 / max(self.calibrate_s, 1.0):.0f} a day"
         )
 
     def folder(self, state: Path) -> Path:
