@@ -109,7 +109,7 @@ def defended(lab: "Lab", say: Callable[[str], object], bandit: Path | None = Non
             started, within = lab.start(f"heal-{label}", words), label.startswith(_WITHIN)
             stack.callback(processes.end, started, within=within, patience_s=_END_S)
         defence = Defence(lab, _lake(Path(folder)), keeps=bandit is not None)
-        stack.callback(lab.kubectl, "delete", "--ignore-not-found", "-f", str(_POLICIES), check=False)
+        stack.callback(_gone, lab, "-f", str(_POLICIES))
         stack.callback(_swept, lab)
         _await_leader(lab)
         say("loomidi watches and acts")

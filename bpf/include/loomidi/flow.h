@@ -4,8 +4,8 @@
  * and in user space and gives identical records. Integers only; means and deviations are made at the export.
  *
  * Rules: the initiator sends the first packet, or is the other end when that is a SYN-ACK; the direction survives an
- * active timeout; a TCP conversation that began unseen goes to the end at a service's port; a negative gap is counted as reordered and never clamped into a statistic; all packets count from
- * the first one on, flags included.
+ * active timeout; a TCP conversation that began unseen goes to the end at a service's port; a negative gap is counted as
+ * reordered and never clamped into a statistic; all packets count from the first one on, flags included.
  */
 #ifndef LOOMIDI_FLOW_H
 #define LOOMIDI_FLOW_H

@@ -20,8 +20,8 @@ from loomidi.origami.scoring import (
     RollingLimit,
     RollingSettings,
     discoveries,
+    lesser,
 )
-from loomidi.origami.scoring.guarding import lesser
 from loomidi.origami.scoring.judging import hubs
 
 SECOND = 10**9
