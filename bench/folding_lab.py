@@ -10,6 +10,7 @@ a fold was harmful or left. That a Fold held to its end is all that the bandit i
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".work" / "bench" / "folding_lab"
 RUNS, FOLDS = 20, 40  # of the bandit: B7, B8
+USERS = 1  # their seed
 MOST_SEEDS = 20  # where folds stay away it ends, and misses
 
 
@@ -85,19 +87,21 @@ def _percent(values: Sequence[bool]) -> float:
 def stage(lab: "Lab", folder: Path, until: float, *, rules: bool) -> None:
     """Runs that are still wanted, each a line, until the time is over."""
     from loomidi_lab.drills.playing import play
+    from loomidi_lab.drills.scenes import users_only
     from loomidi_lab.healing.defending import defended
 
     file, choices = folder / ("rules.jsonl" if rules else "bandit.jsonl"), folder / "choices"
     choices.mkdir(parents=True, exist_ok=True)
     known = {(run.scenario, run.seed) for run in read(file)}
-    with defended(lab, say, bandit=None if rules else choices) as defence:
+    with users_only(lab, USERS) as users, defended(lab, say, bandit=None if rules else choices) as defence:
+        scene = dataclasses.replace(users, defence=defence)
         for name, seed in work():
             runs = read(file)
             if done(runs) or (rules and len(runs) >= RUNS) or time.monotonic() > until:
                 return
             if (name, seed) in known:
                 continue
-            run = play(lab, name, seed, defence, say)
+            run = play(scene, name, seed, say)
             with file.open("a", encoding="utf-8") as kept:
                 kept.write(json.dumps(run.as_dict()) + "\n")
             print(f"{name} {seed}: {run.applied} folds, {run.right} right, {run.harmful} harmful", flush=True)

@@ -19,7 +19,9 @@ from loomidi_lab.staging.pages import put_between
 
 if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
-    from loomidi_lab.healing.defending import Defence
+    from loomidi_lab.drills.scenes import Scene
+
+_QUIET_S = 30.0  # without an alert, and an incident is over: before the next scenario begins
 
 
 @click.command("drill")
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2, 3), show_default=True, help="One or more.")
 @click.option("--name", "lab_name", default="lab", show_default=True, metavar="LAB", help="Which lab.")
 @click.option("--only", type=click.Choice(["with", "without"]), help="One of the two ways.")
+@click.option("--learn", type=float, default=8.0, show_default=True, metavar="M", help="Minutes before; 0: no model.")
 @click.option("--again", is_flag=True, help="Also what lies in the results already.")
 @click.option("--minutes", type=float, metavar="M", help="Begin no run after so long; the next call goes on there.")
 @click.option("--results", metavar="FILE", type=click.Path(path_type=Path), help="Where the lines go.  [the labs' own]")
@@ -38,6 +41,7 @@ def command(
     seeds: tuple[int, ...],
     lab_name: str,
     only: str | None,
+    learn: float,
     again: bool,
     minutes: float | None,
     results: Path | None,
@@ -45,8 +49,11 @@ def command(
 ) -> int:
     """Run every attack, failure and look-alike on a lab with the shop, without Loomidi and with it acting by itself.
 
-    What lies in the results is not run again, so that a long drill can be done in stages. Exit code 1: an attack or a
-    failure that was not detected, a harmful fold, one that was not taken back, or runs that are left.
+    Users come all the time. Loomidi first learns what is usual (`--learn`), for
+    minutes instead of the day that it takes elsewhere. What lies in the results
+    is not run again, so that a long drill can be done in stages. Exit code 1: an
+    attack or a failure that was not detected, a harmful fold, one that was not
+    taken back, or runs that are left.
     """
     from loomidi_lab.cluster import Lab
     from loomidi_lab.staging import loading
@@ -58,7 +65,7 @@ def command(
     if not scenarios:
         raise UsageError("no scenario is left; see `loomidi-lab scenarios`")
     ways = {"with": (True,), "without": (False,), None: (False, True)}[only]
-    drill = _Drill(lab, file, time.monotonic() + 60 * minutes if minutes else None)
+    drill = _Drill(lab, file, learn, time.monotonic() + 60 * minutes if minutes else None)
     turns = [(seed, way) for seed in seeds for way in ways]
     for seed, way in turns:
         drill.run(scenarios if again else drill.left(scenarios, seed, way), seed, way)
@@ -75,8 +82,8 @@ def command(
 class _Drill:
     """Runs and their file."""
 
-    def __init__(self, lab: "Lab", file: Path, until: float | None) -> None:
-        self._lab, self._file, self._until = lab, file, until
+    def __init__(self, lab: "Lab", file: Path, learn: float, until: float | None) -> None:
+        self._lab, self._file, self._learn, self._until = lab, file, learn, until
         self._started = time.monotonic()
         self.known = {run.key for run in read(file)}
 
@@ -95,19 +102,19 @@ class _Drill:
 
     def _under_one(self, waiting: list[str], seed: int, with_loomidi: bool) -> None:
         """Takes from `waiting` for as long as the defence lasts."""
-        with self._defence(with_loomidi) as defence:
+        with self._scene(seed, with_loomidi) as scene:
             while waiting and not self._late():
-                self._one(waiting.pop(0), seed, defence)
+                self._one(waiting.pop(0), seed, scene)
 
-    def _one(self, name: str, seed: int, defence: "Defence | None") -> None:
+    def _one(self, name: str, seed: int, scene: "Scene") -> None:
         from loomidi_lab.drills.playing import play
 
-        self._say(f"{name}, seed {seed}, {'with' if defence else 'without'} Loomidi")
+        self._say(f"{name}, seed {seed}, {'with' if scene.defence else 'without'} Loomidi")
         try:
-            run = play(self._lab, name, seed, defence, self._say)
+            run = play(scene, name, seed, self._say)
         except EnvironmentLacks as error:
             self._say(f"left out: {error}")
-            if defence is not None:
+            if scene.defence is not None:
                 raise
             return
         except LoomidiError as error:
@@ -119,14 +126,16 @@ class _Drill:
         click.echo(_told(run))
 
     @contextlib.contextmanager
-    def _defence(self, with_loomidi: bool) -> "Iterator[Defence | None]":
-        from loomidi_lab.healing.defending import defended
+    def _scene(self, seed: int, with_loomidi: bool) -> "Iterator[Scene]":
+        from loomidi_lab.drills.scenes import Learner, guarded, learning, users_only
 
-        if not with_loomidi:
-            yield None
-            return
-        with defended(self._lab, self._say) as defence:
-            yield defence
+        with users_only(self._lab, seed) as scene:
+            if not with_loomidi:
+                yield scene
+                return
+            learner = Learner(learning(self._learn, quiet_s=_QUIET_S)) if self._learn else None
+            with guarded(scene, self._say, learner) as held:
+                yield held
 
     def _late(self) -> bool:
         return self._until is not None and time.monotonic() > self._until

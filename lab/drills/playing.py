@@ -1,60 +1,48 @@
 """One scenario of a drill: users, the act, and what Loomidi found and did meanwhile.
 
-Called by `commands` and tests. In: a lab with the shop, a scenario, the defence that is at work or None. Out:
-`Drilled`. The defence is the same over many scenarios, as it is in use; what it did for one is over before the next.
+Called by `commands`, bench/folding_lab and tests. In: a scene, a scenario. Out: `Drilled`. Users and Loomidi are the
+same over many scenarios, as it is in use; what Loomidi did for one is over before the next.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loomidi import __version__
-from loomidi_lab.drills.matching import listed, named
+from loomidi_lab.drills.matching import listed
 from loomidi_lab.drills.records import Drilled
-from loomidi_lab.healing.comparing import Looking, fold_told, receipt_ns, users_of
+from loomidi_lab.drills.telling import about, involved, told_of
+from loomidi_lab.healing.comparing import Looking, fold_told, receipt_ns
 from loomidi_lab.healing.troubles import trouble_of
 from loomidi_lab.staging import drawing, loading, running
-from loomidi_lab.staging.observing import Observer, metering
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from loomidi_lab.cluster import Lab
+    from loomidi_lab.drills.scenes import Say, Scene
     from loomidi_lab.healing.defending import Defence
     from loomidi_lab.staging.records import Drawn, Occurrence
     from loomidi_lab.staging.stages import LoadFigures
 
 AHEAD_S = 16.0  # of users before anything happens: what is usual
 AFTER_S = 10.0  # looked on after the act has ended
-KEPT_S = 8.0  # until what was found lies in the lake
-Say = Callable[[str], object]
+KEPT_S = 8.0  # after that, until what was found lies in the lake
+TOLD_S = 30.0  # instead of it while nothing was found: a window of 10 s, what may come late to it, a busy machine
+_ASK_S = 2.0
+_NEWS = ("new", "worse")  # what only goes on was told of something before
 
 
-def play(lab: "Lab", name: str, seed: int, defence: "Defence | None", say: Say) -> Drilled:
+def play(scene: "Scene", name: str, seed: int, say: "Say") -> Drilled:
     """Run it once. Raises InputError for an unknown scenario, EnvironmentLacks where the lab has not what it needs."""
-    drawn = drawing.draw(loading.load(name), seed)
+    drawn, lab, users = drawing.draw(loading.load(name), seed), scene.lab, scene.users
     running.check_needs(lab, drawn)
-    observer, folds = Observer(lab), []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(metering(observer))
-        users = stack.enter_context(users_of(lab, seed))
-        time.sleep(AHEAD_S)
-        looking = Looking(trouble_of(drawn)(lab, drawn, observer, users))
-        with looking:
-            occurrence = running.run(lab, drawn, observer=observer, shop=users, say=say)
-            time.sleep(AFTER_S)
-        ended_ns = time.time_ns()
-        if defence is not None:
-            folds = defence.await_ends()
-            time.sleep(max(0.0, KEPT_S - (time.time_ns() - ended_ns) / 1e9))
-        load = users.load_between(occurrence.start_ns, ended_ns)
-        run = _undefended(lab.network, occurrence, looking.last_ns, load)
-    if defence is None:
-        return Drilled(**run)
-    found = _found(defence.findings(occurrence.start_ns), occurrence)
-    defence.forget()
-    return Drilled(**run | found | _done(drawn, occurrence, folds))
+    time.sleep(AHEAD_S)
+    looking = Looking(trouble_of(drawn)(lab, drawn, scene.observer, users))
+    with looking:
+        occurrence = running.run(lab, drawn, observer=scene.observer, shop=users, say=say)
+        time.sleep(AFTER_S)
+    ended_ns = time.time_ns()
+    answered = _answered(scene.defence, occurrence, ended_ns) if scene.defence else {}
+    load = users.load_between(occurrence.start_ns, ended_ns)  # its newest lines come late
+    return Drilled(**_undefended(lab.network, occurrence, looking.last_ns, load) | answered)
 
 
 def _undefended(network: str, run: "Occurrence", last_ns: int, load: "LoadFigures") -> dict[str, Any]:
@@ -78,23 +66,32 @@ def _undefended(network: str, run: "Occurrence", last_ns: int, load: "LoadFigure
     }
 
 
-def _found(findings: "pa.Table", run: "Occurrence") -> dict[str, Any]:
+def _answered(defence: "Defence", run: "Occurrence", ended_ns: int) -> dict[str, Any]:
+    """What Loomidi found and did; afterwards all of it is over."""
+    folds = defence.await_ends()
+    found = _await_found(defence, run, ended_ns)
+    defence.forget()
+    return found | _done(run.drawn, run, folds)
+
+
+def _await_found(defence: "Defence", run: "Occurrence", ended_ns: int) -> dict[str, Any]:
+    """What was told of it, as soon as that can be said; the longer, the less was told."""
+    while True:
+        found = _found(defence, run)
+        nothing = "detected_s" not in found and run.drawn.scenario.category != "benign"
+        if time.time_ns() > ended_ns + 10**9 * (TOLD_S if nothing else KEPT_S):
+            return found
+        time.sleep(_ASK_S)
+
+
+def _found(defence: "Defence", run: "Occurrence") -> dict[str, Any]:
     """The first finding that names somebody of the scenario, and how many named nobody."""
-    everybody = [*run.sources, *run.victims] or [
-        {"entity": one.as_dict()} for one in (*run.drawn.sources, *run.drawn.victims)
-    ]  # an act that did not come to its end has only the names that were planned
-    rows = findings.filter([one != "info" for one in findings["severity"].to_pylist()]).sort_by("told")
-    told = rows["told"].cast("int64").to_pylist()
-    mine = [named(entities, everybody) for entities in rows["entities"].to_pylist()]
-    first = mine.index(True) if True in mine else None
-    others = {one for one, own in zip(rows["finding_id"].to_pylist(), mine, strict=True) if not own}
-    if first is None:
-        return {"others": len(others)}
-    return {
-        "detected_s": after_s(run, told[first]),
-        "pattern": rows["pattern"][first].as_py(),
-        "others": len(others),
-    }
+    told = [one for one in told_of(defence.findings(run.start_ns)) if one.alarm and one.state in _NEWS]
+    mine = about(told, involved(run))
+    others = {"others": len({one.finding_id for one in told} - {one.finding_id for one in mine})}
+    if not mine:
+        return others
+    return others | {"detected_s": after_s(run, mine[0].told_ns), "pattern": mine[0].pattern}
 
 
 def _done(drawn: "Drawn", run: "Occurrence", folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

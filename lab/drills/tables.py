@@ -11,9 +11,9 @@ from loomidi_lab.drills.records import Drilled
 
 BEGIN, END = "<!-- drill: begin (loomidi-lab drill) -->", "<!-- drill: end -->"
 _HEAD = (
-    "| scenario | seeds | detected | after | as | first fold | right / harmful folds | trouble lasted: off | with | "
-    "users' errors: off | with | undone |",
-    "|---|---:|---:|---:|---|---:|---|---:|---:|---:|---:|---:|",
+    "| scenario | seeds | detected | after | as | of others | first fold | right / harmful folds | trouble lasted: off "
+    "| with | users' errors: off | with | undone |",
+    "|---|---:|---:|---:|---|---:|---:|---|---:|---:|---:|---:|---:|",
 )
 _TITLES = {"attack": "Attacks", "failure": "Failures", "benign": "Look-alikes: nothing is to be done"}
 
@@ -70,6 +70,7 @@ def _row(name: str, runs: Sequence[Drilled]) -> str:
         f"{len(seen)}/{len(acts)}",
         _median(seen),
         ", ".join(sorted({run.pattern for run in acts if run.pattern})),
+        str(sum(run.others for run in acts)),
         _median([run.folded_s for run in acts if run.folded_s is not None]),
         f"{sum(run.right for run in acts)} / {sum(run.harmful for run in acts)}",
         _median([run.over_s for run in without if run.over_s is not None]),

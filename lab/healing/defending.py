@@ -44,6 +44,7 @@ _AGENT = "loomidi-agent"  # the name that agents' certificates are made out to
 _WITHIN = "agent-"  # processes inside a node: who brought them there waits for them
 _READY_S, _END_S = 60.0, 60.0
 Object = dict[str, Any]
+Change = Callable[[RunSettings], RunSettings]
 
 
 class Defence:
@@ -94,10 +95,13 @@ class Defence:
 
 
 @contextlib.contextmanager
-def defended(lab: "Lab", say: Callable[[str], object], bandit: Path | None = None) -> Iterator[Defence]:
+def defended(
+    lab: "Lab", say: Callable[[str], object], *, bandit: Path | None = None, settings: Change = lambda as_is: as_is
+) -> Iterator[Defence]:
     """While the block runs, Loomidi watches every link of the lab and acts by the policies of this folder.
 
     `bandit`: it ranks the folds instead of the rules, goes on from what lies in that folder and leaves it there.
+    `settings`: from what is run with elsewhere to what is wanted here.
     """
     with tempfile.TemporaryDirectory(prefix="loomidi-heal-") as folder, contextlib.ExitStack() as stack:
         _define(lab, stack)
@@ -105,7 +109,8 @@ def defended(lab: "Lab", say: Callable[[str], object], bandit: Path | None = Non
         if bandit is not None:
             shutil.copytree(bandit, Path(folder) / "state" / "choices", dirs_exist_ok=True)
             stack.callback(shutil.copytree, Path(folder) / "state" / "choices", bandit, dirs_exist_ok=True)
-        for label, words in _processes(lab, Path(folder), How.BANDIT if bandit else How.RULES).items():
+        run = settings(_settings(lab, Path(folder), How.BANDIT if bandit else How.RULES))
+        for label, words in _processes(lab, Path(folder), run).items():
             started, within = lab.start(f"heal-{label}", words), label.startswith(_WITHIN)
             stack.callback(processes.end, started, within=within, patience_s=_END_S)
         defence = Defence(lab, _lake(Path(folder)), keeps=bandit is not None)
@@ -118,9 +123,7 @@ def defended(lab: "Lab", say: Callable[[str], object], bandit: Path | None = Non
 
 
 @contextlib.contextmanager
-def looking(
-    lab: "Lab", settings: Callable[[RunSettings], RunSettings], say: Callable[[str], object]
-) -> Iterator[Defence]:
+def looking(lab: "Lab", settings: Change, say: Callable[[str], object]) -> Iterator[Defence]:
     """While the block runs, `loomidi run` alone watches every link: it finds, tells and proposes, and nobody acts.
 
     `settings`: from what `defended` runs with to what is wanted here.
@@ -154,14 +157,14 @@ def _gone(lab: "Lab", *what: str) -> None:
     lab.kubectl("delete", "--ignore-not-found", *what, timeout_s=2 * _END_S, check=False)
 
 
-def _processes(lab: "Lab", folder: Path, ranking: How) -> dict[str, list[str]]:
+def _processes(lab: "Lab", folder: Path, run: RunSettings) -> dict[str, list[str]]:
     """An agent in each node, which takes orders; the pipeline, which finds and proposes; the operator, which acts."""
     loomidi, key, authority = [sys.executable, "-m", "loomidi"], folder / "orders.key", folder / "pki" / "ca.crt"
     key.write_text(secrets.token_hex(32))
     pki = certificates.authority(folder / "pki")
     agent, operator = pki.issue("agent", _AGENT, hosts=(_AGENT,)), pki.issue("operator", "loomidi-operator")
     config = folder / "run.toml"
-    config.write_text(configuring.printed(_settings(lab, folder, ranking)))
+    config.write_text(configuring.printed(run))
     started = {}
     for node in lab.nodes:
         serve = [*lab.on(node), *loomidi, "serve", "agent", "--node", node.name, "--state", str(folder / node.name)]

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from loomidi_lab.staging.stages import LoadFigures, RunEnded
 
@@ -22,27 +22,49 @@ _BEFORE_S = 20.0
 
 
 class RequestLines:
-    """The load generator's file of requests."""
+    """The load generator's file of requests, each line of it read once. Safe to ask from several threads."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lock = path, threading.Lock()
+        self._read = 0  # octets of it
+        self._known: list[_Request] = []
 
     def load_between(self, start_ns: int, end_ns: int, journey: str = "") -> LoadFigures:
         """Figures of the requests that were due in that span; the newest lines come some seconds late."""
-        found = [one for one in self._lines() if start_ns <= one["intended_ns"] < end_ns]
+        with self._lock:
+            self._read_on()
+            found = [one for one in self._known if start_ns <= one.intended_ns < end_ns]
         if journey:
-            found = [one for one in found if one.get("journey") == journey]
-        times = sorted((one["done_ns"] - one["intended_ns"]) / 1e6 for one in found)
+            found = [one for one in found if one.journey == journey]
+        times = sorted((one.done_ns - one.intended_ns) / 1e6 for one in found)
         p50, p99 = (times[int(share * (len(times) - 1))] if times else 0.0 for share in (0.5, 0.99))
-        errors = sum(bool(one.get("error")) or int(one.get("status") or 0) >= 500 for one in found)
-        return LoadFigures(len(found), errors, p50, p99)
+        return LoadFigures(len(found), sum(one.failed for one in found), p50, p99)
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def _read_on(self) -> None:
+        """Whole lines that are new; the last one may be half written."""
         if not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # the last line may be half written
-                yield json.loads(line)
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._known += map(_request, whole.splitlines())
+
+
+class _Request(NamedTuple):
+    """What is asked of a line."""
+
+    intended_ns: int
+    done_ns: int
+    journey: str
+    failed: bool
+
+
+def _request(line: bytes) -> _Request:
+    one = json.loads(line)
+    failed = bool(one.get("error")) or int(one.get("status") or 0) >= 500
+    return _Request(one["intended_ns"], one["done_ns"], one.get("journey", ""), failed)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from loomidi.services.settings.anomalies import AnomalySettings
 from loomidi_lab.cluster import Lab
 from loomidi_lab.drills.noticing import Noticing, noticing
+from loomidi_lab.drills.scenes import learning
 from loomidi_lab.drills.telling import Told, about, guilty, involved
 from loomidi_lab.recording.planning import load_plan
 from loomidi_lab.staging import loading
@@ -25,11 +25,8 @@ SEED = 7
 NAMES = [name for wish in load_plan("smoke").wishes for name in wish.names]
 CALM = [name for name in NAMES if loading.load(name).category == "benign"]
 WRONG = [name for name in NAMES if name not in CALM]
-LEARNING = AnomalySettings(
-    learn_s=240.0, calibrate_s=240.0, incidents_per_day=36.0, learn_rows=2048, quiet_s=60.0, snapshot_s=10.0
-)
+LEARNING = learning(8.0, quiet_s=60.0)
 QUIET_S = 120.0  # of users and nothing else, after learning
-LEARNED_WITHIN_S = 900.0
 TOLD_WITHIN_S = 60.0  # after the act: a window, its lateness, the silence that ends a flow, a busy machine
 
 
@@ -37,7 +34,7 @@ TOLD_WITHIN_S = 60.0  # after the act: a window, its lateness, the silence that 
 def seen(cluster: Lab, shop: Any) -> Iterator[Noticing]:
     """A pipeline that knows the shop."""
     with noticing(cluster, LEARNING, SEED, print) as pipeline:
-        pipeline.await_telling(LEARNED_WITHIN_S)
+        pipeline.await_telling()
         yield pipeline
 
 

@@ -12,7 +12,16 @@ from loomidi_lab.drills.tables import BEGIN, END, ending, lines
 
 OFF = Drilled("scan-services", "attack", 1, "bridge", False, True, "", over_s=9.0, requests=300, errors=2)
 WITH = dataclasses.replace(
-    OFF, defended=True, detected_s=2.5, pattern="vertical_scan", folded_s=3.0, over_s=3.1, applied=1, undone=1, right=1
+    OFF,
+    defended=True,
+    detected_s=2.5,
+    pattern="vertical_scan",
+    others=2,
+    folded_s=3.0,
+    over_s=3.1,
+    applied=1,
+    undone=1,
+    right=1,
 )
 CALM = dataclasses.replace(OFF, scenario="backup", category="benign", errors=0)
 
@@ -25,8 +34,8 @@ def row(name: str, *runs: Drilled) -> list[str]:
 
 def test_a_row_puts_both_ways_side_by_side() -> None:
     cells = row("scan-services", OFF, WITH)
-    assert cells[1:6] == ["1", "1/1", "2.5 s", "vertical_scan", "3.0 s"]
-    assert cells[6:] == ["1 / 0", "9.0 s", "3.1 s", "2 of 300", "2 of 300", "1/1"]
+    assert cells[1:7] == ["1", "1/1", "2.5 s", "vertical_scan", "2", "3.0 s"]
+    assert cells[7:] == ["1 / 0", "9.0 s", "3.1 s", "2 of 300", "2 of 300", "1/1"]
 
 
 def test_a_fold_that_came_before_the_symptom_counts_where_it_took_hold_without() -> None:

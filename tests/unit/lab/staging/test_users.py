@@ -27,6 +27,17 @@ def test_requests_are_counted_by_when_they_were_due(tmp_path: Path) -> None:
     assert RequestLines(path).load_between(0, 10**12, "look").requests == 0
 
 
+def test_lines_that_came_since_are_counted_and_a_half_written_one_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"intended_ns": 1, "done_ns": 2}\n{"intended_ns": 2, ')
+    asked = RequestLines(path)
+    assert asked.load_between(0, 10).requests == 1
+    with path.open("a") as file:
+        file.write('"done_ns": 3, "error": "refused"}\n{"intended_ns": 3, "done_ns": 4}\n')
+    figures = asked.load_between(0, 10)
+    assert (figures.requests, figures.errors) == (3, 1)
+
+
 class FakeLoad:
     """Notes with which seed it was made and how it ended."""
 
