@@ -13,8 +13,15 @@ from loomidi_lab.cluster import Lab
 from tests.integration.lab.cuts.rooms import Site, cut_and_back, eventually
 
 
+@pytest.fixture(scope="module")
+def undefined(cluster: Lab) -> Iterator[None]:
+    """After the last of these tests the cluster knows no Folds: others install what defines them."""
+    yield
+    cluster.kubectl("delete", "crd", "folds.loomidi.io", "foldpolicies.loomidi.io", timeout_s=120, check=False)
+
+
 @pytest.fixture
-def site(cluster: Lab, namespace: str, tmp_path: Path) -> Iterator[Site]:
+def site(cluster: Lab, undefined: None, namespace: str, tmp_path: Path) -> Iterator[Site]:
     site = Site(cluster, namespace, tmp_path)
     site.establish()
     yield site
