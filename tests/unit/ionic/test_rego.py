@@ -2,9 +2,13 @@
 
 import gc
 import json
+import os
 import re
+import resource
+import signal
+import subprocess
 import sys
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 
 from loomidi.contracts import Verdict
 from loomidi.ionic.decide import BASE_RULES, RegoGuard
+from loomidi.ionic.decide.guards import engine
 from loomidi.ionic.decide.guards.rego import base_policy
 from loomidi.ionic.documents import read_plan
 from loomidi.ionic.errors import NoPolicyEngine
@@ -111,30 +116,98 @@ def test_without_the_engine_everything_is_refused(monkeypatch: pytest.MonkeyPatc
     assert "install regopy" in verdicts[0].reason
 
 
-def test_a_late_answer_is_a_denial_and_so_is_everything_until_the_engine_is_back() -> None:
-    going, guard = threading.Event(), RegoGuard(timeout_s=0.01)
-    guard._engine._make = lambda: lambda asked: (going.wait(10), (list(BASE_RULES), {}))[1]  # type: ignore[assignment,return-value]
+@pytest.fixture
+def working() -> tuple[RegoGuard, int]:
+    """A guard that has answered, and its process."""
+    guard = RegoGuard(timeout_s=10)
+    assert {verdict.allow for verdict in guard.judge(a_plan(), the_facts())} == {True}
+    process = guard._engine._process
+    assert process is not None
+    return guard, process.pid
+
+
+def test_a_late_answer_is_a_denial_and_so_is_everything_until_the_engine_is_back(
+    working: tuple[RegoGuard, int],
+) -> None:
+    guard, pid = working
+    guard._timeout_s = 0.05
+    os.kill(pid, signal.SIGSTOP)
     first, second = (guard.judge(a_plan(), the_facts())[0] for _ in range(2))
     assert (first.allow, second.allow) == (None, None)
     assert "took longer" in first.reason
     assert "still busy" in second.reason
-    late = guard._engine._pending
-    going.set()
-    assert late is not None
-    late.put(late.get(timeout=10))  # the engine is back
+    os.kill(pid, signal.SIGCONT)
     guard._timeout_s = 10
-    assert {verdict.allow for verdict in guard.judge(a_plan(), the_facts())} == {True}
+    refused = {verdict.allow for verdict in guard.judge(a_plan(expires_ns=0), the_facts())}
+    assert refused == {True, False}  # of this question, not of the one before
 
 
-def test_a_guard_that_nobody_holds_any_more_frees_its_engine() -> None:
+def test_an_engine_that_was_killed_denies_once_and_is_started_anew(working: tuple[RegoGuard, int]) -> None:
+    guard, pid = working
+    os.kill(pid, signal.SIGKILL)
+    first, second = (guard.judge(a_plan(), the_facts())[0] for _ in range(2))
+    assert (first.allow, second.allow) == (None, True)
+    assert "has ended" in first.reason
+
+
+def test_an_engine_that_hangs_is_killed_and_another_started(
+    working: tuple[RegoGuard, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, pid = working
+    guard._timeout_s = 0.05
+    os.kill(pid, signal.SIGSTOP)
+    guard.judge(a_plan(), the_facts())
+    monkeypatch.setattr(engine, "HUNG_S", 0.0)
+    guard._timeout_s = 10
+    assert guard.judge(a_plan(), the_facts())[0].allow is True
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_guard_that_nobody_holds_any_more_ends_its_engine() -> None:
     guard = RegoGuard(timeout_s=10)
     guard.judge(a_plan(), the_facts())
-    thread = guard._engine._thread
-    assert thread is not None
-    del guard
+    process = guard._engine._process
+    assert process is not None
+    pid = process.pid
+    del guard, process
     gc.collect()
-    thread.join(10)
-    assert not thread.is_alive()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_signals_to_the_whole_group_do_not_end_the_engine_before_its_owner(working: tuple[RegoGuard, int]) -> None:
+    guard, pid = working
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    assert guard.judge(a_plan(), the_facts())[0].allow is True
+
+
+def test_the_engine_ends_with_a_process_that_is_killed() -> None:
+    code = (
+        "import os, signal; from loomidi.ionic.decide import RegoGuard; guard = RegoGuard(timeout_s=10);"
+        " guard.evaluate({}); print(guard._engine._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    left, until = Path(f"/proc/{int(killed.stdout)}"), time.monotonic() + 10
+    while left.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not left.exists()
+
+
+def test_questions_cost_no_memory_even_beside_libraries_with_another_allocator() -> None:
+    import pyarrow  # noqa: F401 - loaded before the engine, whose allocator would mix with its own in one process
+
+    guard = RegoGuard(timeout_s=10)
+
+    def held_mib(times: int) -> float:
+        for _ in range(times):
+            guard.judge(a_plan(expires_ns=0), the_facts())
+        process = guard._engine._process
+        assert process is not None
+        pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in ("self", process.pid))
+        return pages * resource.getpagesize() / 2**20
+
+    before = held_mib(50)
+    assert held_mib(200) - before < 5  # it was 24
 
 
 def test_a_policy_file_that_is_not_there_is_an_error_of_one_line(tmp_path: Path) -> None:
