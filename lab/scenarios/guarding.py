@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from loomidi.contracts.errors import Retryable
+from loomidi_lab.cluster import processes
 from loomidi_lab.staging.journals import process_id
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ finish
 def guard(stage: "Stage", what: str, begin: str, end: str, *, seconds: float, netns: str = "") -> None:
     """Begin a fault, leave a process that will end it, and tell the run that the act has begun."""
     label = label_of(stage, what)
-    process = stage.lab.start(label, ["sh", "-c", script(begin, end, seconds + GRACE_S)], netns=netns)
-    stage.remember(do="kill", process=process_id(process.pid))
-    log = stage.lab.folder / "logs" / f"{label}.log"
+    lab = stage.lab
+    words = [*lab.enter(netns), "sh", "-c", script(begin, end, seconds + GRACE_S)]
+    pid = lab.launcher.daemon(label, words)  # nobody waits for it: it ends the fault also when we are gone
+    stage.remember(do="kill", process=process_id(pid))
+    log = lab.folder / "logs" / f"{label}.log"
 
     def on() -> bool:
         said = log.read_text(errors="replace") if log.is_file() else ""
-        if process.poll() is not None:
+        if not processes.alive(pid):
             raise Retryable(f"the fault could not be made: {' '.join(said.split())[-300:]}")
         return READY in said
 
