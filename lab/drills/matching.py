@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Measured = Mapping[str, Any]  # {"entity": {kind, namespace, name}, "pods": [{name, address}]}, by `staging.targets`
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _ADDRESS = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2}(?!\d))?")
 _SAID = {"TERMINATE": "DELETE", "EVICT": "DELETE", "CORDON": "CORDON_NODE"}  # our kind -> as scenarios write it
 _HASH = r"(?:-[a-z0-9]{6,10})?(?:-[a-z0-9]{5})?(?:-\d+)?"  # of a pod's name after its owner's
@@ -48,7 +49,12 @@ def listed(fold: Mapping[str, Any], answers: Iterable[Mapping[str, Any]]) -> boo
 def _overlap(entity: str, addresses: Iterable[str]) -> bool:
     mine = [ipaddress.ip_network(found, strict=False) for found in _ADDRESS.findall(entity) if _is_network(found)]
     theirs = [ipaddress.ip_network(found, strict=False) for found in addresses if _is_network(found)]
-    return any(one.version == other.version and one.overlaps(other) for one in mine for other in theirs)
+    return any(_meets(one, other) for one in mine for other in theirs)
+
+
+def _meets(one: _Network, other: _Network) -> bool:
+    """Everybody is met by everybody alone: one address is not what `0.0.0.0/0` means."""
+    return one.version == other.version and one.overlaps(other) and (other.prefixlen > 0 or one.prefixlen == 0)
 
 
 def _is_network(text: str) -> bool:

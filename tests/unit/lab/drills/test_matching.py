@@ -16,6 +16,7 @@ def measured(kind: str, name: str, space: str = "shop", **pods: str) -> dict[str
 SCANNER = measured("Pod", "feed-reader", "tenants", feed_reader="10.1.1.7")
 FRONTEND = measured("Deployment", "frontend", frontend_84c4d8f86c_pmm4r="10.1.1.9")
 OUTSIDE = measured("External", "198.51.100.0/24", "")
+EVERYBODY = measured("External", "0.0.0.0/0", "")
 NODE = measured("Node", "n1", "", n1="10.0.0.1")
 
 SAME = {
@@ -27,6 +28,7 @@ SAME = {
     "another pod of the workload": ("pod/shop/frontend-84c4d8f86c-mj8qh", FRONTEND),
     "a part of a network": ("network/198.51.100.96/28", OUTSIDE),
     "an address of a network": ("host/198.51.100.7", OUTSIDE),
+    "everybody": ("network/0.0.0.0/0", EVERYBODY),
     "a node": ("node/n1", NODE),
 }
 OTHERS = {
@@ -35,6 +37,7 @@ OTHERS = {
     "the same name elsewhere": ("pod/shop/feed-reader", SCANNER),
     "an address that begins like it": ("host/10.1.1.70", SCANNER),
     "a network beside it": ("network/198.51.101.0/24", OUTSIDE),
+    "one address of everybody's": ("host/198.51.100.7", EVERYBODY),
     "another node": ("node/n2", NODE),
 }
 
