@@ -87,6 +87,21 @@ def test_a_release_that_ran_for_long_is_not_blamed() -> None:
     assert lasting(dataclasses.replace(ROLLING, replica_sets=[release(1, 9000.0), release(2, 5000.0)])) == []
 
 
+def rolled_out(reason: str, ago_s: float) -> ClusterState:
+    """Release 2 was made long ago; its rollout is at this, for so long."""
+    progressing = {"type": "Progressing", "status": "True", "reason": reason, "lastUpdateTime": moment(ago_s)}
+    deployment = DEPLOYMENT | {"status": {"conditions": [progressing]}}
+    sets = [release(1, 9000.0), release(2, 5000.0)]
+    return dataclasses.replace(ROLLING, replica_sets=sets, deployments=[deployment])
+
+
+def test_a_bad_release_that_is_rolled_out_once_more_is_told_though_its_replica_set_is_old() -> None:
+    (finding,) = lasting(rolled_out("ReplicaSetUpdated", 30.0))
+    assert finding.pattern == "crash_loop"
+    assert lasting(rolled_out("NewReplicaSetAvailable", 30.0)) == []
+    assert lasting(rolled_out("ProgressDeadlineExceeded", 4000.0)) == []
+
+
 def test_an_image_that_is_missing_is_a_release_that_does_not_come_up() -> None:
     (finding,) = lasting(dataclasses.replace(ROLLING, pods=[crashing("cart-2-a", "ImagePullBackOff")]))
     assert finding.pattern == "crash_loop"

@@ -30,6 +30,7 @@ _BROKEN = frozenset(
     }
 )
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+_UP = "NewReplicaSetAvailable"  # reason of `Progressing`: the release has come up once
 _REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -40,7 +41,7 @@ class FailureSettings:
     broken_s: float = 3.0
     # That pods of a new release must have been broken; a pull that is tried once more is no failure.
     release_s: float = 900.0
-    # Age up to which a release is new: what ran for longer and crashes now is not the release's fault.
+    # Age up to which a release, or its rollout, is new: what ran for longer and crashes now is not the release's fault.
     throttled: float = 0.5
     # Share of the CPU periods in which a workload's pods were held back, on average over its pods.
     throttled_s: float = 6.0
@@ -100,12 +101,19 @@ class Failures:
         for deployment in state.deployments:
             owned = _owned(deployment, state.replica_sets)
             newest = max(owned, key=_revision, default=None)
-            if newest is None or len(owned) < 2 or _age_s(newest, state.at_ns) > self.settings.release_s:
+            if newest is None or len(owned) < 2 or not self._is_new(deployment, newest, state.at_ns):
                 continue
             pods = _owned(newest, state.pods)
             broken = {_name(pod): why for pod in pods if (why := _broken(pod))}
             if broken and len(broken) == len(pods):
                 yield self._release(deployment, newest, broken)
+
+    def _is_new(self, deployment: Object, newest: Object, at_ns: int) -> bool:
+        """Made a while ago at most, or being rolled out: what was deployed before keeps its ReplicaSet and its age."""
+        rolling = [one for one in _conditions(deployment) if one["type"] == "Progressing" and one["reason"] != _UP]
+        ages = [_since_s(newest["metadata"]["creationTimestamp"], at_ns)]
+        ages += [_since_s(one["lastUpdateTime"], at_ns) for one in rolling]
+        return min(ages) <= self.settings.release_s
 
     def _release(self, deployment: Object, newest: Object, broken: Mapping[str, str]) -> _Seen:
         space, name = _place(deployment)
@@ -225,9 +233,8 @@ def _revision(replica_set: Object) -> int:
     return int((replica_set["metadata"].get("annotations") or {}).get(_REVISION, 0))
 
 
-def _age_s(obj: Object, at_ns: int) -> float:
-    made = dt.datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
-    return at_ns / 1e9 - made.timestamp()
+def _since_s(time: str, at_ns: int) -> float:
+    return at_ns / 1e9 - dt.datetime.fromisoformat(time).timestamp()
 
 
 def _place(obj: Object) -> tuple[str, str]:
