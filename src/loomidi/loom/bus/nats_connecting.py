@@ -30,6 +30,7 @@ from loomidi.loom.bus.settings import BusSettings
 _log = logger("loom.bus")
 _FULL = 10077  # JetStream's code of a stream that has reached its limit
 _AGAIN_S = 0.2  # between two attempts to connect again
+_LEAVE_S = 5.0  # that a connection may take to close; whoever waited for an answer was told before
 _PENDING = 8 << 20  # octets that nats-py holds while it connects again; more is refused
 
 
@@ -120,8 +121,10 @@ class Connection:
         return ",".join(one.split("@")[-1].split("://")[-1] for one in self._settings.url.split(","))
 
     async def _abandon(self) -> None:
+        """Close; a server that broke off in the handshake can keep nats-py waiting for the end of it for ever."""
         with contextlib.suppress(Exception):
-            await self._client.close()
+            async with asyncio.timeout(_LEAVE_S):
+                await self._client.close()
 
     def _note(self, error: BaseException) -> None:
         self._last_fault = " ".join(str(error).split()).lower() or type(error).__name__

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from loomidi.loom.bus.nats_connecting import _ended
+import pytest
+
+from loomidi.loom.bus import BusSettings, nats_connecting
+from loomidi.loom.bus.nats_connecting import Connection, _ended
 
 
 def test_a_task_that_has_missed_one_cancellation_is_cancelled_again() -> None:
@@ -24,3 +27,18 @@ def test_a_task_that_has_missed_one_cancellation_is_cancelled_again() -> None:
 
     assert asyncio.run(given_up())
     assert missed == 1
+
+
+def test_a_client_that_does_not_close_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_connecting, "_LEAVE_S", 0.01)
+
+    async def never() -> None:
+        await asyncio.sleep(3600)
+
+    async def left() -> None:
+        connection = Connection(BusSettings(), None)
+        monkeypatch.setattr(connection._client, "close", never)
+        async with asyncio.timeout(60):
+            await connection.close()
+
+    asyncio.run(left())
