@@ -150,6 +150,13 @@ def test_an_engine_that_was_killed_denies_once_and_is_started_anew(working: tupl
     assert "has ended" in first.reason
 
 
+def test_an_engine_that_does_not_start_denies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "_PROGRAM", tmp_path / "none.py")
+    guard = RegoGuard(timeout_s=10)
+    for _ in range(2):
+        assert {verdict.allow for verdict in guard.judge(a_plan(), the_facts())} == {None}
+
+
 def test_an_engine_that_hangs_is_killed_and_another_started(
     working: tuple[RegoGuard, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,7 +89,11 @@ class _Process:
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno())
         self.owed_since = time.monotonic()
         self._ours.settimeout(HUNG_S)
-        self._ours.sendall(json.dumps(first).encode() + b"\n")
+        try:
+            self._ours.sendall(json.dumps(first).encode() + b"\n")
+        except OSError:
+            self.end()
+            raise
 
     @property
     def pid(self) -> int:
