@@ -12,6 +12,10 @@ from loomidi.contracts.streams import Envelope
 from loomidi.loom.bus import BusSettings, open_bus
 from tests.integration.bus.brokers import NatsBroker
 
+# nats-py drops the socket of an attempt that is given up while it opens: it is closed when it is collected, maybe amid
+# the next test.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SECURE = """
 authorization {{ user: loom, password: secret }}
 tls {{ cert_file: "{0}/server.pem", key_file: "{0}/server.key", ca_file: "{0}/ca.pem", verify: true }}
