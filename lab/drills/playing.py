@@ -19,7 +19,7 @@ from loomidi_lab.staging import drawing, loading, running
 if TYPE_CHECKING:
     from loomidi_lab.drills.scenes import Say, Scene
     from loomidi_lab.healing.defending import Defence
-    from loomidi_lab.staging.records import Drawn, Occurrence
+    from loomidi_lab.staging.records import Occurrence
     from loomidi_lab.staging.stages import LoadFigures
 
 AHEAD_S = 16.0  # of users before anything happens: what is usual
@@ -71,7 +71,7 @@ def _answered(defence: "Defence", run: "Occurrence", ended_ns: int) -> dict[str,
     folds = defence.await_ends()
     found = _await_found(defence, run, ended_ns)
     defence.forget()
-    return found | _done(run.drawn, run, folds)
+    return found | _done(run, folds)
 
 
 def _await_found(defence: "Defence", run: "Occurrence", ended_ns: int) -> dict[str, Any]:
@@ -94,12 +94,12 @@ def _found(defence: "Defence", run: "Occurrence") -> dict[str, Any]:
     return others | {"detected_s": after_s(run, mine[0].told_ns), "pattern": mine[0].pattern}
 
 
-def _done(drawn: "Drawn", run: "Occurrence", folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _done(run: "Occurrence", folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What was folded, and whether the scenario calls it right."""
     applied = [dict(fold) for fold in folds if receipt_ns(dict(fold), "applied") > run.start_ns]
-    right = [listed(fold["spec"], drawn.fold.get("right", ())) for fold in applied]
-    benign = drawn.scenario.category == "benign"
-    harmful = [listed(fold["spec"], drawn.fold.get("harmful", ())) for fold in applied]
+    right = [listed(fold["spec"], run.drawn.fold.get("right", ())) for fold in applied]
+    benign = run.drawn.scenario.category == "benign"
+    harmful = [listed(fold["spec"], run.drawn.fold.get("harmful", ())) for fold in applied]
     first_ns = min((receipt_ns(fold, "applied") for fold in applied), default=0)
     return {
         "defended": True,

@@ -101,13 +101,11 @@ def users_only(lab: "Lab", seed: int) -> Iterator[Scene]:
 @contextlib.contextmanager
 def guarded(scene: Scene, say: Say, learner: Learner | None = None) -> Iterator[Scene]:
     """While the block runs, Loomidi watches and acts; it has learned by then where there is a learner."""
-    with contextlib.ExitStack() as stack:
-        if learner is None:
-            yield dataclasses.replace(scene, defence=stack.enter_context(defended(scene.lab, say)))
-            return
-        defence = stack.enter_context(defended(scene.lab, say, settings=learner.wanted))
-        say("it learns what is usual")
-        learner.await_telling()
+    wanted = learner.wanted if learner else lambda settings: settings
+    with defended(scene.lab, say, settings=wanted) as defence:
+        if learner:
+            say("it learns what is usual")
+            learner.await_telling()
         yield dataclasses.replace(scene, defence=defence)
 
 
