@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from loomidi_lab.cluster import Lab
     from loomidi_lab.drills.scenes import Scene
 
+_USERS = 1  # their seed
 _QUIET_S = 30.0  # without an alert, and an incident is over: before the next scenario begins
+
+Turn = tuple[str, int]  # scenario, seed
 
 
 @click.command("drill")
@@ -66,16 +69,16 @@ def command(
         raise UsageError("no scenario is left; see `loomidi-lab scenarios`")
     ways = {"with": (True,), "without": (False,), None: (False, True)}[only]
     drill = _Drill(lab, file, learn, time.monotonic() + 60 * minutes if minutes else None)
-    turns = [(seed, way) for seed in seeds for way in ways]
-    for seed, way in turns:
-        drill.run(scenarios if again else drill.left(scenarios, seed, way), seed, way)
+    turns = [(name, seed) for seed in seeds for name in scenarios]
+    for way in ways:
+        drill.run(turns if again else drill.left(turns, way), way)
     runs = latest(read(file))
     if into:
         put(into, runs)
     click.echo(ending(runs))
-    left = sum(len(drill.left(scenarios, seed, way)) for seed, way in turns)
+    left = sum(len(drill.left(turns, way)) for way in ways)
     if left:
-        click.echo(f"{left} of {len(turns) * len(scenarios)} runs are left; the same call goes on there")
+        click.echo(f"{left} of {len(turns) * len(ways)} runs are left; the same call goes on there")
     return 0 if not left and all(map(_well, runs)) else 1
 
 
@@ -87,24 +90,25 @@ class _Drill:
         self._started = time.monotonic()
         self.known = {run.key for run in read(file)}
 
-    def left(self, names: list[str], seed: int, with_loomidi: bool) -> list[str]:
+    def left(self, turns: list[Turn], with_loomidi: bool) -> list[Turn]:
         """Those that no line of the file is about."""
-        return [name for name in names if (name, seed, self._lab.network, with_loomidi) not in self.known]
+        network = self._lab.network
+        return [turn for turn in turns if (*turn, network, with_loomidi) not in self.known]
 
-    def run(self, names: list[str], seed: int, with_loomidi: bool) -> None:
-        """These scenarios one after the other, under one defence; a defence that breaks is put up anew."""
-        waiting = list(names)
+    def run(self, turns: list[Turn], with_loomidi: bool) -> None:
+        """These, one after the other, under one defence that learns once; one that breaks is put up anew."""
+        waiting = list(turns)
         while waiting and not self._late():
             try:
-                self._under_one(waiting, seed, with_loomidi)
+                self._under_one(waiting, with_loomidi)
             except EnvironmentLacks as error:
                 self._say(f"begun anew: {error}")
 
-    def _under_one(self, waiting: list[str], seed: int, with_loomidi: bool) -> None:
+    def _under_one(self, waiting: list[Turn], with_loomidi: bool) -> None:
         """Takes from `waiting` for as long as the defence lasts."""
-        with self._scene(seed, with_loomidi) as scene:
+        with self._scene(with_loomidi) as scene:
             while waiting and not self._late():
-                self._one(waiting.pop(0), seed, scene)
+                self._one(*waiting.pop(0), scene)
 
     def _one(self, name: str, seed: int, scene: "Scene") -> None:
         from loomidi_lab.drills.playing import play
@@ -126,10 +130,10 @@ class _Drill:
         click.echo(_told(run))
 
     @contextlib.contextmanager
-    def _scene(self, seed: int, with_loomidi: bool) -> "Iterator[Scene]":
+    def _scene(self, with_loomidi: bool) -> "Iterator[Scene]":
         from loomidi_lab.drills.scenes import Learner, guarded, learning, users_only
 
-        with users_only(self._lab, seed) as scene:
+        with users_only(self._lab, _USERS) as scene:
             if not with_loomidi:
                 yield scene
                 return

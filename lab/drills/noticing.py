@@ -8,6 +8,7 @@ the time, so that what is usual is known before anything happens.
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loomidi_lab.drills.scenes import Learner, Say, Scene, users_only
@@ -57,8 +58,13 @@ class Noticing:
 
 
 @contextlib.contextmanager
-def noticing(lab: "Lab", anomalies: "AnomalySettings", seed: int, say: Say) -> Iterator[Noticing]:
-    """While the block runs, users visit the shop and `loomidi run` learns what is usual, with its own windows."""
+def noticing(
+    lab: "Lab", anomalies: "AnomalySettings", seed: int, say: Say, *, folder: Path | None = None
+) -> Iterator[Noticing]:
+    """While the block runs, users visit the shop and `loomidi run` learns what is usual, with its own windows.
+
+    `folder`: its lake and state stay there, and it goes on from what lies there.
+    """
     learner = Learner(anomalies)
-    with users_only(lab, seed) as scene, looking(lab, learner.wanted, say) as defence:
+    with users_only(lab, seed) as scene, looking(lab, learner.wanted, say, folder=folder) as defence:
         yield Noticing(scene, defence, learner)

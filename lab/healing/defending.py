@@ -123,22 +123,26 @@ def defended(
 
 
 @contextlib.contextmanager
-def looking(lab: "Lab", settings: Change, say: Callable[[str], object]) -> Iterator[Defence]:
+def looking(
+    lab: "Lab", settings: Change, say: Callable[[str], object], *, folder: Path | None = None
+) -> Iterator[Defence]:
     """While the block runs, `loomidi run` alone watches every link: it finds, tells and proposes, and nobody acts.
 
-    `settings`: from what `defended` runs with to what is wanted here.
+    `settings`: from what `defended` runs with to what is wanted here. `folder`: bus, lake and state lie there and stay,
+    and whoever looks there next goes on from them.
     """
-    with tempfile.TemporaryDirectory(prefix="loomidi-look-") as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loomidi-look-")))
         _define(lab, stack)
-        config = Path(folder) / "run.toml"
-        shadow = _settings(lab, Path(folder))
+        config = place / "run.toml"
+        shadow = _settings(lab, place)
         shadow = dataclasses.replace(shadow, fold=dataclasses.replace(shadow.fold, mode=Mode.SHADOW))
         config.write_text(configuring.printed(settings(shadow)))
         started = lab.start("look-run", [sys.executable, "-m", "loomidi", "run", "--config", str(config)])
         stack.callback(_swept, lab)
         stack.callback(processes.end, started, within=False, patience_s=_END_S)
         say("loomidi watches")
-        yield Defence(lab, _lake(Path(folder)))
+        yield Defence(lab, _lake(place))
 
 
 def _define(lab: "Lab", stack: contextlib.ExitStack) -> None:
