@@ -1,6 +1,7 @@
 """Failures of a cluster looked for: kubelets asked for throttling, findings told once, and when they are over."""
 
 import json
+import threading
 from typing import Any
 
 import httpx
@@ -77,6 +78,7 @@ def test_a_failing_release_is_told_with_the_way_back_and_its_end() -> None:
     lists = {
         "/api/v1/pods": [pod("cart-1-a", "cart-1"), crashing("cart-2-a")],
         "/api/v1/nodes": [],
+        "/api/v1/services": [],
         "/apis/apps/v1/replicasets": [release(1, 9000.0), release(2)],
         "/apis/apps/v1/deployments": [DEPLOYMENT],
     }
@@ -98,3 +100,27 @@ def test_a_failing_release_is_told_with_the_way_back_and_its_end() -> None:
     diagnosing.fill()
     diagnosing.look(NOW_NS + 7 * SECOND)
     assert told.words == [(NEW, "crash_loop", ["ROLLBACK"]), (OVER, "crash_loop", [])]
+
+
+def test_without_the_right_to_see_services_the_rest_is_looked_at_all_the_same() -> None:
+    stop = threading.Event()
+    seen = list[str]()
+
+    class Stopping(Diagnosing):
+        def look(self, now_ns: int) -> None:
+            super().look(now_ns)
+            stop.set()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        if request.url.path.endswith("/services"):
+            return httpx.Response(403)
+        if "watch" in request.url.params:
+            stop.wait(5)
+            return httpx.Response(200)
+        return httpx.Response(200, json={"metadata": {"resourceVersion": "1"}, "items": []})
+
+    client = httpx.Client(base_url="http://api", transport=httpx.MockTransport(answer))
+    Stopping(client, Told(), FoldingSettings(metrics_s=0.0)).run(stop)
+    assert stop.is_set()
+    assert "/api/v1/services" in seen

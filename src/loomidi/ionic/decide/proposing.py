@@ -95,6 +95,17 @@ def _release(finding: Finding, _where: Where) -> list[FoldSpec]:
     return [FoldSpec(FoldKind.ROLLBACK, workload, "rollback", ttl_s=ROLLBACK_TTL_S, because=finding.id, undo=undo)]
 
 
+def _out_of_memory(finding: Finding, where: Where) -> list[FoldSpec]:
+    """Back to the release before where this one is new; what has run for long, or was just busy, is told only."""
+    return _release(finding, where) if any(one.name == "revision" for one in finding.evidence) else []
+
+
+def _for_people(_finding: Finding, _where: Where) -> list[FoldSpec]:
+    """Nobody serves, or a node is gone: the cluster makes anew what it can by itself, and what somebody has switched
+    off is not switched on again."""
+    return []
+
+
 def _told_only(_finding: Finding, _where: Where) -> list[FoldSpec]:
     """Who is named is the victim: whatever is done to its address is what the attacker is after (ADR 0093)."""
     return []
@@ -131,6 +142,9 @@ RECIPES: dict[str, Callable[[Finding, Where], list[FoldSpec]]] = {
     "crash_loop": _release,
     "cpu_saturation": _saturated,
     "node_pressure": _pressed,
+    "out_of_memory": _out_of_memory,
+    "no_endpoints": _for_people,
+    "node_unready": _for_people,
 }
 
 

@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loomidi.origami.online.failures import FAILURES, ClusterState, Failures, FailureSettings
+    from loomidi.origami.online.cluster import ClusterState
+    from loomidi.origami.online.failures import FAILURES, Failures, FailureSettings
     from loomidi.origami.online.flows import FlowDetectors, FlowSettings
     from loomidi.origami.online.neighbours import Neighbours, NeighbourSettings
     from loomidi.origami.online.norms import NormSettings, RobustNorm
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ClusterState": "failures",
+    "ClusterState": "cluster",
     "Cusum": "tails",
     "CusumSettings": "tails",
     "Detector": "seen",

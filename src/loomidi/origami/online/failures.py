@@ -1,4 +1,5 @@
-"""Failures that a cluster's state shows: a release that crashes, a service at its CPU limit, a node under pressure.
+"""Failures that a cluster's state shows: a release that crashes, a service at its CPU limit, a node under pressure; and
+those of `outages`.
 
 Called by `services.parts.diagnosing` once a second. In: `ClusterState`, objects as the API server gives them and the
 share of CPU periods in which each pod was throttled. Out: `Finding`s, one for each workload or node, the same id while
@@ -7,16 +8,28 @@ held.
 """
 
 import dataclasses
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from loomidi.contracts import Evidence, Finding, Severity
 from loomidi.contracts.records import content_id
+from loomidi.origami.online.cluster import (
+    ClusterState,
+    Object,
+    Shown,
+    by_uid,
+    conditions,
+    containers,
+    controller,
+    is_fresh,
+    is_ready,
+    owned,
+    place,
+    revision,
+)
+from loomidi.origami.online.outages import OUTAGES, Outages, OutageSettings
 
-FAILURES = ("crash_loop", "cpu_saturation", "node_pressure")
+FAILURES = ("crash_loop", "cpu_saturation", "node_pressure", *OUTAGES)
 SOURCE = "origami.online.failures"
-Object = Mapping[str, Any]
 
 _BROKEN = frozenset(
     {
@@ -30,8 +43,6 @@ _BROKEN = frozenset(
     }
 )
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
-_UP = "NewReplicaSetAvailable"  # reason of `Progressing`: the release has come up once
-_REVISION = "deployment.kubernetes.io/revision"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,34 +59,9 @@ class FailureSettings:
     # That this must have lasted: starting up is busy work too.
     pressed_s: float = 1.0
     # That a node must have said so; it waits itself before it does.
+    outages: OutageSettings = dataclasses.field(default_factory=OutageSettings)
     spared: tuple[str, ...] = ("kube-system", "kube-public", "kube-node-lease", "loomidi-system")
     # Namespaces whose pods are not proposed to be moved: the guards would refuse each of them, and another would do.
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ClusterState:
-    """One look."""
-
-    at_ns: int
-    pods: Sequence[Object] = ()
-    replica_sets: Sequence[Object] = ()
-    deployments: Sequence[Object] = ()
-    nodes: Sequence[Object] = ()
-    throttled: Mapping[tuple[str, str], float] = dataclasses.field(default_factory=dict)
-    # (namespace, pod) -> 0..1 of its CPU periods since the look before
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Seen:
-    """What one look shows of one workload or node."""
-
-    pattern: str
-    key: str  # whom it is about: the same from look to look
-    severity: Severity
-    confidence: float
-    entities: tuple[str, ...]
-    evidence: tuple[Evidence, ...]
-    lasting_s: float  # from when on it is told
 
 
 class Failures:
@@ -84,10 +70,11 @@ class Failures:
     def __init__(self, settings: FailureSettings | None = None) -> None:
         self.settings = settings or FailureSettings()
         self._since: dict[tuple[str, str], int] = {}
+        self._outages = Outages(self.settings.outages)
 
     def look(self, state: ClusterState) -> list[Finding]:
         """All that has failed for long enough, now."""
-        seen = [*self._releases(state), *self._saturated(state), *self._pressed(state)]
+        seen = [*self._releases(state), *self._saturated(state), *self._pressed(state), *self._outages.look(state)]
         self._since = {(one.pattern, one.key): self._since.get((one.pattern, one.key), state.at_ns) for one in seen}
         told = []
         for one in seen:
@@ -96,52 +83,47 @@ class Failures:
                 told.append(_finding(one, since_ns, state.at_ns))
         return told
 
-    def _releases(self, state: ClusterState) -> Iterator[_Seen]:
+    def _releases(self, state: ClusterState) -> Iterator[Shown]:
         """Deployments whose newest release does not come up while the one before is still known."""
         for deployment in state.deployments:
-            owned = _owned(deployment, state.replica_sets)
-            newest = max(owned, key=_revision, default=None)
-            if newest is None or len(owned) < 2 or not self._is_new(deployment, newest, state.at_ns):
+            releases = owned(deployment, state.replica_sets)
+            newest = max(releases, key=revision, default=None)
+            if len(releases) < 2 or newest is None:
                 continue
-            pods = _owned(newest, state.pods)
-            broken = {_name(pod): why for pod in pods if (why := _broken(pod))}
+            if not is_fresh(deployment, newest, state.at_ns, self.settings.release_s):
+                continue
+            pods = owned(newest, state.pods)
+            broken = {place(pod)[1]: why for pod in pods if (why := _broken(pod))}
             if broken and len(broken) == len(pods):
                 yield self._release(deployment, newest, broken)
 
-    def _is_new(self, deployment: Object, newest: Object, at_ns: int) -> bool:
-        """Made a while ago at most, or being rolled out: what was deployed before keeps its ReplicaSet and its age."""
-        rolling = [one for one in _conditions(deployment) if one["type"] == "Progressing" and one["reason"] != _UP]
-        ages = [_since_s(newest["metadata"]["creationTimestamp"], at_ns)]
-        ages += [_since_s(one["lastUpdateTime"], at_ns) for one in rolling]
-        return min(ages) <= self.settings.release_s
-
-    def _release(self, deployment: Object, newest: Object, broken: Mapping[str, str]) -> _Seen:
-        space, name = _place(deployment)
+    def _release(self, deployment: Object, newest: Object, broken: Mapping[str, str]) -> Shown:
+        space, name = place(deployment)
         pod, why = next(iter(sorted(broken.items())))
         evidence = (
             Evidence("broken_pods", len(broken), 1, "pods", "of the newest release, none of which runs"),
             Evidence("reason", why, None, "", "why the kubelet waits"),
-            Evidence("revision", _revision(newest), None, "", "the release that does not come up"),
+            Evidence("revision", revision(newest), None, "", "the release that does not come up"),
         )
         entities = f"workload/{space}/{name}", f"pod/{space}/{pod}"
-        key = f"{space}/{name}/{_revision(newest)}"
-        return _Seen("crash_loop", key, Severity.HIGH, 0.95, entities, evidence, self.settings.broken_s)
+        key = f"{space}/{name}/{revision(newest)}"
+        return Shown("crash_loop", key, Severity.HIGH, 0.95, entities, evidence, self.settings.broken_s)
 
-    def _saturated(self, state: ClusterState) -> Iterator[_Seen]:
+    def _saturated(self, state: ClusterState) -> Iterator[Shown]:
         """Deployments whose pods are held back at their CPU limit most of the time."""
-        sets = {one["metadata"]["uid"]: one for one in state.replica_sets}
+        sets = by_uid(state.replica_sets)
         shares: dict[tuple[str, str], list[float]] = {}
         for pod in state.pods:
-            share = state.throttled.get(_place(pod))
-            owner = _controller(sets.get(_controller(pod).get("uid", ""), {}))
+            share = state.throttled.get(place(pod))
+            owner = controller(sets.get(controller(pod).get("uid", ""), {}))
             if share is not None and owner.get("kind") == "Deployment":
-                shares.setdefault((_place(pod)[0], owner["name"]), []).append(share)
+                shares.setdefault((place(pod)[0], owner["name"]), []).append(share)
         for (space, name), each in sorted(shares.items()):
             mean = sum(each) / len(each)
             if mean >= self.settings.throttled:
                 yield self._saturation(space, name, mean, len(each))
 
-    def _saturation(self, space: str, name: str, mean: float, pods: int) -> _Seen:
+    def _saturation(self, space: str, name: str, mean: float, pods: int) -> Shown:
         limit = self.settings.throttled
         evidence = (
             Evidence("throttled_share", round(mean, 3), limit, "1", "of the CPU periods in which its pods had to wait"),
@@ -149,27 +131,27 @@ class Failures:
         )
         entities = (f"workload/{space}/{name}",)
         wait_s = self.settings.throttled_s
-        return _Seen("cpu_saturation", f"{space}/{name}", Severity.HIGH, 0.85, entities, evidence, wait_s)
+        return Shown("cpu_saturation", f"{space}/{name}", Severity.HIGH, 0.85, entities, evidence, wait_s)
 
-    def _pressed(self, state: ClusterState) -> Iterator[_Seen]:
+    def _pressed(self, state: ClusterState) -> Iterator[Shown]:
         """Nodes that say that they lack something, with the pod whose move costs least."""
         for node in state.nodes:
-            lacking = [one for one in _conditions(node) if one["type"] in _PRESSURES and one["status"] == "True"]
+            lacking = [one for one in conditions(node) if one["type"] in _PRESSURES and one["status"] == "True"]
             pod = _movable(node["metadata"]["name"], state, self.settings.spared) if lacking else None
             if pod is not None:
                 yield self._pressure(node["metadata"]["name"], str(lacking[0]["type"]), pod)
 
-    def _pressure(self, node: str, lacking: str, pod: Object) -> _Seen:
-        space, name = _place(pod)
+    def _pressure(self, node: str, lacking: str, pod: Object) -> Shown:
+        space, name = place(pod)
         evidence = (
             Evidence("condition", lacking, None, "", f"what {node} says of itself"),
             Evidence("memory_request", _memory(pod) or "none", None, "", f"of {name}, which has siblings elsewhere"),
         )
         entities = f"pod/{space}/{name}", f"node/{node}"
-        return _Seen("node_pressure", node, Severity.HIGH, 0.9, entities, evidence, self.settings.pressed_s)
+        return Shown("node_pressure", node, Severity.HIGH, 0.9, entities, evidence, self.settings.pressed_s)
 
 
-def _finding(seen: _Seen, since_ns: int, at_ns: int) -> Finding:
+def _finding(seen: Shown, since_ns: int, at_ns: int) -> Finding:
     return Finding(
         id=content_id("finding", [seen.pattern, seen.key, since_ns]),
         pattern=seen.pattern,
@@ -186,11 +168,11 @@ def _finding(seen: _Seen, since_ns: int, at_ns: int) -> Finding:
 
 def _movable(node: str, state: ClusterState, spared: Sequence[str]) -> Object | None:
     """A pod that a ReplicaSet makes anew, with a ready sibling on another node; who asks least goes first."""
-    ready = [pod for pod in state.pods if _is_ready(pod) and _controller(pod).get("kind") == "ReplicaSet"]
-    elsewhere = {_controller(pod)["uid"] for pod in ready if pod["spec"].get("nodeName") != node}
-    here = [pod for pod in ready if pod["spec"].get("nodeName") == node and _place(pod)[0] not in spared]
-    free = [pod for pod in here if _controller(pod)["uid"] in elsewhere and "deletionTimestamp" not in pod["metadata"]]
-    return min(free, key=lambda pod: (bool(_memory(pod)), _place(pod)), default=None)
+    ready = [pod for pod in state.pods if is_ready(pod) and controller(pod).get("kind") == "ReplicaSet"]
+    elsewhere = {controller(pod)["uid"] for pod in ready if pod["spec"].get("nodeName") != node}
+    here = [pod for pod in ready if pod["spec"].get("nodeName") == node and place(pod)[0] not in spared]
+    free = [pod for pod in here if controller(pod)["uid"] in elsewhere and "deletionTimestamp" not in pod["metadata"]]
+    return min(free, key=lambda pod: (bool(_memory(pod)), place(pod)), default=None)
 
 
 def _memory(pod: Object) -> str:
@@ -201,45 +183,10 @@ def _memory(pod: Object) -> str:
 
 def _broken(pod: Object) -> str:
     """Why no container of it comes up, in the kubelet's word; '' when it does, or may yet."""
-    for status in pod.get("status", {}).get("containerStatuses") or ():
+    for status in containers(pod):
         reason = (status.get("state", {}).get("waiting") or {}).get("reason", "")
         if reason in _BROKEN:
             return str(reason)
         if not status.get("ready") and status.get("restartCount", 0) >= 1:
             return "Restarting"
     return ""
-
-
-def _is_ready(pod: Object) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in _conditions(pod))
-
-
-def _conditions(obj: Object) -> Sequence[Object]:
-    return obj.get("status", {}).get("conditions") or ()
-
-
-def _owned(owner: Object, objects: Sequence[Object]) -> list[Object]:
-    uid = owner["metadata"]["uid"]
-    return [one for one in objects if _controller(one).get("uid") == uid]
-
-
-def _controller(obj: Object) -> Object:
-    """Who made it and would make it anew; {} for nobody."""
-    owners = obj.get("metadata", {}).get("ownerReferences") or ()
-    return next((one for one in owners if one.get("controller")), {})
-
-
-def _revision(replica_set: Object) -> int:
-    return int((replica_set["metadata"].get("annotations") or {}).get(_REVISION, 0))
-
-
-def _since_s(time: str, at_ns: int) -> float:
-    return at_ns / 1e9 - dt.datetime.fromisoformat(time).timestamp()
-
-
-def _place(obj: Object) -> tuple[str, str]:
-    return obj["metadata"].get("namespace", "default"), obj["metadata"]["name"]
-
-
-def _name(obj: Object) -> str:
-    return str(obj["metadata"]["name"])

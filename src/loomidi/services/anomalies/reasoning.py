@@ -78,7 +78,7 @@ class Reasons:
     def _said(self, finding: Finding) -> list[Cause]:
         """A release that does not come up and a node that lacks something say so themselves."""
         given = {one.name: one.value for one in finding.evidence}
-        if finding.pattern == "crash_loop" and "revision" in given:
+        if finding.pattern in ("crash_loop", "out_of_memory") and "revision" in given:
             workload = finding.entities[0].partition("/")[2]
             return [Cause(f"rollout/{workload}@revision-{given['revision']}", 0.0, 1.0, "release", ())]
         nodes = [entity for entity in finding.entities if entity.startswith("node/")]

@@ -1,8 +1,8 @@
-"""The state of a cluster looked at every second for failures: releases, saturation, nodes under pressure.
+"""The state of a cluster looked at every second for failures: releases, saturation, memory, services, nodes.
 
 Called by `answering`, on a thread. In: a cluster's API. Out: each finding with the folds that would answer it, planned
-and judged like those of the detectors. Reads only: pods, ReplicaSets, Deployments and nodes by watch, CPU throttling
-from the kubelets. Leaves what a failure is to `origami.online.failures`.
+and judged like those of the detectors. Reads only: pods, services, ReplicaSets, Deployments and nodes by watch, CPU
+throttling from the kubelets. Leaves what a failure is to `origami.online.failures`.
 """
 
 import dataclasses
@@ -32,9 +32,11 @@ from loomidi.services.sightings import AGAIN, NEW, OVER
 _PATHS = {
     "pods": "/api/v1/pods",
     "nodes": "/api/v1/nodes",
+    "services": "/api/v1/services",
     "replica_sets": "/apis/apps/v1/replicasets",
     "deployments": "/apis/apps/v1/deployments",
 }
+_OPTIONAL = "services"  # roles that were granted before they were looked at lack it: the rest is found all the same
 _WATCHED_S = 60
 _LOOK_S = 1.0
 _AGAIN_S = 5.0  # between two words on a failure that goes on
@@ -104,8 +106,9 @@ class Diagnosing:
         threads = [threading.Thread(target=shelf.keep, args=(stop,), daemon=True) for shelf in self._shelves.values()]
         for thread in threads:
             thread.start()
+        needed = [shelf for name, shelf in self._shelves.items() if name != _OPTIONAL]
         while not stop.wait(_LOOK_S):
-            if all(shelf.filled.is_set() for shelf in self._shelves.values()):
+            if all(shelf.filled.is_set() for shelf in needed):
                 self.look(time.time_ns())
 
     def fill(self) -> None:
