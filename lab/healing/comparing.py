@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 RATE = 30.0  # requests a second of the users
 _AHEAD_S = 20.0  # of users before anything happens: what is usual
 _AFTER_S = 15.0  # looked on after the scenario has ended
+_LATE_S = 60.0  # that an answer may take on a busy machine; who acts is still there for so long
 _LOOK_S = 0.5
 Say = Callable[[str], object]
 
@@ -70,7 +72,8 @@ def heal(lab: "Lab", name: str, seed: int, *, with_loomidi: bool, say: Say) -> H
         time.sleep(_AHEAD_S)
         looking = Looking(TROUBLES[name](lab, drawn, observer, users))
         with looking:
-            occurrence = running.run(lab, drawn, observer=observer, shop=users, say=say)
+            linger = partial(defence.await_answer, _LATE_S) if defence else lambda: None
+            occurrence = running.run(lab, drawn, observer=observer, shop=users, say=say, linger=linger)
             if not occurrence.valid:
                 say(f"not as without Loomidi: {occurrence.void_because}")
             time.sleep(_AFTER_S)

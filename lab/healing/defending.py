@@ -74,6 +74,15 @@ class Defence:
             time.sleep(0.5)
         return self.folds()
 
+    def await_answer(self, timeout_s: float) -> None:
+        """Until a Fold has an effect, or is over after it had one, or the time is."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            phases = {fold.get("status", {}).get("phase") for fold in self.folds()}
+            if phases & {"Active", "Released", "RolledBack", "Expired"}:
+                return
+            time.sleep(0.5)
+
     def findings(self, since_ns: int) -> "pa.Table":
         """Rows of `FINDINGS` that were told since then and lie in the lake by now."""
         lake = Lake(self._lake)

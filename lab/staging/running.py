@@ -37,8 +37,10 @@ def run(
     shop: Shop | None = None,
     say: Callable[[str], object] = lambda _text: None,
     ending: threading.Event | None = None,
+    linger: Callable[[], object] = lambda: None,
 ) -> Occurrence:
-    """One run. `at`: planned start of the act on `time.monotonic`; None: as soon as it is set up.
+    """One run. `at`: planned start of the act on `time.monotonic`; None: as soon as it is set up. `linger` is called
+    once the act is over, while all that it was made of is still there.
 
     Without an observer the lab's links are metered for this run; without a shop users come where the scenario needs
     them. Raises EnvironmentLacks when the lab has not what the scenario needs; then nothing was begun. Raises RunEnded
@@ -52,10 +54,10 @@ def run(
             stack.enter_context(metering(observer))
         if shop is None and drawn.scenario.needs.get("load"):
             shop = stack.enter_context(user_load(lab, drawn.seed, ending, say))
-        return _run(Stage(lab, drawn, observer, shop, ending), at, say)
+        return _run(Stage(lab, drawn, observer, shop, ending), at, say, linger)
 
 
-def _run(stage: Stage, at: float | None, say: Callable[[str], object]) -> Occurrence:
+def _run(stage: Stage, at: float | None, say: Callable[[str], object], linger: Callable[[], object]) -> Occurrence:
     for leftover in sweep(stage.lab):
         say(f"swept: {leftover}")
     stage.say = say
@@ -63,6 +65,7 @@ def _run(stage: Stage, at: float | None, say: Callable[[str], object]) -> Occurr
     try:
         play.set_up()
         play.act(at)
+        linger()
     except RunEnded:
         raise
     except LoomidiError as error:
