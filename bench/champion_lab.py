@@ -70,7 +70,7 @@ def alarms(told: list[Told]) -> list[Told]:
 
 
 def by_champion(told: list[Told]) -> int:
-    """Of these, what the champion told itself or saw beside a rule."""
+    """Of these, what the champion told, by itself or beside a rule."""
     return sum(":champion-" in one.source for one in told)
 
 
@@ -95,7 +95,7 @@ def tried(seen: "Noticing", name: str) -> Row:
         "valid": run.valid,
         "told": bool(alarms(mine)),
         "blamed": any(one.blames(cause) for one in mine),
-        "by_champion": by_champion(told),
+        "by_champion": by_champion(mine),
         "rules": len(loud),
         "what": sorted({f"{one.pattern} by {one.source}" for one in mine}),
     }
@@ -150,13 +150,15 @@ def main() -> int:
     for row in rows:
         print(f"{row['scenario']}: told {row['told']}, blamed {row['blamed']}; {'; '.join(row['what']) or 'nothing'}")
     lines = missed(quiet, rows)
-    wrong = [row for row in rows if not row["calm"]]
+    wrong, alike = ([row for row in rows if row["calm"] is calm] for calm in (False, True))
     told = sum(row["told"] and row["blamed"] for row in wrong)
-    champion = sum(bool(row["by_champion"]) for row in wrong)
+    champion, calm = (sum(bool(row["by_champion"]) for row in some) for some in (wrong, alike))
     print(f"told with the cause {told}/{len(wrong)}, by the champion {champion}; of nothing {len(quiet)}")
+    print(f"look-alikes that are strange to the champion {calm}/{len(alike)}")
     print("missed: " + "; ".join(lines) if lines else "the champion scores, and everything was told")
     given.json.parent.mkdir(parents=True, exist_ok=True)
     flat = {"told": told, "of": len(wrong), "by_champion": champion, "of_nothing": len(quiet), "missed": lines}
+    flat |= {"look_alikes": len(alike), "strange_look_alikes": calm}
     given.json.write_text(json.dumps(flat | {"gate": gate, "rows": rows}))
     return 1 if lines else 0
 
