@@ -1,9 +1,12 @@
 """A real cluster for a whole session, a namespace for each test, the shop, and scenarios by name and seed.
 
 The lab that the tests bring up is called `test` (or LOOMIDI_TEST_LAB) and is taken down at the end. What is missing is
-said, once, as the reason of the skips.
+said, once, as the reason of the skips. One run of the tests at a time has these labs: the names are fixed, and `up`
+takes down what has its name.
 """
 
+import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -17,6 +20,7 @@ from loomidi.contracts.errors import LoomidiError
 from loomidi_lab import images, staging
 from loomidi_lab import shop as shops
 from loomidi_lab.cluster import Lab, UpSettings, down, raising, up
+from loomidi_lab.cluster.places import cache
 from tests.integration.helm import charts
 from tests.rungs import ran
 
@@ -38,9 +42,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(420))
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """While the block runs, no other run of tests has the labs. Fails where one has them."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(os.getpid())  # of all its workers
+    place = cache() / "tests.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.truncate(0)
+            print(run, Path.cwd(), file=held, flush=True)
+        except BlockingIOError:
+            held.seek(0)
+            other = held.read().split() or ["", "another folder"]
+            if other[0] != run:
+                pytest.fail(f"the tests in {other[1]} have the labs of this machine; wait for their end")
+        yield
+
+
 @pytest.fixture(scope="session")
-def buildable() -> None:
-    """Skips when this machine cannot have a lab, saying why."""
+def buildable() -> Iterator[None]:
+    """Skips when this machine cannot have a lab, saying why; fails when another run of the tests has them."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root")
     if not shutil.which("go"):
@@ -49,6 +72,8 @@ def buildable() -> None:
         raising.check(UpSettings(name=NAME))
     except LoomidiError as error:
         pytest.skip(f"no lab here: {error}")
+    with alone():
+        yield
 
 
 @pytest.fixture(scope="session")
