@@ -60,6 +60,7 @@ def _sweep(lab: Place) -> None:
 def end_processes(lab: Place) -> None:
     """Kill until none is left: a killed node takes its pods along, a shim may start one more in between."""
     until = time.monotonic() + _GONE_S
+    cgroups.thaw(lab)
     while running := cgroups.processes(lab) - {os.getpid()}:
         for pid in running:
             kill(pid, signal.SIGKILL)

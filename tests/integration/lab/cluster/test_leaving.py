@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from loomidi_lab.cluster import Lab, UpSettings, down, up
+from loomidi_lab.cluster import Lab, UpSettings, cgroups, down, up
 from loomidi_lab.cluster.places import known, place
 from tests.integration.lab.cluster.surveying import survey
 
@@ -53,6 +53,17 @@ def test_up_after_a_dirty_end_repairs(before: dict[str, list[str]]) -> None:
     with Lab.open(NAME).api as api:
         assert api.text("/readyz") == "ok"
     down(NAME)
+    assert survey(NAME) == before
+
+
+def test_a_node_that_a_scenario_has_frozen_goes_too(before: dict[str, list[str]]) -> None:
+    up(UpSettings(name=NAME, nodes=1))
+    stops = {"freezer.state": "FROZEN", "cgroup.freeze": "1"}  # version 1, version 2
+    files = [top / "n1" / name for top in cgroups.there(place(NAME)) for name in stops if (top / "n1" / name).exists()]
+    assert files, "nothing here can be frozen"
+    for file in files:
+        file.write_text(stops[file.name])
+    assert down(NAME)
     assert survey(NAME) == before
 
 
