@@ -101,11 +101,11 @@ def there(lab: Place) -> list[Path]:
 
 def thaw(lab: Place) -> None:
     """Let go on what a scenario has frozen: what is frozen does not end, whatever it is sent (version 1)."""
-    for path in (group for top in there(lab) for group in _groups(top)):
-        for name, going in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
-            with contextlib.suppress(OSError):  # the other version, or a group that goes while we look
-                if (path / name).exists() and (path / name).read_text().strip() != going:
-                    (path / name).write_text(going)
+    groups = [group for top in there(lab) for group in _groups(top)]
+    for name, going in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):  # version 1, version 2
+        for file in (group / name for group in groups if (group / name).exists()):
+            with contextlib.suppress(OSError):  # a group that goes while we look
+                file.write_text(going)
 
 
 def remove(lab: Place, timeout_s: float = 5.0) -> list[Path]:
