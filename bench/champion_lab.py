@@ -43,7 +43,7 @@ Row = dict[str, Any]
 
 
 def trainer() -> Path:
-    """The Python with torch and MLflow. Exits 2 where there is none."""
+    """The Python with torch and MLflow. Exits 1 where there is none."""
     lock = hashlib.sha256((ROOT / "requirements-train.lock").read_bytes()).hexdigest()[:12]
     python = TRAINED_BY / f"train-{lock}" / "venv" / "bin" / "python"
     if not python.exists():

@@ -91,12 +91,20 @@ def revision(replica_set: Object) -> int:
     return int((replica_set["metadata"].get("annotations") or {}).get(_REVISION, 0))
 
 
-def is_fresh(deployment: Object, newest: Object, at_ns: int, within_s: float) -> bool:
-    """Made so long ago at most, or being rolled out: what was deployed before keeps its ReplicaSet and its age."""
+def fresh_release(deployment: Object, replica_sets: Sequence[Object], at_ns: int, within_s: float) -> Object | None:
+    """The newest release of a Deployment where it is new and another was before it, else None.
+
+    New is what was made so long ago at most, or is being rolled out: what was deployed before keeps its ReplicaSet and
+    its age.
+    """
+    releases = owned(deployment, replica_sets)
+    newest = max(releases, key=revision, default=None)
+    if newest is None or len(releases) < 2:
+        return None
     rolling = [one for one in conditions(deployment) if one["type"] == "Progressing" and one["reason"] != _UP]
     ages = [since_s(newest["metadata"]["creationTimestamp"], at_ns)]
     ages += [since_s(one["lastUpdateTime"], at_ns) for one in rolling]
-    return min(ages) <= within_s
+    return newest if min(ages) <= within_s else None
 
 
 def since_s(time: str, at_ns: int) -> float:

@@ -20,7 +20,7 @@ from loomidi.origami.online.cluster import (
     conditions,
     containers,
     controller,
-    is_fresh,
+    fresh_release,
     is_ready,
     owned,
     place,
@@ -70,7 +70,7 @@ class Failures:
     def __init__(self, settings: FailureSettings | None = None) -> None:
         self.settings = settings or FailureSettings()
         self._since: dict[tuple[str, str], int] = {}
-        self._outages = Outages(self.settings.outages)
+        self._outages = Outages(self.settings.outages, self.settings.release_s)
 
     def look(self, state: ClusterState) -> list[Finding]:
         """All that has failed for long enough, now."""
@@ -86,11 +86,8 @@ class Failures:
     def _releases(self, state: ClusterState) -> Iterator[Shown]:
         """Deployments whose newest release does not come up while the one before is still known."""
         for deployment in state.deployments:
-            releases = owned(deployment, state.replica_sets)
-            newest = max(releases, key=revision, default=None)
-            if len(releases) < 2 or newest is None:
-                continue
-            if not is_fresh(deployment, newest, state.at_ns, self.settings.release_s):
+            newest = fresh_release(deployment, state.replica_sets, state.at_ns, self.settings.release_s)
+            if newest is None:
                 continue
             pods = owned(newest, state.pods)
             broken = {place(pod)[1]: why for pod in pods if (why := _broken(pod))}

@@ -17,9 +17,8 @@ from loomidi.origami.online.cluster import (
     by_uid,
     containers,
     controller,
-    is_fresh,
+    fresh_release,
     is_ready,
-    owned,
     place,
     revision,
     since_s,
@@ -37,8 +36,6 @@ class OutageSettings:
 
     killed_s: float = 60.0
     # For which a container that was ended for its memory counts; one that grows again is ended again.
-    release_s: float = 900.0
-    # Age up to which a release, or its rollout, is blamed for it.
     unserved_s: float = 10.0
     # That a service must have been without a ready pod; one that is replaced by hand takes a few seconds.
     unready_s: float = 3.0
@@ -48,8 +45,9 @@ class OutageSettings:
 class Outages:
     """Remembers who served what, and which nodes were ready."""
 
-    def __init__(self, settings: OutageSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: OutageSettings, release_s: float) -> None:
+        """`release_s`: age up to which a release, or its rollout, is blamed."""
+        self.settings, self._release_s = settings, release_s
         self._served: dict[Key, tuple[str, ...]] = {}  # services that had a ready pod once -> by whom
         self._ready = set[str]()  # nodes
 
@@ -66,8 +64,7 @@ class Outages:
         for pod in state.pods:
             ends = [one for one in map(_ended, containers(pod)) if one.get("reason") == _KILLED]
             late = [one for one in ends if _since_end_s(one, state.at_ns) <= self.settings.killed_s]
-            workload = workload_of(pod, sets)
-            if late and workload not in told:
+            if late and (workload := workload_of(pod, sets)) not in told:
                 told.add(workload)
                 yield self._killing(workload, pod, self._release_of(pod, state, sets))
 
@@ -86,14 +83,13 @@ class Outages:
 
     def _release_of(self, pod: Object, state: ClusterState, sets: Mapping[str, Object]) -> int:
         """The number of its release where that is new and another was before it, else 0."""
-        mine = sets.get(controller(pod).get("uid", ""))
-        owner = controller(mine or {}).get("uid")
+        mine = controller(pod).get("uid", "")
+        owner = controller(sets.get(mine, {})).get("uid")
         deployment = next((one for one in state.deployments if one["metadata"]["uid"] == owner), None)
-        if mine is None or deployment is None:
+        if deployment is None:
             return 0
-        releases = owned(deployment, state.replica_sets)
-        newest = max(map(revision, releases)) == revision(mine) and len(releases) > 1
-        return revision(mine) if newest and is_fresh(deployment, mine, state.at_ns, self.settings.release_s) else 0
+        newest = fresh_release(deployment, state.replica_sets, state.at_ns, self._release_s)
+        return revision(newest) if newest is not None and newest["metadata"]["uid"] == mine else 0
 
     def _unserved(self, state: ClusterState, sets: Mapping[str, Object]) -> Iterator[Shown]:
         """Services that had a ready pod and have none now."""

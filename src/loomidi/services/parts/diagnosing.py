@@ -25,6 +25,7 @@ from loomidi.loom.sources.exposition import samples
 from loomidi.loom.sources.rows import Refusals
 from loomidi.loom.sources.shelves import Shelf
 from loomidi.origami.online import ClusterState, Failures
+from loomidi.origami.online.cluster import is_ready
 from loomidi.services.folds.planning import decider_over, explained, planned
 from loomidi.services.settings.answers import FoldingSettings
 from loomidi.services.sightings import AGAIN, NEW, OVER
@@ -122,7 +123,9 @@ class Diagnosing:
         objects: dict[str, Any] = {name: shelf.all() for name, shelf in self._shelves.items()}
         if self._metrics_s and time.monotonic() - self._asked_s >= self._metrics_s:
             self._asked_s = time.monotonic()
-            self._throttled = self.throttling.ask([one["metadata"]["name"] for one in objects["nodes"] if _up(one)])
+            self._throttled = self.throttling.ask(
+                [one["metadata"]["name"] for one in objects["nodes"] if is_ready(one)]
+            )
         # 2 what has failed
         uids = {_key(pod): self._throttled.get(pod["metadata"]["uid"]) for pod in objects["pods"]}
         throttled = {pod: share for pod, share in uids.items() if share is not None}
@@ -170,11 +173,6 @@ def _share(before: _Periods, now: _Periods) -> float:
     """0 where nothing has run, or counters began anew with the container."""
     periods, throttled = now.all - before.all, now.throttled - before.throttled
     return throttled / periods if periods > 0 and throttled >= 0 else 0.0
-
-
-def _up(node: Mapping[str, Any]) -> bool:
-    conditions = node.get("status", {}).get("conditions") or ()
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _key(pod: Mapping[str, Any]) -> Pod:
