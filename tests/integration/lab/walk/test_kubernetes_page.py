@@ -41,9 +41,10 @@ def path(imaged: Lab) -> str:
 
 @pytest.fixture
 def swept(imaged: Lab) -> Iterator[None]:
-    """Whatever a page that was not followed to its end has left is removed, as far as it can be."""
+    """Whatever a page that was not followed to its end has left is told and removed, as far as it can be."""
     yield
     if imaged.api.exists("/api/v1/namespaces/loomidi-system"):
+        print(imaged.kubectl("get", "folds", "--all-namespaces", "--output", "wide", check=False).stdout)
         words = ("uninstall", "loomidi", "--namespace", "loomidi-system", "--kubeconfig", str(imaged.kubeconfig))
         subprocess.run([charts.helm(), *words, "--wait"], timeout=300, check=False)
         for kind, names in LEFT.items():
