@@ -123,16 +123,11 @@ def _status(name: str) -> dict[str, Any]:
         )
         return {"name": name, "condition": "damaged", "text": text}
     opened = Lab.open(name)
-    parts = [path.stem for path in sorted((lab.folder / "pids").glob("*.pid"))]
-    core = [part for part in parts if part.startswith(("etcd", "kube-")) or part.partition("-")[2] in _NODE_PARTS]
-    dead = [part for part in core if not opened.launcher.pid(part)]
+    dead = opened.dead()
     minutes = (time.time_ns() - opened.state["up_since_ns"]) / 60e9
     text = f"{len(opened.nodes)} nodes, {opened.network}, {opened.state['block']}, up for {minutes:.0f} min"
     text += f"; not running: {', '.join(dead)}" if dead else ""
     return {"name": name, "condition": "degraded" if dead else "up", "text": text, **opened.state}
-
-
-_NODE_PARTS = ("init", "kubelet", "containerd", "proxy", "cilium")
 
 
 @click.command("kubeconfig")

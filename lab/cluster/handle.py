@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import yaml
 
-from loomidi.contracts.errors import EnvironmentLacks, InputError
+from loomidi.contracts.errors import EnvironmentLacks, InputError, LoomidiError
 from loomidi_lab import images
 from loomidi_lab.cluster import cilium, links, nodes, tools
 from loomidi_lab.cluster.addressing import Ranges
@@ -27,6 +28,7 @@ from loomidi_lab.cluster.places import DEFAULT, known, place
 from loomidi_lab.cluster.processes import Launcher, entering, inside
 
 _ADOPTED = {"network": "", "block": "10.0.0.0/15", "nodes": 0, "api_port": 0, "fake_nodes": 0, "adopted": True}
+_NODE_PARTS = ("init", "kubelet", "containerd", "proxy", "cilium")
 Done = subprocess.CompletedProcess[str]
 
 
@@ -197,23 +199,49 @@ class Lab:
             if take.returncode:
                 raise InputError(f"node {node.name} did not take {', '.join(names)}; see its containerd log")
 
+    def dead(self) -> list[str]:
+        """Parts of the cluster that were started and do not run, such as `n2-kubelet`."""
+        parts = [path.stem for path in sorted((self.folder / "pids").glob("*.pid"))]
+        core = [part for part in parts if part.startswith(("etcd", "kube-")) or part.partition("-")[2] in _NODE_PARTS]
+        return [part for part in core if not self.launcher.pid(part)]
+
     def stop_node(self, name: str, *parts: str) -> None:
         """End kubelet, containerd or proxy of a node (all three when none is named)."""
         nodes.stop(self.launcher, self.node(name).number, *(parts or ("kubelet", "containerd", "proxy")))
 
     def start_node(self, name: str, *parts: str) -> None:
-        """Start them again."""
+        """Start them again. Raises EnvironmentLacks where the kubelet does not answer in time."""
         number = self.node(name).number
         starters = {
             "containerd": nodes.start_containerd,
             "kubelet": nodes.start_kubelet,
             "proxy": nodes.start_proxy,
         } | ({"cilium": cilium.start} if self.network == "cilium" else {})
-        for part in parts or tuple(starters):
+        wanted = parts or tuple(starters)
+        for part in wanted:
             if not self.launcher.pid(f"{name}-{part}"):
                 if part == "kubelet":
                     nodes.await_containerd(self.site, number)
                 starters[part](self.site, number)
+        if "kubelet" in wanted:
+            self._await_kubelet(name)
+
+    def kubelet_answers(self, name: str) -> bool:
+        """Whether the kubelet of a node says that it is well."""
+        try:
+            return self.api.text(f"/api/v1/nodes/{name}/proxy/healthz") == "ok"
+        except LoomidiError:
+            return False
+
+    def _await_kubelet(self, name: str, timeout_s: float = 60.0) -> None:
+        """It ends where containerd is not ready for its calls yet, and is started again, as an init system does."""
+        until, label = time.monotonic() + timeout_s, f"{name}-kubelet"
+        while not self.kubelet_answers(name):
+            if time.monotonic() > until:
+                raise EnvironmentLacks(f"{label} does not answer: {self.launcher.last_words(label)}")
+            if not self.launcher.pid(label):
+                nodes.start_kubelet(self.site, self.node(name).number)
+            time.sleep(0.25)
 
     def restart_node(self, name: str) -> None:
         """As a machine that loses its power and boots: pods start anew in place, whatever else ran there has ended."""

@@ -76,8 +76,11 @@ def _run(stage: Stage, at: float | None, say: Callable[[str], object], linger: C
 
 
 def check_needs(lab: "Lab", drawn: Drawn) -> None:
-    """Raises EnvironmentLacks for a network, a number of nodes or a shop that is not there."""
+    """Raises EnvironmentLacks for a network, a number of nodes or a shop that is not there, or a part that ended."""
     needs, name = drawn.scenario.needs, drawn.scenario.name
+    if dead := lab.dead():
+        ended = f"not running: {', '.join(dead)}; see `loomidi-lab restart -h`"
+        raise EnvironmentLacks(f"{name} needs the whole lab; {ended}")
     if lab.network not in needs.get("network", (lab.network,)):
         wanted = " or ".join(needs["network"])
         raise EnvironmentLacks(f"{name} needs a lab with network {wanted}; run: loomidi-lab up --network {wanted}")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loomidi.contracts.errors import LoomidiError, Retryable
+from loomidi.contracts.errors import Retryable
 from loomidi_lab.cluster import Lab
 from loomidi_lab.scenarios import guarding
 
@@ -38,11 +38,8 @@ def bring_back(stage: Any, node: str) -> None:
 def _ready(lab: Lab, node: str) -> bool:
     """Its condition alone may be from before: the kubelet has to answer too."""
     conditions = lab.api.get(f"/api/v1/nodes/{node}")["status"]["conditions"]
-    try:
-        answers = lab.api.text(f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
-    except LoomidiError:
-        return False
-    return answers and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and lab.kubelet_answers(node)
 
 
 def _freeze(lab: Lab, node: str, state: str) -> None:

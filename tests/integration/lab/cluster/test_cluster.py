@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loomidi_lab.cluster import Lab
+from loomidi_lab.cluster import Lab, nodes
 from loomidi_lab.cluster.api import ApiRefused
 
 WEB = """
@@ -129,6 +129,17 @@ def test_a_node_that_is_stopped_is_not_ready_and_comes_back(cluster: Lab) -> Non
     finally:
         cluster.start_node("n2")
     eventually(lambda: _ready(cluster, "n2"), "True", seconds=60)
+
+
+def test_a_kubelet_that_asks_before_its_containerd_is_ready_is_started_again(
+    cluster: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.stop_node("n2", "kubelet", "containerd")
+    assert cluster.dead() == ["n2-containerd", "n2-kubelet"]
+    monkeypatch.setattr(nodes, "await_containerd", lambda *_: None)
+    cluster.start_node("n2", "containerd", "kubelet")
+    assert cluster.kubelet_answers("n2")
+    assert cluster.dead() == []
 
 
 @pytest.mark.lab_long

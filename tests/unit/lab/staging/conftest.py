@@ -114,6 +114,10 @@ class FakeLab:
         self.executed: list[tuple[str, ...]] = []
         self.link_list: list[Any] = []
         self.answer = (0, "", "")
+        self.ended: list[str] = []
+
+    def dead(self) -> list[str]:
+        return self.ended
 
     def links(self) -> list[Any]:
         return self.link_list

@@ -52,6 +52,13 @@ def test_a_symptom_that_does_not_come_makes_it_void_with_the_reason(lab: FakeLab
     assert nothing_left(lab)
 
 
+def test_a_lab_of_which_a_part_has_ended_plays_nothing(lab: FakeLab, scenario_of: Any) -> None:
+    lab.ended = ["n2-kubelet"]
+    with pytest.raises(EnvironmentLacks, match="not running: n2-kubelet; see `loomidi-lab restart"):
+        play(lab, scenario_of)
+    assert nothing_left(lab)
+
+
 def test_it_starts_at_the_planned_moment(lab: FakeLab, scenario_of: Any) -> None:
     at = time.monotonic() + 1.0
     wall_ns = time.time_ns() + 10**9
