@@ -10,6 +10,11 @@ FUZZ_SECONDS ?= 600
 WORKERS ?= 3
 # Of `make lab-test`: the lab is one, and beside it API servers and engines.
 LAB_WORKERS ?= 2
+# `make lab-test STAGE=...`: a part of it; the three together are all of it, whatever is added to the tests.
+STAGE ?=
+LAB_STAGE_anomalies := tests/integration/lab/anomalies
+LAB_STAGE_scenarios := tests/integration/lab/scenarios
+LAB_STAGE_rest := $(addprefix --ignore=,$(LAB_STAGE_anomalies) $(LAB_STAGE_scenarios))
 # What `make check` tests; empty where `make test` follows, which runs all of it (.ci/run).
 GUARDS ?= tests/guards
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
@@ -55,10 +60,11 @@ test: setup lab-ready flink-ready train-ready servers-ready ## every test that t
 	@$(BIN)/python -m pytest -n $(WORKERS)
 	@if [ -f $(TRAIN)/.ready ]; then $(MAKE) -s train-test; else echo "train: no environment with torch and MLflow, tests/train is skipped"; fi
 
-lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour)
+lab-test: setup ## all tests of the lab: every scenario, recordings, Cilium, other policy engines (root, Go; over an hour; STAGE=anomalies, scenarios or rest: a part)
+	$(if $(STAGE),$(if $(LAB_STAGE_$(STAGE)),,$(error no stage $(STAGE) of lab-test; there are anomalies, scenarios and rest)))
 	@tools/install_ebpf_deps.sh --cilium
 	@$(BIN)/loomidi-lab build --with cilium --with kyverno --with gatekeeper --with registry --with cosign --with helm --with istio
-	@$(BIN)/python -m pytest -m "lab or lab_long" -n $(LAB_WORKERS)
+	@$(BIN)/python -m pytest -m "lab or lab_long" -n $(LAB_WORKERS) $(LAB_STAGE_$(STAGE))
 
 check: setup ## lint, format, types, layers, house figures, C format
 	@$(BIN)/ruff check -q .
