@@ -42,6 +42,17 @@ def flash_crowd(clients: int = 800, rate: float = 400, seed: int = 30) -> Scenar
     return _benign("flash_crowd", made)
 
 
+def dead_service(clients: int = 900, rate: float = 30, seed: int = 50) -> Scenario:
+    """A server that is down, and its users: nobody is answered, and everybody tries again, as TCP stacks do."""
+    source = random.Random(seed)
+    made: list[Packet] = []
+    for index in range(clients):
+        at = START_NS + int(index / rate * SECOND)
+        client = (f"11.0.0.{source.randint(1, 90)}", 30000 + index)
+        made += [(at + after * SECOND, synthetic.tcp(*client, SERVER, 443, SYN)) for after in (0, 1, 3, 7)]
+    return _benign("dead_service", made)
+
+
 def media_stream(packets: int = 9000, rate: float = 900, seed: int = 31) -> Scenario:
     """One-way video from one camera."""
     source = random.Random(seed)
@@ -284,7 +295,7 @@ LOOK_ALIKES: dict[str, Callable[..., Scenario]] = {
         builder.__name__: builder
         for builder in (
             flash_crowd, media_stream, benign_dns, benign_ping, midstream_downloads, gre_tunnel, discovery_answers,
-            passive_ftp, trace_route, crawler, ssh_sessions, database_pool, browsing, time_sync, download,
+            dead_service, passive_ftp, trace_route, crawler, ssh_sessions, database_pool, browsing, time_sync, download,
             one_way_vpn, ingress_health_checks, long_polls, web_sockets,
             event_streams, scripted_commands, login_checks, *NEIGHBOUR_LOOK_ALIKES,
         )

@@ -215,6 +215,8 @@ class FloodDetector:
         scan &= rate < rule["scan_rate"]
         if cell.packets < rule["packets"] or rate < limit or share < rule["half_open_share"] or scan:
             return None
+        if cell.back_octets == 0 and cell.packets >= rule["retries"] * cell.flows:
+            return None  # a target that is down, and its users
         evidence = (
             Evidence("syn_rate", round(rate, 1), round(limit, 1), "packets/s", f"connection attempts {origin}"),
             Evidence("half_open_share", round(share, 3), rule["half_open_share"], "", "attempts never completed"),
